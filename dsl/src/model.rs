@@ -1,0 +1,82 @@
+//! What the checker finds out about a spec and later stages rely on.
+//!
+//! A [`Program`] is a spec with the functions it sees; a [`Checked`] program is one without errors,
+//! with the shape, kind and equations of each tensor of each kernel.
+
+use indexmap::IndexMap;
+
+use crate::ast::{DType, FnDef, Kind, Spec};
+use crate::diag::{Diagnostic, SourceMap, Span};
+
+/// A spec and all that it refers to.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// Every file read, the spec first.
+    pub sources: SourceMap,
+    /// The spec itself.
+    pub spec: Spec,
+    /// Functions by name: the prelude's, shadowed by imported ones, shadowed by the spec's own.
+    pub functions: IndexMap<String, FnDef>,
+}
+
+/// A program that may be lowered.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// The program.
+    pub program: Program,
+    /// Its kernels, in the order written.
+    pub kernels: Vec<KernelModel>,
+    /// What to look at, though the program is accepted.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// What is known of one kernel.
+#[derive(Debug, Clone)]
+pub struct KernelModel {
+    /// Its position among the items of the spec.
+    pub item: usize,
+    /// Its name.
+    pub name: String,
+    /// Inputs and defined tensors, in the order of their first appearance.
+    pub tensors: IndexMap<String, TensorModel>,
+}
+
+/// What is known of one tensor.
+#[derive(Debug, Clone)]
+pub struct TensorModel {
+    /// Its dimensions.
+    pub dims: Vec<DimModel>,
+    /// The kind of its values.
+    pub kind: Kind,
+    /// Declared, or the default of an output; `None` for other intermediates.
+    pub dtype: Option<DType>,
+    /// Where its values come from and whether they leave the kernel.
+    pub role: Role,
+    /// Where it is first named.
+    pub span: Span,
+}
+
+/// One dimension: `|rank| + lag` coordinates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DimModel {
+    /// The rank.
+    pub rank: String,
+    /// `c` of a recurrence that defines coordinate `t + c`, else 0.
+    pub lag: i64,
+}
+
+/// Where the values of a tensor come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// Given at the call.
+    Input,
+    /// Defined by equations. All are positions among the items of the kernel.
+    Defined {
+        /// The equation of all coordinates but the bases.
+        step: usize,
+        /// The equations of coordinates 0, 1, … of the recurrence.
+        bases: Vec<usize>,
+        /// It is an output.
+        output: bool,
+    },
+}
