@@ -1,1 +1,3 @@
 //! The compiler of attnc.
+
+pub mod codegen;

@@ -1,0 +1,3 @@
+//! Nest to object: the back ends, and what they share.
+
+pub mod math;
