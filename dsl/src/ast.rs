@@ -218,6 +218,7 @@ pub struct Expr {
 
 /// The forms of expressions. Names are resolved by the checker, not here.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "the examples show the fields")]
 pub enum ExprKind {
     /// `3`
     Int(i64),
@@ -395,9 +396,13 @@ impl DType {
             DType::I8 => Some((i8::MIN.into(), i8::MAX.into())),
             DType::U8 => Some((0, 255)),
             DType::I4 => Some((-8, 7)),
-            DType::F64 | DType::F32 | DType::F16 | DType::BF16 | DType::F8E4M3 | DType::F8E5M2 | DType::Bool => {
-                None
-            }
+            DType::F64
+            | DType::F32
+            | DType::F16
+            | DType::BF16
+            | DType::F8E4M3
+            | DType::F8E5M2
+            | DType::Bool => None,
         }
     }
 }

@@ -2,4 +2,10 @@
 
 pub mod ast;
 pub mod diag;
+pub mod load;
 pub mod model;
+mod parse;
+mod syntax;
+
+pub use load::load;
+pub use parse::parse;
