@@ -5,6 +5,7 @@ pub mod diag;
 pub mod load;
 pub mod model;
 mod parse;
+pub mod render;
 mod syntax;
 
 pub use load::load;
