@@ -9,8 +9,9 @@ ORACLES holds part_a.py, part_b.py and part_c.py with functions `name(rng, **dim
     tests/fixtures/NAME/CASE/in/TENSOR.npy      float64, int64, int8, uint8 or bool, C order
                              out/TENSOR.npy     what is expected
                              params.json        scalar parameters by name
+                             set.json           extents that no input carries (--set), if any
 
-A parameter that is a tuple becomes a one-dimensional input; one that is a text is fixed by the spec and left out.
+A parameter that is a tuple or list becomes a one-dimensional input; one that is a text is fixed by the spec and left out.
 """
 
 import importlib.util
@@ -27,50 +28,104 @@ ROOT = Path(__file__).resolve().parent.parent
 # The odd sizes of each system: no multiple of a block or window, d unlike e, one token or one head, where it may vary.
 ODD = {
     "aaren": dict(b=1, h=1, t=1, d=3, e=5),
+    "act_calibration": dict(H=1, N=7, D=5, E=3, beta=0.25, thr=0.16),
     "alibi_attention": dict(B=1, H=3, N=1, D=5, E=2),
+    "based_taylor_causal": dict(b=1, h=1, t=5, d=2, e=3),
+    "block_transformer": dict(H=1, NB=3, L=5, D=5, E=3),
+    "bwd_deltanet": dict(b=2, h=1, t=1, d=5, e=2),
     "bwd_gla": dict(b=2, h=1, t=1, d=5, e=2),
     "bwd_softmax_causal": dict(b=2, h=1, m=1, n=4, d=5, e=2),
+    "cape_parameter_channel_attention": dict(B=1, C=2, X=7, W=3, P=3, K=5),
     "causal_softmax_attention": dict(B=1, H=1, N=13, D=5, E=3),
+    "chess": dict(b=1, c=7, o=3, keep=0.5, ncal=23),
+    "contmix": dict(Gh=1, Y=4, X=6, D=5, R=3, K=3, E=2),
+    "dcal_glca": dict(B=1, H=1, L=1, N=7, D=3, E=5, R=2),
     "deberta_disentangled": dict(b=1, h=1, n=11, d=3, e=5, K=2),
     "deltanet": dict(b=1, h=1, t=13, d=5, e=2),
     "flashdecoding_pp": dict(b=1, h=3, n=15, d=5, splits=3),
     "flexprefill": dict(n=19, d=5, last_q=5, min_budget=2),
+    "gated_deltanet": dict(b=1, h=1, t=11, d=3, e=5),
+    "gaussian_adaptive_attention": dict(B=1, N=3, C=15, H=3, Gn=2),
     "gla": dict(b=1, h=3, t=1, d=3, e=5),
     "gqa": dict(B=1, HK=3, R=1, N=5, D=3, E=6),
     "h2o": dict(h=1, n=17, d=5, heavy=4, recent=2),
+    "halonet_blocked_local": dict(H=1, Y=4, X=4, BS=2, halo=1, D=5, E=3),
+    "hedgehog_distill_loss": dict(b=1, h=1, t=5, d=3),
+    "hedgehog_noncausal": dict(b=1, h=1, m=1, n=5, d=3, e=5),
+    "hip": dict(h=1, n=32, d=5, topk=3),
+    "hired": dict(parts=3, h=1, n=12, d=5, rate=0.6, alpha=0.3, grid=(1, 2)),
+    "hot_token_pruning_cluster": dict(B=1, N=7, C=3, K=3, R=2),
+    "hot_token_recovering": dict(B=1, H=1, F=5, R=3, D=5),
+    "hydragen_tree": dict(b=2, h=1, d=5, n0=3, n1=1, n2=4),
     "hyper_attention": dict(h=1, n=24, d=5, e=3, blk=8, n_samples=5, nproj=3),
+    "hyper_attention_causal": dict(h=1, n=32, d=5, blk=4, nsamp=5, nproj=3),
+    "inline_attention": dict(b=1, h=1, H=2, W=5, d=3),
+    "keyformer": dict(h=1, n=11, d=5, kkey=3, recent=2, steps=4),
     "kv_cache_int4": dict(b=2, hk=1, grp=3, n=6, d=6, group=3),
     "landmark": dict(h=1, n_blocks=3, blk=4, d=5, e=3),
+    "lara": dict(b=1, h=1, n=6, d=3, e=5, c=3),
     "large_kernel_attention": dict(B=2, C=1, Y=3, X=7),
+    "lasp2": dict(h=1, n=15, d=5, e=3, ranks=3),
+    "lean_attention": dict(b=2, h=1, d=5, lens=(3, 14), tile=3, ctas=4),
     "linear_attention_causal": dict(b=1, h=1, t=1, d=3, e=5),
     "linear_attention_noncausal": dict(b=1, h=1, m=1, n=9, d=5, e=2),
     "llm_int8": dict(m=3, c=11, o=5),
+    "mala_released": dict(b=1, h=1, H=2, W=4, d=12),
     "mamba2_ssd": dict(b=1, h=3, G=3, t=1, p=5, n=2),
     "medusa_accept": dict(c=3, tokens=6, a=5),
     "medusa_tree": dict(h=1, prefix=1, d=6, e=3, parent=(-1, 0, 1, 1, 3, -1)),
+    "mega_chunk": dict(b=1, t=9, c=2, n=3, zd=3, hd=2, L=3),
     "merge_states": dict(s=3, r=1, e=5),
+    "minference_vertical_slash": dict(h=1, n=20, d=5, last_q=5, n_vert=4, n_slash=3, force_v=1, force_s=2, blk=4),
     "mla": dict(B=1, H=1, N=5, C=7, DC=3, DQ=4, DN=3, DR=4, E=5),
     "moa_spans": dict(H=3, N=9, S=2, D=5, E=3),
     "moh_dit": dict(B=1, N=1, H=4, HS=1, topk=2, D=3),
+    "mom_linear": dict(b=1, t=5, c=3, M=4, topk=1, d=2, e=3, shared=False),
     "neighborhood_1d": dict(H=1, N=17, K=4, dil=3, D=5, E=3),
     "neighborhood_2d": dict(H=1, Y=5, X=4, KY=2, KX=3, DY=1, DX=1, D=5, E=3, causal_y=False),
+    "neighborhood_3d_gna": dict(T=3, Y=3, X=5, K=(3, 2, 3), S=(1, 2, 1), D=5, E=3),
     "paged_decode": dict(b=2, hk=1, grp=3, d=5, page=3, npages=9, lens=(1, 11)),
+    "prepbn_train": dict(b=1, t=7, c=3, lam=0.8),
     "probsparse_attention": dict(b=1, h=1, t=7, d=3, e=5, u=2, samples=3),
+    "radial_attention": dict(H=1, F=5, P=6, D=5, E=3, thr=3, sink=False),
+    "rala": dict(b=1, h=1, H=2, W=4, d=12),
     "reformer_lsh_ideal": dict(b=1, h=1, t=13, d=3, e=5, nb=6),
     "retention": dict(b=1, h=2, t=1, d=5, e=2),
+    "retrieval_attention": dict(h=1, n=17, d=5, sink=2, local=3, topk=3),
     "rope_attention": dict(b=1, h=1, n=5, d=6, e=3, base=500.0),
     "routing_transformer": dict(h=1, n=13, d=5, nc=3, w=4),
+    "s4d": dict(b=1, c=1, t=5, n=3),
     "sage1": dict(h=1, m_blocks=3, n_blocks=3, d=5, e=3, bq=3, bk=5, causal=False),
+    "saq": dict(h=2, n=15, d=6, group=5, stairs=((5, 16), (10, 3), (15, 2))),
+    "scatterbrain": dict(h=1, n=15, d=5, f=6, blk=5),
+    "scatterbrain_local": dict(b=1, h=1, t=11, d=3, e=5, r=5, w=4),
+    "sea_linear": dict(h=1, t=10, tm=5, d=3, e=5, kk=4),
+    "shadowkv": dict(hk=1, grp=3, n=30, d=6, rank=4, c=3, local_chunks=3, outlier=1, nsel=2),
+    "shiftadd_linangular": dict(b=1, h=1, n=5, d=3, kk=5),
+    "shiftaddvit": dict(b=1, h=1, n=7, d=5, ker=3),
+    "shiftaddvit_quadratic": dict(h=1, n=5, d=7),
     "sigmoid_attention": dict(B=1, H=1, N=13, D=5, E=3),
     "sink_key_bias": dict(B=1, H=1, N=1, D=5, E=3),
+    "slot_attention_step": dict(B=1, S=2, N=5, D=3),
     "snapkv": dict(hk=1, grp=3, n=23, d=5, win=5, ksz=3, cap=9, loc=4, pre=1),
     "softmax_attention": dict(B=1, H=1, M=1, N=13, D=5, E=3),
     "ss2d_cross_scan": dict(H=2, W=5, c=3, n=1),
     "streaming_llm": dict(H=1, N=11, S=3, W=2, D=5, E=3),
+    "synaptic_resonance": dict(H=1, N=5, D=3, E=5, T=2),
+    "titans_linear": dict(b=1, h=1, t=9, d=3, e=5),
+    "titans_mlp_chunk": dict(t=7, c=2, d=2, f=5),
     "titans_persistent_window": dict(b=1, h=1, t=11, P=3, d=5, e=2, w=4),
     "transformer_xl_relative": dict(b=1, h=1, m=1, mem=6, d=5, e=3),
+    "var_redistribution": dict(H=1, N=9, D=5, E=3, im=1, P=4),
     "varlen": dict(hk=1, grp=3, d=5, qlens=(1, 4), klens=(7, 4)),
+    "vir_2d_retention": dict(b=1, h=1, H=2, W=5, d=3, gamma=(0.8,)),
+    "window_linear_one_normaliser": dict(b=1, h=1, t=7, d=3, e=5, w=2),
+    "zero_tprune": dict(h=2, n=11, d=5, iters=2, prune_i=3, prune_s=2),
 }
+
+# A name that is a keyword of the language, and an extent that no input carries.
+RENAMED = {("shiftadd_linangular", "kernel"): "taps"}
+EXTENTS = {"lean_attention": lambda outputs: {"p": len(outputs["part_m"])}}
 
 
 def load(path):
@@ -94,22 +149,26 @@ def write(folder, tensors):
         np.save(folder / f"{name}.npy", np.asarray(value, order="C"))
 
 
-def make(folder, reference, dims, seed):
+def make(name, case, reference, dims):
+    folder, seed = ROOT / "tests/fixtures" / name / str(case), zlib.crc32(f"{name}/{case}".encode())
     inputs, params, outputs = reference(np.random.default_rng(seed), **dims)
-    inputs.update((k, np.array(v)) for k, v in params.items() if isinstance(v, tuple))
-    scalars = {k: v for k, v in params.items() if not isinstance(v, (tuple, str))}
+    params = {RENAMED.get((name, k), k): v for k, v in params.items()}
+    inputs.update((k, np.array(v)) for k, v in params.items() if isinstance(v, (tuple, list)))
+    scalars = {k: v for k, v in params.items() if not isinstance(v, (tuple, list, str))}
     write(folder / "in", inputs)
     write(folder / "out", outputs)
     (folder / "params.json").write_text(json.dumps(scalars, default=lambda x: x.item()) + "\n")
+    if name in EXTENTS:
+        (folder / "set.json").write_text(json.dumps(EXTENTS[name](outputs)) + "\n")
 
 
 def main():
     oracles = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT.parent / "shared/oracles"
-    found, target = references(oracles), ROOT / "tests/fixtures"
-    shutil.rmtree(target, ignore_errors=True)
+    found = references(oracles)
+    shutil.rmtree(ROOT / "tests/fixtures", ignore_errors=True)
     for name, odd in ODD.items():
         for case, dims in enumerate([{}, odd]):
-            make(target / name / str(case), found[name], dims, zlib.crc32(f"{name}/{case}".encode()))
+            make(name, case, found[name], dims)
 
 
 if __name__ == "__main__":
