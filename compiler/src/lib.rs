@@ -1,3 +1,4 @@
 //! The compiler of attnc.
 
 pub mod codegen;
+pub mod ir;

@@ -1,0 +1,6 @@
+//! The intermediate forms, each a page of types with a verifier, a printer and an interpreter.
+
+pub mod arena;
+pub mod cascade;
+pub mod expr;
+pub mod nest;
