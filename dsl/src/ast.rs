@@ -235,13 +235,39 @@ pub enum ExprKind {
     /// `|n|`, the extent of a rank; `|x|`, the absolute value of what else has that name.
     Bars(Name),
     /// `K[b, n + 1, d]`
-    Read { name: Name, coords: Vec<Expr> },
+    Read {
+        /// The tensor.
+        name: Name,
+        /// One for each dimension.
+        coords: Vec<Expr>,
+    },
     /// `K[n = n + 1]`: the other ranks stay.
-    Reindex { name: Name, coords: Vec<(Name, Expr)> },
+    Reindex {
+        /// A tensor, parameter or local.
+        name: Name,
+        /// Ranks and what they become.
+        coords: Vec<(Name, Expr)>,
+    },
     /// `exp(x)`, `sum[n](x)`, `softmax[n](x)`
-    Call { name: Name, ranks: Vec<Name>, args: Vec<Expr> },
+    Call {
+        /// The function.
+        name: Name,
+        /// In square brackets.
+        ranks: Vec<Name>,
+        /// In round brackets.
+        args: Vec<Expr>,
+    },
     /// `topk[n -> j](x)`, `argsort[n -> j](x)`
-    Select { name: Name, from: Name, to: Name, arg: Box<Expr> },
+    Select {
+        /// `topk` or `argsort`.
+        name: Name,
+        /// The rank selected from.
+        from: Name,
+        /// The rank of the result.
+        to: Name,
+        /// What is compared.
+        arg: Box<Expr>,
+    },
     /// `-x`, `not x`
     Unary(UnaryOp, Box<Expr>),
     /// `a + b`

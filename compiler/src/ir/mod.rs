@@ -1,6 +1,7 @@
 //! The intermediate forms, each a page of types with a verifier, a printer and an interpreter.
 
 pub mod arena;
+pub mod array;
 pub mod cascade;
 pub mod expr;
 pub mod nest;
