@@ -72,6 +72,15 @@ impl SourceMap {
     }
 }
 
+/// A refused spec: what is wrong with it and the text it says so about.
+#[derive(Debug, Clone, Default)]
+pub struct Failure {
+    /// The files that the labels point into.
+    pub sources: SourceMap,
+    /// What was found; at least one error.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -169,4 +178,39 @@ codes! {
     UnknownDType = "A0103": "a dtype that does not exist",
     Duplicate = "A0104": "a name that is declared twice",
     KindOfName = "A0105": "a name used for what it is not",
+    RankCycle = "A0200": "a rank that is defined by itself",
+    RankTwice = "A0201": "a rank listed twice",
+    RankOverlap = "A0202": "a tensor with ranks that overlap",
+    CoordinateCount = "A0203": "a wrong number of coordinates",
+    NotARankOf = "A0204": "a tensor re-indexed by a rank it lacks",
+    OneRank = "A0205": "several ranks where one is wanted",
+    WrongKind = "A0300": "an operand of the wrong kind",
+    MixedKinds = "A0301": "a bool that meets a number",
+    DTypeMisfit = "A0302": "a value that its dtype cannot hold",
+    FreeRank = "A0400": "a rank on the right that is neither on the left nor reduced",
+    LeftCoordinate = "A0401": "a coordinate on the left that is none",
+    DefinedTwice = "A0402": "two equations for the same points",
+    MissingBase = "A0403": "a recurrence without its first coordinates",
+    BaseMisfit = "A0404": "equations of one tensor that do not fit",
+    Cycle = "A0405": "a cyclic definition",
+    LaterRead = "A0406": "a recurrence that reads what is not yet defined",
+    DataIndexRead = "A0407": "a recurrence that reads itself at a data index",
+    BaseCycle = "A0408": "a first coordinate that depends on itself",
+    WholeRecurrence = "A0409": "a recurrence read without coordinates",
+    SelectedRank = "A0410": "the rank of a selection's result in what it selects from",
+    BuiltinShadowed = "A0500": "a function named like a built-in one",
+    RankCount = "A0501": "a call with a wrong number of ranks",
+    ValueCount = "A0502": "a call with a wrong number of values",
+    Recursion = "A0503": "a function that calls itself",
+    TooManyCalls = "A0504": "too many inlined calls",
+    NotConstant = "A0600": "a constant expression that is none",
+    NegativeExtent = "A0601": "a negative extent",
+    ExtentTooLarge = "A0602": "an extent beyond 2^63 - 1",
+    OverBound = "A0603": "an extent over its bound",
+    ExtentConflict = "A0604": "extents that contradict each other",
+    UnboundRank = "A0605": "a rank whose extent nothing binds",
+    UnfixedParam = "A0606": "a parameter that must be fixed but is not",
+    BadSetting = "A0607": "a setting that fits no rank or parameter",
+    NoValue = "A0608": "a constant expression without a value",
+    AbsentUnderSum = "A0700": "an absent term that a sum skips",
 }

@@ -1,6 +1,8 @@
 //! The language of attnc: text to syntax tree, checked, and back to text.
 
 pub mod ast;
+pub mod builtins;
+pub mod check;
 pub mod diag;
 pub mod load;
 pub mod model;

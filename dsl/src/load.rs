@@ -12,21 +12,15 @@ use indexmap::map::Entry;
 use indexmap::{IndexMap, IndexSet};
 
 use crate::ast::{FnDef, Import, Item, Spec};
-use crate::diag::{Code, Diagnostic, Source, SourceId, SourceMap, Span};
+use crate::diag::{Code, Diagnostic, Failure, Source, SourceId, SourceMap, Span};
 use crate::model::Program;
 use crate::parse::parse;
 
 /// The functions that every spec sees, in the language itself.
 const PRELUDE: &str = include_str!("../prelude.attn");
 
-/// A spec that cannot be loaded.
-#[derive(Debug, Clone)]
-pub struct Failure {
-    /// The files read so far, to show the diagnostics with.
-    pub sources: SourceMap,
-    /// Everything that is wrong.
-    pub diagnostics: Vec<Diagnostic>,
-}
+/// The source id of the prelude; that of the spec is 0.
+pub(crate) const PRELUDE_ID: SourceId = SourceId(1);
 
 /// Parses a spec and what it refers to.
 ///

@@ -6,7 +6,7 @@
 use indexmap::IndexMap;
 
 use crate::ast::{DType, FnDef, Kind, Spec};
-use crate::diag::{Diagnostic, SourceMap, Span};
+use crate::diag::{Diagnostic, Failure, SourceMap, Span};
 
 /// A spec and all that it refers to.
 #[derive(Debug, Clone)]
@@ -28,6 +28,19 @@ pub struct Checked {
     pub kernels: Vec<KernelModel>,
     /// What to look at, though the program is accepted.
     pub warnings: Vec<Diagnostic>,
+    /// The errors of compiling it now: ranks that nothing binds, parameters that extents depend on and
+    /// nothing fixes. The program is right; `--set` and `--param` are missing.
+    pub unfixed: Vec<Diagnostic>,
+}
+
+impl Checked {
+    /// The program, if all that must be fixed before compiling is.
+    pub fn fixed(self) -> Result<Checked, Box<Failure>> {
+        if self.unfixed.is_empty() {
+            return Ok(self);
+        }
+        Err(Box::new(Failure { sources: self.program.sources, diagnostics: self.unfixed }))
+    }
 }
 
 /// What is known of one kernel.
@@ -39,6 +52,17 @@ pub struct KernelModel {
     pub name: String,
     /// Inputs and defined tensors, in the order of their first appearance.
     pub tensors: IndexMap<String, TensorModel>,
+    /// The defined tensors in an order of computation, each after what it needs.
+    pub groups: Vec<GroupModel>,
+}
+
+/// Tensors that are computed together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupModel {
+    /// The rank along which they are computed step by step, if they need each other.
+    pub rank: Option<String>,
+    /// Their names, in the order of one step.
+    pub tensors: Vec<String>,
 }
 
 /// What is known of one tensor.
