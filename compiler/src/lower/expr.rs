@@ -163,7 +163,13 @@ impl Lowering<'_> {
     /// The einsum `op(value)` as a tensor of its own, read at the indices of its ranks. Equal ones are made once.
     ///
     /// `along` is a rank that the result has whatever it depends on: that of a scan or of a selection.
-    pub(super) fn temporary(&mut self, op: Op, value: ExprId, along: Option<RankId>, bound: &[RankId]) -> ExprId {
+    pub(super) fn temporary(
+        &mut self,
+        op: Op,
+        value: ExprId,
+        along: Option<RankId>,
+        bound: &[RankId],
+    ) -> ExprId {
         let key = (op.clone(), value, self.target.exact);
         if let Some(&tensor) = self.temporaries.get(&key) {
             return self.bare(tensor);

@@ -10,10 +10,10 @@ use crate::ir::expr::{BinaryOp, Expr};
 /// A rank whose extent is still looked for.
 const UNKNOWN: Extent = Extent::Fixed(-1);
 
-impl Lowering<'_> {
+impl<'a> Lowering<'a> {
     /// Gives every declared rank an id; parts that are declared nowhere else are declared by appearing.
     pub(super) fn declare_ranks(&mut self) {
-        let decls: Vec<&RankDecl> = self.rank_decls();
+        let decls = self.rank_decls();
         for decl in &decls {
             self.new_rank(&decl.name.text);
         }
@@ -42,7 +42,7 @@ impl Lowering<'_> {
         }
     }
 
-    fn rank_decls(&self) -> Vec<&'_ RankDecl> {
+    fn rank_decls(&self) -> Vec<&'a RankDecl> {
         self.items()
             .filter_map(|it| if let KernelItemKind::Ranks(decls) = it { Some(decls) } else { None })
             .flatten()
@@ -87,7 +87,9 @@ impl Lowering<'_> {
         while !pending.is_empty() {
             let ready = pending
                 .iter()
-                .position(|it| it.default.as_ref().is_none_or(|e| !self.waits(e, &pending, &fixed, &it.name.text)))
+                .position(|it| {
+                    it.default.as_ref().is_none_or(|e| !self.waits(e, &pending, &fixed, &it.name.text))
+                })
                 .expect("defaults of parameters are not cyclic");
             let param = pending.remove(ready);
             let id = self.params[&param.name.text];
@@ -118,7 +120,10 @@ impl Lowering<'_> {
             match &decl.def {
                 RankDef::Fixed(extent) => collect_names(extent, &mut todo),
                 RankDef::Composite(parts) => {
-                    parts.iter().filter_map(|it| it.extent.as_ref()).for_each(|it| collect_names(it, &mut todo));
+                    parts
+                        .iter()
+                        .filter_map(|it| it.extent.as_ref())
+                        .for_each(|it| collect_names(it, &mut todo));
                 }
                 RankDef::Symbolic | RankDef::Bounded(..) | RankDef::Alias(_) => {}
             }
@@ -206,8 +211,7 @@ impl Lowering<'_> {
     fn relations(&mut self) -> Vec<Relation> {
         let mut relations = Vec::new();
         let scope = self.top_scope();
-        let decls: Vec<RankDecl> = self.rank_decls().into_iter().cloned().collect();
-        for decl in decls {
+        for decl in self.rank_decls() {
             let rank = self.ranks[&decl.name.text];
             match &decl.def {
                 RankDef::Symbolic => {}
@@ -342,7 +346,9 @@ impl Lowering<'_> {
     pub(super) fn extent(&mut self, rank: RankId) -> ExprId {
         match self.cascade.ranks[rank].extent {
             Extent::Fixed(value) if value >= 0 => self.cascade.exprs.int(value),
-            Extent::Fixed(_) | Extent::Carried | Extent::Derived(_) => self.cascade.exprs.add(Expr::Extent(rank)),
+            Extent::Fixed(_) | Extent::Carried | Extent::Derived(_) => {
+                self.cascade.exprs.add(Expr::Extent(rank))
+            }
         }
     }
 

@@ -22,7 +22,8 @@ impl Lowering<'_> {
             })
             .collect();
         for group in components(&reads) {
-            let einsums: Vec<Einsum> = group.iter().flat_map(|it| of.remove(it).unwrap_or_default()).collect();
+            let einsums: Vec<Einsum> =
+                group.iter().flat_map(|it| of.remove(it).unwrap_or_default()).collect();
             let cyclic = group.iter().any(|it| reads[it].iter().any(|read| group.contains(read)));
             let step = if cyclic || einsums.len() > 1 {
                 Step::Recurrence(self.recurrence(&group, einsums))
@@ -39,14 +40,16 @@ impl Lowering<'_> {
 
     fn reads(&self, value: ExprId) -> Vec<(TensorId, Vec<ExprId>)> {
         let exprs = &self.cascade.exprs;
-        let read = |id| if let Expr::Read(it, at, _) = exprs.get(id) { Some((*it, at.clone())) } else { None };
+        let read =
+            |id| if let Expr::Read(it, at, _) = exprs.get(id) { Some((*it, at.clone())) } else { None };
         exprs.postorder(value).into_iter().filter_map(read).collect()
     }
 
     /// A group of tensors along the rank that they are defined along.
     fn recurrence(&self, group: &[TensorId], einsums: Vec<Einsum>) -> Recurrence {
         let names: Vec<&str> = group.iter().map(|&it| self.cascade.tensors[it].name.as_str()).collect();
-        let model = self.model.groups.iter().find(|it| it.tensors.iter().any(|t| names.contains(&t.as_str())));
+        let model =
+            self.model.groups.iter().find(|it| it.tensors.iter().any(|t| names.contains(&t.as_str())));
         let rank = model.and_then(|it| it.rank.as_deref()).map(|it| self.ranks[it]);
         let rank = rank.unwrap_or_else(|| self.lagged(group));
         let is_base = |it: &Einsum| it.at.iter().any(|at| matches!(at, At::Const(_)));
@@ -103,7 +106,8 @@ impl Lowering<'_> {
 
 /// The strongly connected components of a graph, each after those that it points to (Tarjan).
 fn components(graph: &BTreeMap<TensorId, BTreeSet<TensorId>>) -> Vec<Vec<TensorId>> {
-    let mut state = Tarjan { graph, index: BTreeMap::new(), low: BTreeMap::new(), stack: Vec::new(), found: Vec::new() };
+    let mut state =
+        Tarjan { graph, index: BTreeMap::new(), low: BTreeMap::new(), stack: Vec::new(), found: Vec::new() };
     for &root in graph.keys() {
         if !state.index.contains_key(&root) {
             state.visit(root);

@@ -33,7 +33,8 @@ impl Lowering<'_> {
         let exprs = &self.cascade.exprs;
         let Expr::Read(tensor, coords, _) = exprs.get(value) else { return Vec::new() };
         let dims = &self.cascade.tensors[*tensor].dims;
-        let direct = coords.iter().zip(dims).filter(|(coord, dim)| *exprs.get(**coord) == Expr::Index(dim.rank));
+        let direct =
+            coords.iter().zip(dims).filter(|(coord, dim)| *exprs.get(**coord) == Expr::Index(dim.rank));
         direct.map(|(_, dim)| dim.rank).collect()
     }
 
