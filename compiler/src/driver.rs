@@ -1,8 +1,8 @@
 //! The pipeline: calls in order, no logic.
 
 use attnc_dsl::check::{Fixed, check};
-use attnc_dsl::diag::Source;
-use attnc_dsl::load::{Failure, load};
+use attnc_dsl::diag::{Failure, Source};
+use attnc_dsl::load::load;
 use attnc_dsl::model::Checked;
 
 use crate::ir::cascade::Cascade;
