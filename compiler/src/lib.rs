@@ -1,6 +1,4 @@
 //! The compiler of attnc.
 
 pub mod codegen;
-pub mod driver;
 pub mod ir;
-pub mod lower;

@@ -7,10 +7,8 @@ pub mod diag;
 pub mod load;
 pub mod model;
 mod parse;
-mod print;
 pub mod render;
 mod syntax;
 
 pub use load::load;
 pub use parse::parse;
-pub use print::print;
