@@ -1,4 +1,6 @@
 //! The compiler of attnc.
 
 pub mod codegen;
+pub mod driver;
 pub mod ir;
+pub mod lower;

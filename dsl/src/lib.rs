@@ -7,8 +7,10 @@ pub mod diag;
 pub mod load;
 pub mod model;
 mod parse;
+mod print;
 pub mod render;
 mod syntax;
 
 pub use load::load;
 pub use parse::parse;
+pub use print::print;

@@ -1,10 +1,10 @@
-//! Every spec at hand parses.
+//! Every spec at hand parses, and its printed form says the same and is final.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use attnc_dsl::diag::SourceId;
-use attnc_dsl::parse;
+use attnc_dsl::{parse, print};
 
 /// The `.attn` files of a folder, relative to the workspace.
 fn specs_in(folder: &str) -> Vec<(PathBuf, String)> {
@@ -22,13 +22,31 @@ fn specs_in(folder: &str) -> Vec<(PathBuf, String)> {
     specs
 }
 
+/// All that the language was tried on.
+fn all_specs() -> Vec<(PathBuf, String)> {
+    let folders = ["../shared/prototypes/language/specs", "examples/gallery", "dsl"];
+    folders.into_iter().flat_map(specs_in).collect()
+}
+
 #[test]
-fn specs_parse() {
-    for (path, text) in
-        specs_in("../shared/prototypes/language/specs").iter().chain(&specs_in("examples/gallery"))
-    {
-        if let Err(errors) = parse(SourceId(0), text) {
-            panic!("{}: {errors:#?}", path.display());
-        }
+fn specs_print_as_they_read() {
+    for (path, text) in all_specs() {
+        let read =
+            |text: &str| parse(SourceId(0), text).unwrap_or_else(|it| panic!("{}: {it:#?}", path.display()));
+        let spec = read(&text);
+        let printed = print(&spec, &text);
+        let again = read(&printed);
+        assert_eq!(again, spec, "{}", path.display());
+        assert_eq!(print(&again, &printed), printed, "{}", path.display());
+        let comments = |text: &str| {
+            let lines = text.lines().filter_map(|it| it.split_once('#'));
+            lines.map(|(_, comment)| comment.trim().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(comments(&printed), comments(&text), "{}", path.display());
     }
+}
+
+#[test]
+fn there_are_specs() {
+    assert!(specs_in("dsl").iter().any(|(path, _)| path.ends_with("prelude.attn")));
 }

@@ -203,10 +203,38 @@ impl Exprs {
         self.add(Expr::Index(rank))
     }
 
-    /// An operation on two values, after making an integer that meets a real a real.
+    /// An operation on one value.
+    pub fn unary(&mut self, op: UnaryOp, a: ExprId) -> ExprId {
+        match (op, self.get(a)) {
+            (UnaryOp::Neg, &Expr::Int(value)) => self.int(value.wrapping_neg()),
+            (UnaryOp::Neg, &Expr::Real(bits)) => self.real(-f64::from_bits(bits)),
+            _ => self.add(Expr::Unary(op, a)),
+        }
+    }
+
+    /// An operation on two values, after making an integer that meets a real a real. Integer constants
+    /// are folded, so that extents which are known are seen to be.
     pub fn binary(&mut self, op: BinaryOp, a: ExprId, b: ExprId) -> ExprId {
         let (a, b) = self.joined(a, b);
-        self.add(Expr::Binary(op, a, b))
+        if let (&Expr::Int(x), &Expr::Int(y)) = (self.get(a), self.get(b))
+            && let Some(value) = folded(op, x, y)
+        {
+            return self.int(value);
+        }
+        match (op, self.get(a), self.get(b)) {
+            (BinaryOp::Mul, Expr::Int(1), _) => b,
+            (BinaryOp::Mul | BinaryOp::FloorDiv, _, Expr::Int(1)) | (BinaryOp::Add, _, Expr::Int(0)) => a,
+            _ => self.add(Expr::Binary(op, a, b)),
+        }
+    }
+
+    /// The value as a dtype stores it.
+    pub fn cast(&mut self, dtype: DType, a: ExprId) -> ExprId {
+        match (self.get(a), dtype.int_range()) {
+            (&Expr::Int(value), Some((low, high))) => self.int(value.clamp(low, high)),
+            (&Expr::Bool(_), _) if dtype == DType::Bool => a,
+            _ => self.add(Expr::Cast(dtype, a)),
+        }
     }
 
     /// A comparison, after making an integer that meets a real a real.
@@ -245,6 +273,20 @@ impl Exprs {
             Expr::Pick(_, values) => self.kind(values[0]),
             Expr::Cast(dtype, _) => dtype.kind(),
         }
+    }
+}
+
+/// The result of an operation on integer constants, where it is one that extents are made with.
+fn folded(op: BinaryOp, a: i64, b: i64) -> Option<i64> {
+    match op {
+        BinaryOp::Add => a.checked_add(b),
+        BinaryOp::Sub => a.checked_sub(b),
+        BinaryOp::Mul => a.checked_mul(b),
+        BinaryOp::FloorDiv if b > 0 => Some(a.div_euclid(b)),
+        BinaryOp::Mod if b > 0 => Some(a.rem_euclid(b)),
+        BinaryOp::Min => Some(a.min(b)),
+        BinaryOp::Max => Some(a.max(b)),
+        _ => None,
     }
 }
 
@@ -336,7 +378,10 @@ impl UnaryOp {
         match self {
             UnaryOp::Neg => "neg",
             UnaryOp::ToReal => "real",
-            named => UnaryOp::NAMED.iter().find(|(_, op)| *op == named).map_or("?", |(name, _)| name),
+            named => {
+                let row = UnaryOp::NAMED.iter().find(|(_, op)| *op == named);
+                row.expect("the table has every other operation").0
+            }
         }
     }
 

@@ -54,9 +54,15 @@ pub trait Arith {
     /// `a` where `mask` holds, `b` elsewhere.
     fn select(&self, mask: Self::B, a: Self::F, b: Self::F) -> Self::F;
 
+    /// The same of integers.
+    fn select_bits(&self, mask: Self::B, a: Self::I, b: Self::I) -> Self::I {
+        self.to_bits(self.select(mask, self.from_bits(a), self.from_bits(b)))
+    }
+
     /// The bit pattern of `a`.
     fn to_bits(&self, a: Self::F) -> Self::I;
     /// The float whose bit pattern is `a`.
+    #[allow(clippy::wrong_self_convention, reason = "`self` is the back end, not what is converted")]
     fn from_bits(&self, a: Self::I) -> Self::F;
     /// `a + b`, wrapping.
     fn iadd(&self, a: Self::I, b: Self::I) -> Self::I;
@@ -91,6 +97,14 @@ pub enum Format {
 }
 
 impl Format {
+    /// All bits.
+    pub const fn bits(self) -> u32 {
+        match self {
+            Format::Single => 32,
+            Format::Double => 64,
+        }
+    }
+
     /// Stored bits of the significand.
     pub const fn significand_bits(self) -> u32 {
         match self {
@@ -281,6 +295,20 @@ impl<'a, A: Arith> Float<'a, A> {
 }
 
 impl<'a, A: Arith> Bits<'a, A> {
+    pub(super) fn new(arith: &'a A, v: A::I) -> Self {
+        Bits { arith, v }
+    }
+
+    /// The bare value, for the back end.
+    pub(super) fn value(self) -> A::I {
+        self.v
+    }
+
+    /// A floating-point constant beside this operand.
+    pub(super) fn float_constant(self, x: f64) -> Float<'a, A> {
+        Float { arith: self.arith, v: self.arith.float(x) }
+    }
+
     /// The float with these bits.
     pub(super) fn float(self) -> Float<'a, A> {
         Float { arith: self.arith, v: self.arith.from_bits(self.v) }
@@ -295,5 +323,10 @@ impl<'a, A: Arith> Mask<'a, A> {
     /// `a` where the mask holds, `b` elsewhere.
     pub(super) fn select(self, a: Float<'a, A>, b: Float<'a, A>) -> Float<'a, A> {
         Float { arith: self.arith, v: self.arith.select(self.v, a.v, b.v) }
+    }
+
+    /// The same of integers.
+    pub(super) fn select_bits(self, a: Bits<'a, A>, b: Bits<'a, A>) -> Bits<'a, A> {
+        Bits { arith: self.arith, v: self.arith.select_bits(self.v, a.v, b.v) }
     }
 }

@@ -1,7 +1,6 @@
-//! exp and what is made of it: `x = k ln 2 + r`, a polynomial for `exp r`, then a scaling by `2^k`.
+//! exp, exp2 and expm1: `x = k ln 2 + r`, a polynomial for `exp r`, then a scaling by `2^k`.
 
 use super::arith::{Arith, Bits, Float, Format};
-use super::logarithm::log1p;
 
 /// `x = k ln 2 + hi + lo` with `|hi| <= ln 2 / 2` and `lo` below half an ulp of `hi`.
 pub(super) struct Reduced<'a, A: Arith> {
@@ -14,7 +13,7 @@ pub(super) struct Reduced<'a, A: Arith> {
 pub(super) fn ln2(format: Format) -> (f64, f64) {
     match format {
         Format::Single => (0.693_145_751_953_125, 1.428_606_765_3e-6),
-        Format::Double => (6.931_471_803_691_238_164_9e-1, 1.908_214_929_270_587_7e-10),
+        Format::Double => (6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10),
     }
 }
 
@@ -51,7 +50,8 @@ pub(super) fn exp2<A: Arith>(x: Float<'_, A>) -> Float<'_, A> {
 }
 
 pub(super) fn expm1<A: Arith>(x: Float<'_, A>) -> Float<'_, A> {
-    let r = reduce(clamp(x, limit(x.format())));
+    // Far below zero only the -1 is left.
+    let r = reduce(x.min(x.constant(limit(x.format()))).max(x.constant(-40.0)));
     let tail = r.lo + quadratic(r.hi);
     // expm1 x = 2^k (expm1 r + (1 - 2^-k)); the sum with the constant keeps its rounding error.
     let one = x.constant(1.0);
@@ -61,36 +61,25 @@ pub(super) fn expm1<A: Arith>(x: Float<'_, A>) -> Float<'_, A> {
     x.is(0.0).select(x, y)
 }
 
-pub(super) fn tanh<A: Arith>(x: Float<'_, A>) -> Float<'_, A> {
-    let magnitude = x.abs();
-    let t = expm1(magnitude + magnitude);
-    // t / (t + 2) below the crossing, 1 - 2 / (t + 2) above: each loses least on its side.
-    let small = magnitude.lt(0.55);
-    let quotient = small.select(t, x.constant(-2.0)) / (t + 2.0);
-    (small.select(x.constant(0.0), x.constant(1.0)) + quotient).with_sign(x)
-}
-
-pub(super) fn sigmoid<A: Arith>(x: Float<'_, A>) -> Float<'_, A> {
-    let e = exp(-x.abs());
-    x.lt(0.0).select(e, x.constant(1.0)) / (e + 1.0)
-}
-
-pub(super) fn softplus<A: Arith>(x: Float<'_, A>) -> Float<'_, A> {
-    x.max(x.constant(0.0)) + log1p(exp(-x.abs()))
-}
-
-pub(super) fn silu<A: Arith>(x: Float<'_, A>) -> Float<'_, A> {
-    x * sigmoid(x)
-}
-
-pub(super) fn rsqrt<A: Arith>(x: Float<'_, A>) -> Float<'_, A> {
-    x.constant(1.0) / x.sqrt()
-}
-
 /// `exp (k ln 2 + hi + lo)`; `k` may reach beyond the exponents of the format on both sides.
 pub(super) fn exp_reduced<'a, A: Arith>(r: &Reduced<'a, A>) -> Float<'a, A> {
-    let y = r.hi + (r.lo + quadratic(r.hi)) + 1.0;
-    scale(y, r.k)
+    let (sum, rest) = mantissa(r);
+    scale(sum + rest, r.k)
+}
+
+/// `exp x` as a pair, the second term below an ulp of the first.
+pub(super) fn exp_pair<A: Arith>(x: Float<'_, A>) -> (Float<'_, A>, Float<'_, A>) {
+    let r = reduce(clamp(x, limit(x.format())));
+    let (sum, rest) = mantissa(&r);
+    let high = sum + rest;
+    (scale(high, r.k), scale((sum - high) + rest, r.k))
+}
+
+/// `exp (hi + lo)` as a sum yet to be rounded.
+pub(super) fn mantissa<'a, A: Arith>(r: &Reduced<'a, A>) -> (Float<'a, A>, Float<'a, A>) {
+    let sum = r.hi + 1.0;
+    let lost = (-sum + 1.0) + r.hi;
+    (sum, lost + (r.lo + quadratic(r.hi)))
 }
 
 /// Finds the nearest multiple of ln 2; `x` is clamped.
@@ -122,7 +111,7 @@ pub(super) fn clamp<A: Arith>(x: Float<'_, A>, limit: f64) -> Float<'_, A> {
 }
 
 /// `y * 2^k` in two exact steps and one rounding: the second factor alone may leave the normal range.
-fn scale<'a, A: Arith>(y: Float<'a, A>, k: Bits<'a, A>) -> Float<'a, A> {
+pub(super) fn scale<'a, A: Arith>(y: Float<'a, A>, k: Bits<'a, A>) -> Float<'a, A> {
     let half = k >> 1;
     y * power_of_two(y, half) * power_of_two(y, k - half)
 }
@@ -151,23 +140,23 @@ pub(super) fn two_sum<'a, A: Arith>(a: Float<'a, A>, b: Float<'a, A>) -> (Float<
 
 /// Coefficients of `(exp r - 1 - r) / r²`, fitted for `|r| <= ln 2 / 2`.
 const EXP_SINGLE: [f64; 6] = [
-    0.500_000_001_353_872_989,
+    0.500_000_001_353_873,
     0.166_666_666_817_042_15,
-    4.166_646_419_740_569_23e-2,
-    8.333_310_844_647_862_56e-3,
-    1.393_373_071_579_208_25e-3,
+    4.166_646_419_740_569e-2,
+    8.333_310_844_647_862e-3,
+    1.393_373_071_579_208_3e-3,
     1.989_108_046_399_884_2e-4,
 ];
 const EXP_DOUBLE: [f64; 11] = [
     0.5,
-    0.166_666_666_666_666_71,
-    4.166_666_666_666_666_98e-2,
-    8.333_333_333_326_083_12e-3,
-    1.388_888_888_888_371_12e-3,
-    1.984_126_987_500_227_88e-4,
-    2.480_158_732_567_746_19e-5,
-    2.755_725_517_000_088_74e-6,
-    2.755_727_347_871_858_05e-7,
-    2.510_531_272_962_210_18e-8,
-    2.091_475_532_589_320_22e-9,
+    0.166_666_666_666_666_7,
+    4.166_666_666_666_667e-2,
+    8.333_333_333_326_084e-3,
+    1.388_888_888_888_371_1e-3,
+    1.984_126_987_500_228e-4,
+    2.480_158_732_567_746e-5,
+    2.755_725_517_000_089e-6,
+    2.755_727_347_871_858e-7,
+    2.510_531_272_962_210_3e-8,
+    2.091_475_532_589_32e-9,
 ];

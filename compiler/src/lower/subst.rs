@@ -1,0 +1,98 @@
+//! Re-indexing: a value as a function of its ranks, taken at other coordinates.
+
+use std::collections::HashMap;
+
+use attnc_dsl::ast::CompareOp;
+
+use super::Lowering;
+use crate::ir::cascade::{ExprId, RankId};
+use crate::ir::expr::{BinaryOp, Expr, operands, with_operands};
+
+impl Lowering<'_> {
+    /// `value[rank = coordinate, …]`: absent where a coordinate lies outside its rank.
+    pub(super) fn reindexed(&mut self, value: ExprId, coords: &[(RankId, ExprId)]) -> ExprId {
+        let read_at: Vec<RankId> = self.direct_ranks(value);
+        let mut at = HashMap::new();
+        let mut inside: Vec<ExprId> = Vec::new();
+        for &(rank, coord) in coords {
+            // A read is absent outside its tensor by itself.
+            if !read_at.contains(&rank) {
+                let (zero, extent) = (self.cascade.exprs.int(0), self.extent(rank));
+                inside.push(self.cascade.exprs.compare(CompareOp::Le, zero, coord));
+                inside.push(self.cascade.exprs.compare(CompareOp::Lt, coord, extent));
+            }
+            self.digits(rank, coord, &mut at);
+            at.insert(rank, coord);
+        }
+        let moved = self.substituted(value, &at);
+        inside.into_iter().fold(moved, |value, it| self.cascade.exprs.add(Expr::Where(value, it)))
+    }
+
+    /// The ranks whose bare index is a coordinate of the read that a value is.
+    fn direct_ranks(&self, value: ExprId) -> Vec<RankId> {
+        let exprs = &self.cascade.exprs;
+        let Expr::Read(tensor, coords, _) = exprs.get(value) else { return Vec::new() };
+        let dims = &self.cascade.tensors[*tensor].dims;
+        let direct =
+            coords.iter().zip(dims).filter(|(coord, dim)| *exprs.get(**coord) == Expr::Index(dim.rank));
+        direct.map(|(_, dim)| dim.rank).collect()
+    }
+
+    /// What the parts of a rank become when it becomes `coord`.
+    fn digits(&mut self, rank: RankId, coord: ExprId, at: &mut HashMap<RankId, ExprId>) {
+        let parts = self.cascade.ranks[rank].parts.clone();
+        if parts.is_empty() {
+            at.insert(rank, coord);
+            return;
+        }
+        let mut rest = coord;
+        for &part in parts[1..].iter().rev() {
+            let extent = self.extent(part);
+            let digit = self.cascade.exprs.binary(BinaryOp::Mod, rest, extent);
+            self.digits(part, digit, at);
+            rest = self.cascade.exprs.binary(BinaryOp::FloorDiv, rest, extent);
+        }
+        self.digits(parts[0], rest, at);
+    }
+
+    /// The value with other coordinates in place of indices.
+    fn substituted(&mut self, value: ExprId, at: &HashMap<RankId, ExprId>) -> ExprId {
+        let mut new: HashMap<ExprId, ExprId> = HashMap::new();
+        for id in self.cascade.exprs.postorder(value) {
+            let expr = self.cascade.exprs.get(id).clone();
+            let result = if !self.cascade.exprs.free(id).iter().any(|it| at.contains_key(it)) {
+                id
+            } else if let Expr::Index(rank) = expr {
+                self.index_at(rank, at)
+            } else {
+                let moved: Vec<ExprId> = operands(&expr).iter().map(|it| new[it]).collect();
+                self.cascade.exprs.add(with_operands(&expr, &moved))
+            };
+            new.insert(id, result);
+        }
+        new[&value]
+    }
+
+    /// The index of a rank whose parts have moved; absent beyond the extent of a composite.
+    fn index_at(&mut self, rank: RankId, at: &HashMap<RankId, ExprId>) -> ExprId {
+        if let Some(&coord) = at.get(&rank) {
+            return coord;
+        }
+        let parts = self.cascade.ranks[rank].parts.clone();
+        if parts.is_empty() {
+            return self.cascade.exprs.index(rank);
+        }
+        let mut index = self.index_at(parts[0], at);
+        for &part in &parts[1..] {
+            let (extent, digit) = (self.extent(part), self.index_at(part, at));
+            let major = self.cascade.exprs.binary(BinaryOp::Mul, index, extent);
+            index = self.cascade.exprs.binary(BinaryOp::Add, major, digit);
+        }
+        if self.partial.contains(&rank) {
+            let extent = self.extent(rank);
+            let exists = self.cascade.exprs.compare(CompareOp::Lt, index, extent);
+            index = self.cascade.exprs.add(Expr::Where(index, exists));
+        }
+        index
+    }
+}
