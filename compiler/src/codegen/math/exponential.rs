@@ -87,7 +87,7 @@ pub(super) fn reduce<A: Arith>(x: Float<'_, A>) -> Reduced<'_, A> {
     reduce_pair(x, x.constant(0.0))
 }
 
-/// The same of `x + error`, `error` being at most an ulp of `x`.
+/// The same of `x + error`, `error` being small beside `x`.
 pub(super) fn reduce_pair<'a, A: Arith>(x: Float<'a, A>, error: Float<'a, A>) -> Reduced<'a, A> {
     let (n, k) = nearest(x * std::f64::consts::LOG2_E);
     let (head, tail) = ln2(x.format());

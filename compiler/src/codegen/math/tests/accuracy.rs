@@ -16,9 +16,10 @@ fn points(span: f64) -> impl Iterator<Item = f64> {
     any.take(count).chain(any_single.take(count)).chain(near.take(2 * count))
 }
 
-/// Those points at which the reduction is exact.
+/// Those points at which the reduction is exact, and multiples of π/2, where it cancels most.
 fn angles() -> impl Iterator<Item = f64> {
-    points(1e9).filter(|x| x.abs() <= 1_073_741_824.0)
+    let multiples = (1..1 << 16).map(|k| f64::from(k * 10_007) * std::f64::consts::FRAC_PI_2);
+    points(1e9).filter(|x| x.abs() <= 1_073_741_824.0).chain(multiples)
 }
 
 /// The distance from `got` to `want` in units of `format` at `want`.
@@ -30,11 +31,11 @@ fn error(format: Format, got: f64, want: f64) -> f64 {
     if got == want || (got.is_nan() && want.is_nan()) {
         return 0.0;
     }
-    let least = 1 - format.bias();
-    let exponent = ((want.abs().to_bits() >> 52) as i64 - 1023).max(least) as i32;
     if !got.is_finite() || !want.is_finite() {
         return f64::INFINITY;
     }
+    let least = 1 - format.bias();
+    let exponent = ((want.abs().to_bits() >> 52) as i64 - 1023).max(least) as i32;
     (got - want).abs() / 2f64.powi(exponent) * 2f64.powi(format.significand_bits() as i32)
 }
 
