@@ -4,3 +4,4 @@ pub mod codegen;
 pub mod driver;
 pub mod ir;
 pub mod lower;
+pub mod tile;

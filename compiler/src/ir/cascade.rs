@@ -294,6 +294,13 @@ impl Cascade {
     }
 }
 
+impl Einsum {
+    /// The ranks of the left-hand side.
+    pub fn iterated(&self) -> Vec<RankId> {
+        self.at.iter().filter_map(|it| if let At::Rank(rank, _) = it { Some(*rank) } else { None }).collect()
+    }
+}
+
 impl ReduceOp {
     /// Its name in the language.
     pub fn name(self) -> &'static str {
@@ -365,6 +372,14 @@ impl Op {
                 ReduceOp::Count => Kind::Int,
             },
             Op::Select(..) | Op::Place(_) | Op::Arg(..) => Kind::Int,
+        }
+    }
+
+    /// The rank of the left that is walked along in order: each point needs those before it.
+    pub fn along(&self) -> Option<RankId> {
+        match self {
+            Op::Map | Op::Reduce(..) | Op::Place(_) | Op::Arg(..) => None,
+            Op::Scan(_, rank) | Op::Select(_, _, rank) => Some(*rank),
         }
     }
 

@@ -184,7 +184,8 @@ pub struct Block {
 pub enum Stmt {
     /// Defines a value.
     Let(ValueId, Op),
-    /// Writes the elements of a value, where the guard holds.
+    /// Writes a value, where the guard holds: an element for every point of the ranks of the
+    /// coordinates, the value and the guard together.
     Store {
         /// The buffer.
         buffer: BufferId,
@@ -245,11 +246,11 @@ pub struct Carried {
 /// What computes a value. Unless said otherwise the operation works element by element.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
-    /// An integer.
+    /// An integer, the same for all elements of the result.
     Int(i64),
-    /// A real, of the result's scalar.
+    /// A real of the result's scalar, the same for all elements of the result.
     Real(f64),
-    /// A truth value.
+    /// A truth value, the same for all elements of the result.
     Bool(bool),
     /// A word of the arguments, as I64 or F64.
     Word(u32),
@@ -265,7 +266,7 @@ pub enum Op {
     Unary(UnaryOp, ValueId),
     /// As in the cascade, for present operands; division by 0 gives 0, shift counts are taken modulo 64.
     Binary(BinaryOp, ValueId, ValueId),
-    /// A bool.
+    /// A bool; bools themselves are only compared by `==` and `!=`.
     Compare(CompareOp, ValueId, ValueId),
     /// The second where the first holds, else the third.
     Select(ValueId, ValueId, ValueId),

@@ -1,0 +1,112 @@
+//! One einsum: maps, reductions and scans, and the store of what comes out.
+
+use super::builder::Known;
+use super::fold::Fold;
+use super::loops::{Folding, Lane};
+use super::{Tasks, Tiling};
+use crate::ir::cascade::{At, Einsum, ExprId, Op, RankId, ReduceOp, ScanOp, TensorId};
+use crate::ir::nest::{Scalar, TileDim, ValueId};
+
+impl Tiling<'_> {
+    /// All points of an einsum, spread over tasks.
+    pub(super) fn whole_einsum(&mut self, einsum: &Einsum) -> Tasks {
+        let ranks = einsum.iterated();
+        let keep = match &einsum.op {
+            // The last rank stays inside a task, so that it can be taken in tiles.
+            Op::Map => 1,
+            Op::Reduce(..) => usize::from(ranks.len() > 1),
+            Op::Scan(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..) => 0,
+        };
+        let serial = einsum.op.along();
+        let spread: Vec<RankId> = ranks.iter().copied().filter(|it| Some(*it) != serial).collect();
+        let spread = &spread[..spread.len().saturating_sub(keep)];
+        let tasks = self.tasks(spread);
+        self.einsum(einsum, spread);
+        tasks
+    }
+
+    /// The points of an einsum whose coordinates along some ranks are bound already.
+    pub(super) fn einsum(&mut self, einsum: &Einsum, bound: &[RankId]) {
+        let open: Vec<RankId> = einsum.iterated().into_iter().filter(|it| !bound.contains(it)).collect();
+        let lane = self.lane(einsum, &open);
+        match &einsum.op {
+            Op::Map => self.for_each(&open, lane, &mut |it| {
+                let known = it.value(einsum.value);
+                it.store(einsum.tensor, &einsum.at, known);
+            }),
+            Op::Reduce(op, over) => {
+                let inner = lane.filter(|it| over.contains(&it.rank));
+                let outer = lane.filter(|it| !over.contains(&it.rank));
+                self.for_each(&open, outer, &mut |it| {
+                    let known = it.reduction(*op, over, einsum.value, inner);
+                    it.store(einsum.tensor, &einsum.at, known);
+                });
+            }
+            Op::Scan(op, along) => self.scan(einsum, *op, *along, &open),
+            Op::Select(op, from, to) => self.select(einsum, *op, *from, *to, &open),
+            Op::Place(along) => self.place(einsum, *along, &open),
+            Op::Arg(op, along) => self.arg(einsum, *op, *along, &open),
+        }
+    }
+
+    fn reduction(&mut self, op: ReduceOp, over: &[RankId], value: ExprId, lane: Option<Lane>) -> Known {
+        let mut fold = Fold::new(self, op, value);
+        let shape: Vec<TileDim> = self.lane.iter().map(|(dim, _)| *dim).collect();
+        let outer = self.lane.take();
+        let inits = fold.inits(self, &shape);
+        self.lane = outer;
+        let accs = self.fold_over(over, lane, &inits, &mut fold);
+        fold.result(self, &accs)
+    }
+
+    /// Inclusive prefix reduction: what is carried is stored at each coordinate.
+    fn scan(&mut self, einsum: &Einsum, op: ScanOp, along: RankId, open: &[RankId]) {
+        let others: Vec<RankId> = open.iter().copied().filter(|it| *it != along).collect();
+        let op = match op {
+            ScanOp::Sum => ReduceOp::Sum,
+            ScanOp::Prod => ReduceOp::Prod,
+            ScanOp::Max => ReduceOp::Max,
+        };
+        self.for_each(&others, None, &mut |it| {
+            let mut fold = Fold::new(it, op, einsum.value);
+            let inits = fold.inits(it, &[]);
+            let accs = it.open(along, &inits);
+            let nexts = fold.step(it, &accs);
+            let known = fold.result(it, &nexts);
+            it.store(einsum.tensor, &einsum.at, known);
+            it.builder.close_loop(&nexts);
+        });
+    }
+
+    /// Writes one point (or tile) of a tensor.
+    pub(super) fn store(&mut self, tensor: TensorId, at: &[At], known: Known) {
+        let index: Vec<ValueId> = at
+            .iter()
+            .map(|at| match *at {
+                At::Rank(rank, shift) => {
+                    let index = self.builder.indices[&rank];
+                    self.plus(index, shift)
+                }
+                At::Const(coordinate) => self.builder.int(coordinate),
+            })
+            .collect();
+        let buffer = self.buffer(tensor);
+        let dtype = self.builder.nest.buffers[buffer].dtype;
+        // Rounded here and not by the store, so that it is rounded once.
+        let mut value = self.cast(dtype, known.value, Scalar::of(dtype));
+        if self.read.contains(&tensor) && (known.present.is_some() || self.stored[&tensor].mask.is_some()) {
+            let mask = self.mask(tensor);
+            let there = known.present.unwrap_or_else(|| self.builder.bool(true));
+            let contiguous = self.is_contiguous(mask, &index, None);
+            self.builder.store(mask, index.clone(), there, None, contiguous);
+        }
+        if let Some(there) = known.present
+            && self.is_output(tensor)
+        {
+            let absent = self.absent(tensor, Scalar::of(dtype));
+            value = self.builder.select(there, value, absent);
+        }
+        let contiguous = self.is_contiguous(buffer, &index, None);
+        self.builder.store(buffer, index, value, None, contiguous);
+    }
+}

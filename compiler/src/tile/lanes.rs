@@ -1,0 +1,96 @@
+//! Which rank an einsum takes in tiles.
+
+use std::collections::BTreeSet;
+
+use attnc_dsl::ast::CompareOp;
+
+use super::Tiling;
+use super::loops::Lane;
+use crate::ir::cascade::{At, Einsum, Op, RankId, TensorId};
+use crate::ir::expr::Expr;
+use crate::ir::nest::{BufferId, Place, Scalar, ValueId};
+
+impl Tiling<'_> {
+    /// The rank along which most loads and stores of f32 walk through neighbours in memory, if it pays.
+    pub(super) fn lane(&mut self, einsum: &Einsum, open: &[RankId]) -> Option<Lane> {
+        if self.widths.scalar(self.cascade, einsum.value) != Scalar::F32 {
+            return None;
+        }
+        let reduced = match &einsum.op {
+            Op::Map => None,
+            Op::Reduce(_, ranks) => ranks.last().copied().filter(|_| !einsum.exact),
+            Op::Scan(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..) => return None,
+        };
+        let candidates = reduced.into_iter().chain(open.last().copied());
+        let rank = candidates
+            .filter(|&it| self.cascade.ranks[it].parts.is_empty())
+            .filter(|&it| self.gain(einsum, it) > 0)
+            .max_by_key(|&it| self.gain(einsum, it))?;
+        let unit_strides = self.unit_strides(einsum, rank);
+        Some(Lane { rank, unit_strides })
+    }
+
+    /// How many more accesses a tile along a rank makes contiguous than it scatters.
+    fn gain(&self, einsum: &Einsum, rank: RankId) -> i64 {
+        let exprs = &self.cascade.exprs;
+        let mut gain = i64::from(einsum.at.last() == Some(&At::Rank(rank, 0)));
+        for id in exprs.postorder(einsum.value) {
+            if let Expr::Read(tensor, coords, _) = exprs.get(id)
+                && exprs.free(id).contains(&rank)
+            {
+                let walks = self.walks(*tensor, coords, rank);
+                gain += if walks { 1 } else { -1 };
+            }
+        }
+        gain
+    }
+
+    /// A read whose last coordinate alone is the index along a rank.
+    fn walks(&self, tensor: TensorId, coords: &[crate::ir::cascade::ExprId], rank: RankId) -> bool {
+        let exprs = &self.cascade.exprs;
+        let Some((&last, others)) = coords.split_last() else { return false };
+        *exprs.get(last) == Expr::Index(rank)
+            && others.iter().all(|&it| !exprs.free(it).contains(&rank))
+            && !self.cascade.tensors[tensor].dims.is_empty()
+    }
+
+    /// Holds where the arguments that are walked through have neighbours next to each other.
+    fn unit_strides(&mut self, einsum: &Einsum, rank: RankId) -> Option<ValueId> {
+        let exprs = &self.cascade.exprs;
+        let mut walked: BTreeSet<TensorId> = BTreeSet::new();
+        for id in exprs.postorder(einsum.value) {
+            if let Expr::Read(tensor, coords, _) = exprs.get(id)
+                && self.walks(*tensor, coords, rank)
+            {
+                walked.insert(*tensor);
+            }
+        }
+        if einsum.at.last() == Some(&At::Rank(rank, 0)) {
+            walked.insert(einsum.tensor);
+        }
+        let mut all: Option<ValueId> = None;
+        for tensor in walked {
+            let buffer = self.buffer(tensor);
+            let it = &self.builder.nest.buffers[buffer];
+            if !matches!(it.place, Place::Workspace(_)) {
+                let stride = *it.strides.last().expect("it is walked along a dimension");
+                let one = self.builder.int(1);
+                let unit = self.builder.compare(CompareOp::Eq, stride, one);
+                all = self.builder.both(all, Some(unit));
+            }
+        }
+        all
+    }
+
+    /// The elements of a tile follow one another in memory: the lane is the last coordinate and no other.
+    pub(super) fn is_contiguous(&self, buffer: BufferId, index: &[ValueId], guard: Option<ValueId>) -> bool {
+        let (Some((_, indices)), Some((last, others))) = (self.lane, index.split_last()) else {
+            return false;
+        };
+        let scalar = |it: &ValueId| self.builder.nest.values[*it].shape.is_empty();
+        *last == indices
+            && others.iter().all(scalar)
+            && guard.iter().all(scalar)
+            && !self.builder.nest.buffers[buffer].strides.is_empty()
+    }
+}

@@ -1,0 +1,155 @@
+//! Selections as plain loops: the next point in an order is found by walking the fiber once more.
+//!
+//! In the descending order of `topk` and `place`, a larger value comes first, NaN after every number,
+//! and of equal values the smaller index; `argsort` is ascending with NaN first.
+
+use attnc_dsl::ast::CompareOp;
+
+use super::Tiling;
+use super::builder::Known;
+use crate::ir::cascade::{ArgOp, Einsum, RankId, SelectOp};
+use crate::ir::expr::{BinaryOp, UnaryOp};
+use crate::ir::nest::{Scalar, ValueId};
+
+/// Which value comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Ascending,
+    Descending,
+}
+
+/// A point of a fiber: where, and what is compared.
+#[derive(Debug, Clone, Copy)]
+struct Point {
+    index: ValueId,
+    value: ValueId,
+}
+
+impl Tiling<'_> {
+    /// The indices of the first, second, … points in order.
+    pub(super) fn select(
+        &mut self,
+        einsum: &Einsum,
+        op: SelectOp,
+        from: RankId,
+        to: RankId,
+        open: &[RankId],
+    ) {
+        let order = match op {
+            SelectOp::TopK => Order::Descending,
+            SelectOp::ArgSort => Order::Ascending,
+        };
+        let others: Vec<RankId> = open.iter().copied().filter(|it| *it != to).collect();
+        self.for_each(&others, None, &mut |it| {
+            let none = it.no_point(einsum);
+            let no = it.builder.bool(false);
+            let before = it.open(to, &[none.index, none.value, no]);
+            let last = Point { index: before[0], value: before[1] };
+            let (next, found) = it.first(einsum, from, order, Some((last, before[2])));
+            it.store(einsum.tensor, &einsum.at, Known { value: next.index, present: Some(found) });
+            let index = it.builder.select(found, next.index, last.index);
+            let value = it.builder.select(found, next.value, last.value);
+            let started = it.builder.or(before[2], found);
+            it.builder.close_loop(&[index, value, started]);
+        });
+    }
+
+    /// The index of the largest or smallest point.
+    pub(super) fn arg(&mut self, einsum: &Einsum, op: ArgOp, along: RankId, open: &[RankId]) {
+        let order = match op {
+            ArgOp::Max => Order::Descending,
+            ArgOp::Min => Order::Ascending,
+        };
+        self.for_each(open, None, &mut |it| {
+            let (point, found) = it.first(einsum, along, order, None);
+            it.store(einsum.tensor, &einsum.at, Known { value: point.index, present: Some(found) });
+        });
+    }
+
+    /// How many present points come before each.
+    pub(super) fn place(&mut self, einsum: &Einsum, along: RankId, open: &[RankId]) {
+        self.for_each(open, None, &mut |it| {
+            let own = it.value(einsum.value);
+            let own_point = Point { index: it.builder.indices[&along], value: own.value };
+            let zero = it.builder.int(0);
+            // Inside, the index along the rank means another point.
+            let memos = it.builder.forget();
+            let count = it.open(along, &[zero]);
+            let other = it.value(einsum.value);
+            let other_point = Point { index: it.builder.indices[&along], value: other.value };
+            let earlier = it.comes_before(other_point, own_point, Order::Descending);
+            let counts = other.present.map_or(earlier, |there| it.builder.and(earlier, there));
+            let one = it.builder.convert(counts, Scalar::I64);
+            let next = it.builder.binary(BinaryOp::Add, count[0], one);
+            let count = it.builder.close_loop(&[next]);
+            it.builder.recollect(memos);
+            it.store(einsum.tensor, &einsum.at, Known { value: count[0], present: own.present });
+        });
+    }
+
+    /// A point that is never looked at.
+    fn no_point(&mut self, einsum: &Einsum) -> Point {
+        let index = self.builder.int(0);
+        let value = match self.widths.scalar(self.cascade, einsum.value) {
+            Scalar::I64 => index,
+            scalar @ (Scalar::F64 | Scalar::F32) => self.builder.real(0.0, scalar),
+            Scalar::Bool => self.builder.bool(false),
+        };
+        Point { index, value }
+    }
+
+    /// The first point of a fiber in order, of those that come after another one if that has been found.
+    fn first(
+        &mut self,
+        einsum: &Einsum,
+        along: RankId,
+        order: Order,
+        after: Option<(Point, ValueId)>,
+    ) -> (Point, ValueId) {
+        let none = self.no_point(einsum);
+        let no = self.builder.bool(false);
+        let best = self.open(along, &[none.index, none.value, no]);
+        let known = self.value(einsum.value);
+        let point = Point { index: self.builder.indices[&along], value: known.value };
+        // Indices ascend, so of equal values the first stays.
+        let better = self.value_before(point.value, best[1], order);
+        let unbeaten = self.builder.not(best[2]);
+        let mut take = self.builder.or(better, unbeaten);
+        take = known.present.map_or(take, |there| self.builder.and(take, there));
+        if let Some((last, started)) = after {
+            let later = self.comes_before(last, point, order);
+            let fresh = self.builder.not(started);
+            let eligible = self.builder.or(later, fresh);
+            take = self.builder.and(take, eligible);
+        }
+        let index = self.builder.select(take, point.index, best[0]);
+        let value = self.builder.select(take, point.value, best[1]);
+        let found = self.builder.or(best[2], take);
+        let best = self.builder.close_loop(&[index, value, found]);
+        (Point { index: best[0], value: best[1] }, best[2])
+    }
+
+    /// One point comes before another in order.
+    fn comes_before(&mut self, a: Point, b: Point, order: Order) -> ValueId {
+        let strictly = self.value_before(a.value, b.value, order);
+        let behind = self.value_before(b.value, a.value, order);
+        let tie = self.builder.not(behind);
+        let smaller = self.builder.compare(CompareOp::Lt, a.index, b.index);
+        let by_index = self.builder.and(tie, smaller);
+        self.builder.or(strictly, by_index)
+    }
+
+    /// One value comes strictly before another in order; NaN is below every number.
+    fn value_before(&mut self, a: ValueId, b: ValueId, order: Order) -> ValueId {
+        let (low, high) = if order == Order::Descending { (b, a) } else { (a, b) };
+        let less = self.builder.compare(CompareOp::Lt, low, high);
+        if self.builder.scalar(a) == Scalar::I64 {
+            return less;
+        }
+        let (low_nan, high_nan) =
+            (self.builder.unary(UnaryOp::IsNan, low), self.builder.unary(UnaryOp::IsNan, high));
+        let high_number = self.builder.not(high_nan);
+        let by_nan = self.builder.and(low_nan, high_number);
+        self.builder.or(less, by_nan)
+    }
+}
