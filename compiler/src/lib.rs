@@ -4,4 +4,5 @@ pub mod codegen;
 pub mod driver;
 pub mod ir;
 pub mod lower;
+pub mod package;
 pub mod tile;

@@ -80,6 +80,7 @@ impl Display for What {
 impl std::error::Error for Error {}
 
 impl Display for Error {
+    #[allow(clippy::too_many_lines, reason = "a table of messages")]
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         match self {
             Error::Unknown { kernel, what, name, known } => {
@@ -105,8 +106,14 @@ impl Display for Error {
             }
             Error::Bound { rank, found, bound } => {
                 write!(f, "rank `{rank}` is ")?;
-                found.map_or(write!(f, "too large"), |it| write!(f, "{it}"))?;
-                bound.map_or(Ok(()), |it| write!(f, ", at most {it} is declared"))
+                match found {
+                    Some(found) => write!(f, "{found}")?,
+                    None => write!(f, "too large")?,
+                }
+                match bound {
+                    Some(bound) => write!(f, ", at most {bound} is declared"),
+                    None => Ok(()),
+                }
             }
             Error::Unfit { rank, extents } => {
                 write!(f, "the extent of rank `{rank}` does not fit:")?;
