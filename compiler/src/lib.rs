@@ -2,6 +2,7 @@
 
 pub mod codegen;
 pub mod driver;
+pub mod files;
 pub mod ir;
 pub mod lower;
 pub mod package;
