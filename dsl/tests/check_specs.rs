@@ -1,25 +1,11 @@
 //! Every spec at hand is accepted.
 
-use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
 use attnc_dsl::check::{Fixed, check};
-use attnc_dsl::diag::{Diagnostic, Source, SourceMap};
-use attnc_dsl::load;
-
-/// Code, line, text and message of findings.
-fn told(sources: &SourceMap, findings: &[Diagnostic]) -> String {
-    let mut out = String::new();
-    for it in findings {
-        let place = it.labels.first().map(|label| {
-            let before = &sources.get(label.span.source).text[..label.span.start as usize];
-            format!("{}: `{}`", before.lines().count(), sources.text(label.span))
-        });
-        writeln!(out, "  {} {} at {}", it.code.as_str(), it.message, place.unwrap_or_default()).unwrap();
-    }
-    out
-}
+use attnc_dsl::diag::Source;
+use attnc_dsl::{load, render};
 
 fn check_folder(folder: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder);
@@ -29,22 +15,18 @@ fn check_folder(folder: &str) {
     };
     let mut wrong = String::new();
     for entry in entries {
-        let path = entry.unwrap().path();
+        let path = entry.expect("a readable folder").path();
         if path.extension().is_none_or(|it| it != "attn") {
             continue;
         }
-        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        let mut text = fs::read_to_string(&path).unwrap();
-        text = text.replace("fn pick(", "fn choose("); // a prototype's own function, now built in
+        let text = fs::read_to_string(&path).expect("a readable spec");
+        let text = text.replace("fn pick(", "fn choose("); // a prototype's own function, now built in
         let mut fetch = |import: &str| fs::read_to_string(folder.join(import)).map_err(|it| it.to_string());
-        let loaded = load(Source { name: name.clone(), text }, &mut fetch);
-        let (sources, findings) = match loaded.and_then(|it| check(it, &Fixed::default())) {
-            Ok(checked) => (checked.program.sources, checked.warnings),
-            Err(failure) => (failure.sources, failure.diagnostics),
+        let loaded = load(Source { name: path.display().to_string(), text }, &mut fetch);
+        wrong += &match loaded.and_then(|it| check(it, &Fixed::default())) {
+            Ok(checked) => render::text(&checked.program.sources, &checked.warnings),
+            Err(failure) => render::text(&failure.sources, &failure.diagnostics),
         };
-        if !findings.is_empty() {
-            writeln!(wrong, "{name}:\n{}", told(&sources, &findings)).unwrap();
-        }
     }
     assert!(wrong.is_empty(), "\n{wrong}");
 }
@@ -57,4 +39,15 @@ fn specs_of_the_prototype_are_accepted() {
 #[test]
 fn the_gallery_is_accepted() {
     check_folder("examples/gallery");
+}
+
+/// Functions that no spec at hand calls are looked into, too.
+#[test]
+fn the_prelude_is_accepted() {
+    let text = format!("{}\nkernel k {{ output one = 1 }}", include_str!("../prelude.attn"));
+    let loaded =
+        load(Source { name: "prelude as a spec".to_owned(), text }, &mut |_| Err("no imports".to_owned()));
+    if let Err(failure) = loaded.and_then(|it| check(it, &Fixed::default())) {
+        panic!("\n{}", render::text(&failure.sources, &failure.diagnostics));
+    }
 }

@@ -17,6 +17,12 @@ impl RankId {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Atoms(Rc<[RankId]>);
 
+impl Default for Atoms {
+    fn default() -> Atoms {
+        Atoms::none()
+    }
+}
+
 impl Atoms {
     /// No atoms.
     pub(super) fn none() -> Atoms {

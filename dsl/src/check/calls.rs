@@ -64,11 +64,10 @@ impl<'a> Cx<'a, '_> {
     fn unknown_function(&mut self, name: &Name, form: Form, scope: &Scope<'a>) {
         let text = name.text.as_str();
         if let Some(other) = builtins(text).next() {
-            let (message, found) = match form {
-                Form::Values => (format!("`{text}` needs ranks"), "without ranks here"),
-                Form::Ranks | Form::OneRank | Form::Select => {
-                    (format!("`{text}` takes no such ranks"), "these ranks")
-                }
+            let (message, found) = match (other.form, form) {
+                (Form::Values, _) => (format!("`{text}` takes no ranks"), "called with ranks here"),
+                (_, Form::Values) => (format!("`{text}` needs ranks"), "called without ranks here"),
+                (_, _) => (format!("`{text}` takes other ranks"), "called with these ranks here"),
             };
             let error = Diagnostic::error(Code::RankCount, message).label(name.span, found);
             self.report.push(error.help(format!("write `{}`", written(other))));
@@ -257,7 +256,9 @@ impl<'a> Cx<'a, '_> {
             Family::Mean | Family::ToReal => Some(Kind::Real),
             Family::Cast(dtype) => Some(dtype.kind()),
             Family::Reduce | Family::Prefix | Family::Same => {
-                self.common_kind(values, args).filter(|it| *it != Kind::Bool)
+                let number =
+                    |it: &Typed| Typed { kind: it.kind.filter(|it| *it != Kind::Bool), ..it.clone() };
+                self.common_kind(&values.iter().map(number).collect::<Vec<_>>(), args)
             }
             Family::Pick => {
                 self.want(Wanted::Int, &values[0], args[0].span, "the first value of `pick`");

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use indexmap::IndexSet;
+
 use crate::ast::{BinaryOp, Equation, Expr, ExprKind, Kind};
 use crate::check::atoms::{Atoms, RankId};
 use crate::check::kinds::words;
@@ -166,10 +168,12 @@ impl<'a> Cx<'a, '_> {
             return Vec::new();
         }
         let mut found: HashMap<i64, usize> = HashMap::new();
+        let mut misfit = false;
         for &base in bases {
             let c = match self.base_coordinate(base, dims, axis) {
                 Some(c) => c,
                 None => {
+                    misfit = true;
                     self.report.push(self.base_misfit(name, base, step));
                     continue;
                 }
@@ -191,7 +195,7 @@ impl<'a> Cx<'a, '_> {
             }
             found.entry(c).or_insert(base);
         }
-        let lag = axis.map_or(0, |it| it.1);
+        let lag = if misfit { 0 } else { axis.map_or(0, |it| it.1) };
         if let Some(missing) = (0..lag).find(|it| !found.contains_key(it)) {
             self.report.push(self.missing_base(name, step, axis.map_or(0, |it| it.0), missing));
         }
@@ -262,12 +266,17 @@ impl<'a> Cx<'a, '_> {
     }
 
     /// Finds the kinds of tensors that need each other: from what is known, until nothing new follows.
-    pub(super) fn infer_group(&mut self, members: &[usize]) {
-        loop {
-            let before: Vec<_> = members.iter().map(|it| self.tensors[*it].kind).collect();
-            members.iter().for_each(|it| self.infer_tensor_equations(*it));
-            if members.iter().map(|it| self.tensors[*it].kind).eq(before) {
-                return;
+    pub(super) fn infer_group(&mut self, members: &[usize], needs: &[Vec<usize>]) {
+        let mut readers: HashMap<usize, Vec<usize>> = HashMap::new();
+        for &place in members {
+            needs[place].iter().for_each(|it| readers.entry(*it).or_default().push(place));
+        }
+        let mut todo: IndexSet<usize> = members.iter().rev().copied().collect();
+        while let Some(place) = todo.pop() {
+            let before = self.tensors[place].kind;
+            self.infer_tensor_equations(place);
+            if self.tensors[place].kind != before {
+                todo.extend(readers.get(&place).into_iter().flatten());
             }
         }
     }

@@ -3,55 +3,16 @@
 //! Each declaration ties some ranks and parameters together. It is looked at when all it ties together
 //! is known, or all but one that then follows; so every declaration is looked at twice at most.
 
-use crate::ast::{DType, Expr, Item, Kernel, KernelItemKind, Kind, Name, Spec};
+use crate::ast::{Expr, Kernel, Kind, Param};
 use crate::check::atoms::RankId;
 use crate::check::constant::{Env, Failing, Value, cast, evaluate, product, whole};
+use crate::check::graph::components;
 use crate::check::names::{Typed, What};
 use crate::check::ranks::Def;
-use crate::check::report::Report;
-use crate::check::walk::{read_name, walk};
+use crate::check::settings::read_value;
+use crate::check::walk::{bound_ranks, read_name, walk};
 use crate::check::{Cx, Fixed};
 use crate::diag::{Code, Diagnostic, Span};
-
-/// Reports settings that belong to no kernel.
-pub(super) fn check_settings(spec: &Spec, fixed: &Fixed, report: &mut Report) {
-    let kernels =
-        || spec.items.iter().filter_map(|it| if let Item::Kernel(kernel) = it { Some(kernel) } else { None });
-    let Some(first) = kernels().next() else { return };
-    let ranks: Vec<&str> = kernels().flat_map(rank_names).collect();
-    let params: Vec<&str> = kernels().flat_map(param_names).collect();
-    let sets = fixed.sets.keys().map(|it| ("--set", "rank", it, &ranks));
-    for (option, what, name, known) in
-        sets.chain(fixed.params.keys().map(|it| ("--param", "parameter", it, &params)))
-    {
-        if !known.contains(&name.as_str()) {
-            let suggestion = report.suggest(name, known.iter().copied());
-            report.push(
-                Diagnostic::error(Code::BadSetting, format!("`{option} {name}=…` names no {what}"))
-                    .label(first.name.span, format!("no {what} `{name}`"))
-                    .help(suggestion),
-            );
-        }
-    }
-}
-
-fn rank_names(kernel: &Kernel) -> impl Iterator<Item = &str> {
-    let decls = kernel
-        .items
-        .iter()
-        .filter_map(|it| if let KernelItemKind::Ranks(decls) = &it.kind { Some(decls) } else { None });
-    decls.flatten().flat_map(|decl| {
-        let parts =
-            if let crate::ast::RankDef::Composite(parts) = &decl.def { parts.as_slice() } else { &[] };
-        std::iter::once(decl.name.text.as_str()).chain(parts.iter().map(|it| it.name.text.as_str()))
-    })
-}
-
-fn param_names(kernel: &Kernel) -> impl Iterator<Item = &str> {
-    kernel.items.iter().filter_map(|it| {
-        if let KernelItemKind::Param(param) = &it.kind { Some(param.name.text.as_str()) } else { None }
-    })
-}
 
 /// What ties ranks and parameters together.
 #[derive(Clone)]
@@ -68,30 +29,32 @@ enum Tie<'a> {
 
 /// How much is known of a rank or a parameter.
 #[derive(Clone, PartialEq)]
-enum Known {
+pub(super) enum Known {
+    /// Nothing so far.
     No,
     /// It is bound when the kernel is called.
     AtCall,
+    /// Its value, and what says so.
     Value(Value, Why),
 }
 
 /// What says so.
 #[derive(Clone, PartialEq)]
-struct Why {
-    words: String,
-    span: Option<Span>,
+pub(super) struct Why {
+    pub(super) words: String,
+    pub(super) span: Option<Span>,
 }
 
 /// Ranks, then parameters, in one numbering.
 pub(super) struct Extents<'a> {
-    known: Vec<Known>,
+    pub(super) known: Vec<Known>,
     ties: Vec<Tie<'a>>,
     /// How many of a tie's ranks and parameters are not known.
     missing: Vec<usize>,
     /// Which ties a rank or parameter is part of.
     ties_of: Vec<Vec<usize>>,
     ready: Vec<usize>,
-    n_ranks: usize,
+    pub(super) n_ranks: usize,
 }
 
 impl<'a> Extents<'a> {
@@ -150,6 +113,21 @@ impl<'a> Cx<'a, '_> {
         good
     }
 
+    /// Reports parameters whose defaults need each other.
+    fn check_defaults(&mut self, n_ranks: usize) {
+        let param = |at: usize| at.checked_sub(n_ranks);
+        let needs =
+            |it: &&Param| it.default.iter().flat_map(|e| self.needed(e, n_ranks)).filter_map(param).collect();
+        let needs: Vec<Vec<usize>> = self.params.iter().map(needs).collect();
+        for circle in components(&needs) {
+            if circle.len() > 1 || needs[circle[0]].contains(&circle[0]) {
+                let name = &self.params[circle[0]].name;
+                let message = format!("the default of parameter `{}` depends on itself", name.text);
+                self.report.push(Diagnostic::error(Code::Cycle, message).label(name.span, "declared here"));
+            }
+        }
+    }
+
     fn is_constant(&mut self, found: &Typed, e: &Expr, kind: Kind, what: &str) -> bool {
         self.check_constant(found, e.span, what)
             && self.check_holds(found, e.span, kind, what)
@@ -159,6 +137,7 @@ impl<'a> Cx<'a, '_> {
     /// Finds the extents known before a call; reports what contradicts itself.
     pub(super) fn check_extents(&mut self, kernel: &Kernel, fixed: &Fixed, good: &[&'a Expr]) -> Extents<'a> {
         let mut all = self.ties(good);
+        self.check_defaults(all.n_ranks);
         self.apply_settings(kernel, fixed, &mut all);
         while let Some(tie) = all.ready.pop() {
             self.follow(tie, &mut all);
@@ -201,7 +180,7 @@ impl<'a> Cx<'a, '_> {
     }
 
     /// The ranks and parameters that a constant depends on.
-    fn needed(&self, e: &Expr, n_ranks: usize) -> Vec<usize> {
+    pub(super) fn needed(&self, e: &Expr, n_ranks: usize) -> Vec<usize> {
         let mut found = Vec::new();
         let mut note = |name: &str| match self.names.get(name).map(|it| it.what) {
             Some(What::Rank(id)) => found.push(id.idx()),
@@ -210,7 +189,7 @@ impl<'a> Cx<'a, '_> {
         };
         walk(e, &mut |it| {
             read_name(it).into_iter().for_each(&mut note);
-            crate::check::walk::bound_ranks(it).iter().for_each(|it| note(&it.text));
+            bound_ranks(it).iter().for_each(|it| note(&it.text));
         });
         found
     }
@@ -436,55 +415,6 @@ impl<'a> Cx<'a, '_> {
             }
         }
     }
-
-    /// What must be fixed before the kernel can be compiled, and is not.
-    pub(super) fn unfixed(&self, all: &Extents<'a>) -> Vec<Diagnostic> {
-        let open = |id: RankId| all.known[id.idx()] == Known::No;
-        let unbound: Vec<_> = self.ranks.of_kernel().filter(|(id, rank)| rank.used && open(*id)).collect();
-        let is_root = |def: &Def<'_>| matches!(def, Def::Symbolic | Def::Bounded(..));
-        let any_root = unbound.iter().any(|(_, it)| is_root(&it.def));
-        let unbound = unbound.into_iter().filter(|(_, it)| is_root(&it.def) || !any_root);
-        let unbound = unbound.map(|(_, it)| unbound_rank(it.name, it.span));
-        unbound.chain(self.unfixed_params(all)).collect()
-    }
-
-    /// The parameters without a value on which extents depend, directly or by way of defaults.
-    fn unfixed_params(&self, all: &Extents<'a>) -> Vec<Diagnostic> {
-        let mut found = Vec::new();
-        let mut seen = vec![false; self.params.len()];
-        for (_, rank) in self.ranks.of_kernel() {
-            let Def::Fixed(extent) = rank.def else { continue };
-            let mut todo = self.needed(extent, all.n_ranks);
-            while let Some(at) = todo.pop() {
-                let Some(at) = at.checked_sub(all.n_ranks).filter(|it| !seen[*it]) else { continue };
-                seen[at] = true;
-                let param = self.params[at];
-                match &param.default {
-                    Some(default) => todo.extend(self.needed(default, all.n_ranks)),
-                    None if matches!(all.known[all.n_ranks + at], Known::Value(..)) => {}
-                    None => found.push(unfixed_param(&param.name, rank.name, extent.span)),
-                }
-            }
-        }
-        found
-    }
-}
-
-fn unbound_rank(name: &str, span: Span) -> Diagnostic {
-    Diagnostic::error(Code::UnboundRank, format!("nothing binds the extent of rank `{name}`"))
-        .label(span, "no input has this rank, and its declaration gives no extent")
-        .help(format!("give it with `--set {name}=…`, or in its declaration: `rank {name} = …`"))
-}
-
-fn unfixed_param(param: &Name, rank: &str, extent: Span) -> Diagnostic {
-    let name = &param.text;
-    Diagnostic::error(
-        Code::UnfixedParam,
-        format!("parameter `{name}` must be fixed, for an extent depends on it"),
-    )
-    .label(param.span, "has no default")
-    .label(extent, format!("the extent of `{rank}`"))
-    .help(format!("give it with `--param {name}=…`, or a default in its declaration"))
 }
 
 fn no_value(failing: Failing, e: &Expr, what: &str) -> Diagnostic {
@@ -495,17 +425,5 @@ fn no_value(failing: Failing, e: &Expr, what: &str) -> Diagnostic {
             .label(e.span, "too large on the way or in the end"),
         Failing::Beyond => Diagnostic::error(Code::NoValue, format!("{what} cannot be computed"))
             .label(e.span, "takes too long, or uses a function that constants do not offer"),
-    }
-}
-
-/// Reads a parameter as written on a command line.
-fn read_value(text: &str, dtype: DType) -> Option<Value> {
-    match dtype.kind() {
-        Kind::Bool => text.parse().ok().map(Value::Bool),
-        Kind::Real => text.parse().ok().map(Value::Real),
-        Kind::Int => {
-            let (low, high) = dtype.int_range()?;
-            text.parse().ok().filter(|it| (low..=high).contains(it)).map(Value::Int)
-        }
     }
 }

@@ -67,27 +67,32 @@ pub(super) fn find_recursive<'a>(program: &'a Program, report: &mut Report) -> H
     recursive
 }
 
-fn callees(program: &Program, f: &FnDef) -> Vec<usize> {
+/// The functions that one calls, by their places in the program.
+pub(super) fn callees(program: &Program, f: &FnDef) -> Vec<usize> {
     let mut found = Vec::new();
-    let mut visit = |e: &Expr| {
+    walk_body(f, &mut |e| {
         if let ExprKind::Call { name, .. } = &e.kind {
             found.extend(program.functions.get_index_of(&name.text));
         }
-    };
+    });
+    found
+}
+
+/// Every expression in a function.
+pub(super) fn walk_body(f: &FnDef, visit: &mut impl FnMut(&Expr)) {
     for statement in &f.body {
         match statement {
-            FnStmt::Let(_, value) => walk(value, &mut visit),
+            FnStmt::Let(_, value) => walk(value, visit),
             FnStmt::Rank(decl) => match &decl.def {
-                RankDef::Fixed(e) => walk(e, &mut visit),
+                RankDef::Fixed(e) => walk(e, visit),
                 RankDef::Composite(parts) => {
-                    parts.iter().filter_map(|it| it.extent.as_ref()).for_each(|e| walk(e, &mut visit));
+                    parts.iter().filter_map(|it| it.extent.as_ref()).for_each(|e| walk(e, visit));
                 }
                 RankDef::Symbolic | RankDef::Bounded(..) | RankDef::Alias(_) => {}
             },
         }
     }
-    walk(&f.result, &mut visit);
-    found
+    walk(&f.result, visit);
 }
 
 impl<'a> Cx<'a, '_> {
@@ -139,6 +144,9 @@ impl<'a> Cx<'a, '_> {
         if let RankDef::Fixed(extent) = &decl.def {
             self.body_extent(&decl.name, extent, scope);
         }
+        if let RankDef::Symbolic | RankDef::Bounded(..) = decl.def {
+            self.report.push(body_rank_without_extent(&decl.name));
+        }
         let def = self.rank_def(decl, scope);
         let id = declare(self, scope, &decl.name, def.clone());
         if let Def::Composite(parts) = def {
@@ -155,4 +163,11 @@ impl<'a> Cx<'a, '_> {
             self.check_holds(&found, extent.span, Kind::Int, &what);
         }
     }
+}
+
+fn body_rank_without_extent(name: &Name) -> Diagnostic {
+    let text = &name.text;
+    Diagnostic::error(Code::UnboundRank, format!("rank `{text}` of a function has no extent"))
+        .label(name.span, "nothing can bind it")
+        .help(format!("give it one, `rank {text} = 2` or `rank {text}: n`, or make it a parameter"))
 }

@@ -228,11 +228,12 @@ impl<'a> Cx<'a, '_> {
         let Some(dims) = tensor.dims.as_ref().filter(|it| it.len() != n_found) else { return };
         let names: Vec<&str> = dims.iter().map(|it| self.ranks.name(it.rank)).collect();
         let (n, text) = (dims.len(), tensor.name);
-        let plural = if n == 1 { "rank" } else { "ranks" };
+        let ranks = if n == 1 { "rank" } else { "ranks" };
+        let coordinates = if n_found == 1 { "coordinate" } else { "coordinates" };
         self.report.push(
             Diagnostic::error(
                 Code::CoordinateCount,
-                format!("`{text}` has {n} {plural}, found {n_found} coordinates"),
+                format!("`{text}` has {n} {ranks}, found {n_found} {coordinates}"),
             )
             .label(name.span, format!("{n} wanted, {n_found} found"))
             .label(tensor.span, format!("its ranks are [{}]", names.join(", "))),
@@ -250,10 +251,10 @@ impl<'a> Cx<'a, '_> {
         let ids: Vec<RankId> = ranks.iter().filter_map(|(_, id)| *id).collect();
         let x = match self.meaning(text, name.span, scope) {
             Meaning::Tensor(place) => {
-                for (rank, id) in &ranks {
-                    id.iter().for_each(|id| self.check_rank_of(place, rank, *id));
-                }
-                self.infer_tensor(place, name.span, &ids)
+                let known =
+                    ranks.iter().all(|(rank, id)| id.is_some_and(|id| self.check_rank_of(place, rank, id)));
+                let x = self.infer_tensor(place, name.span, &ids);
+                if known { x } else { Typed { free: Atoms::none(), ..x } }
             }
             Meaning::Local(value) => value,
             Meaning::Param(_) => {
@@ -273,11 +274,11 @@ impl<'a> Cx<'a, '_> {
         together(kind, &parts)
     }
 
-    fn check_rank_of(&mut self, place: usize, rank: &Name, id: RankId) {
+    fn check_rank_of(&mut self, place: usize, rank: &Name, id: RankId) -> bool {
         let tensor = &self.tensors[place];
-        let Some(dims) = &tensor.dims else { return };
+        let Some(dims) = &tensor.dims else { return false };
         if dims.iter().any(|it| self.ranks.has_part(it.rank, id)) {
-            return;
+            return true;
         }
         let (text, names) = (tensor.name, dims.iter().map(|it| self.ranks.name(it.rank)).collect::<Vec<_>>());
         let listed = names.join(", ");
@@ -293,6 +294,7 @@ impl<'a> Cx<'a, '_> {
                 .label(self.tensors[place].span, format!("its ranks are [{listed}]"))
                 .help(alias.or(suggestion)),
         );
+        false
     }
 
     /// The atoms of ranks that are listed together; reports one that is listed twice.

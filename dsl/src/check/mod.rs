@@ -13,10 +13,12 @@ mod functions;
 mod graph;
 mod infer;
 mod kinds;
+mod lint;
 mod names;
 mod ranks;
 mod recurrences;
 mod report;
+mod settings;
 mod walk;
 
 use std::collections::{HashMap, HashSet};
@@ -52,7 +54,8 @@ pub fn check(program: Program, fixed: &Fixed) -> Result<Checked, Box<Failure>> {
     functions::check_names(&program, &mut report);
     let recursive = functions::find_recursive(&program, &mut report);
     Cx::new(&program, &mut report, recursive.clone()).check_functions();
-    extents::check_settings(&program.spec, fixed, &mut report);
+    settings::check_settings(&program.spec, fixed, &mut report);
+    let exponentials = lint::exponentials(&program);
     let (mut kernels, mut unfixed) = (Vec::new(), Vec::new());
     let mut seen: HashMap<&str, Span> = HashMap::new();
     for (item, kernel) in program.spec.items.iter().enumerate() {
@@ -64,6 +67,7 @@ pub fn check(program: Program, fixed: &Fixed) -> Result<Checked, Box<Failure>> {
         let mut cx = Cx::new(&program, &mut report, recursive.clone());
         let (groups, extents) = cx.check_kernel(kernel, fixed);
         unfixed.extend(cx.unfixed(&extents));
+        cx.lint(&groups, &extents, &exponentials);
         kernels.push(cx.model(item, kernel, &groups));
     }
     let findings = report.finish();
@@ -79,6 +83,8 @@ struct Cx<'a, 'r> {
     report: &'r mut Report,
     recursive: HashSet<&'a str>,
     names: IndexMap<&'a str, Decl>,
+    /// Names that are declared as different things; what they mean is not known.
+    clashing: HashSet<&'a str>,
     ranks: Ranks<'a>,
     tensors: Vec<Tensor<'a>>,
     params: Vec<&'a Param>,
@@ -146,6 +152,7 @@ impl<'a, 'r> Cx<'a, 'r> {
             report,
             recursive,
             names: IndexMap::new(),
+            clashing: HashSet::new(),
             ranks: Ranks::default(),
             tensors: Vec::new(),
             params: Vec::new(),

@@ -171,6 +171,9 @@ impl<'a> Cx<'a, '_> {
         };
         let text = &name.text;
         let (old, new) = (first.what.words(), what.words());
+        if old != new {
+            self.clashing.insert(&name.text);
+        }
         let message = if old == new {
             format!("{} `{text}` is declared twice", old.trim_start_matches("an ").trim_start_matches("a "))
         } else {
@@ -258,6 +261,7 @@ impl<'a> Cx<'a, '_> {
     /// What a name means where a value must stand; reports if it means nothing.
     pub(super) fn meaning(&mut self, text: &str, span: Span, scope: &Scope<'a>) -> Meaning {
         let meaning = match scope {
+            Scope::Kernel if self.clashing.contains(text) => Some(Meaning::Unknown),
             Scope::Kernel => self.names.get(text).map(|it| match it.what {
                 What::Rank(id) => Meaning::Ranks(vec![id]),
                 What::Input(place) | What::Defined(place) => Meaning::Tensor(place),

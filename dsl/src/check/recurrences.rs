@@ -19,6 +19,9 @@ pub(super) struct Group {
     pub(super) members: Vec<usize>,
 }
 
+const CYCLE_HELP: &str =
+    "a recurrence defines a rank step by step from earlier ones: `H[0] = …`, `H[t+1] = … H[t] …`";
+
 /// How many members of a cycle an error points at.
 const MAX_SHOWN: usize = 8;
 
@@ -35,7 +38,7 @@ impl<'a> Cx<'a, '_> {
             if cyclic {
                 let known = members.iter().all(|it| self.tensors[*it].dims.is_some());
                 let group = if known { self.recurrence(&members) } else { None };
-                self.infer_group(group.as_ref().map_or(&members, |it| &it.members));
+                self.infer_group(group.as_ref().map_or(&members, |it| &it.members), &needs);
                 groups.extend(group);
             } else {
                 let lagged = self.tensors[members[0]].dims.iter().flatten().find(|it| it.lag > 0);
@@ -66,7 +69,9 @@ impl<'a> Cx<'a, '_> {
 
     /// Finds the rank along which a cyclic group can be computed, and the order in one step.
     fn recurrence(&mut self, members: &[usize]) -> Option<Group> {
-        self.check_bases(members);
+        if !self.check_bases(members) {
+            return None;
+        }
         let mut wrong: Option<Diagnostic> = None;
         for rank in self.common_ranks(members) {
             match self.steps(members, rank) {
@@ -93,7 +98,8 @@ impl<'a> Cx<'a, '_> {
         found
     }
 
-    fn check_bases(&mut self, members: &[usize]) {
+    fn check_bases(&mut self, members: &[usize]) -> bool {
+        let mut fits = true;
         for &place in members {
             for &base in &self.tensors[place].bases {
                 let mut read = None;
@@ -102,6 +108,7 @@ impl<'a> Cx<'a, '_> {
                     read = read.or(inside.map(|it| (it, e.span)));
                 });
                 let Some((other, span)) = read else { continue };
+                fits = false;
                 let (name, other) = (self.tensors[place].name, self.tensors[other].name);
                 self.report.push(
                     Diagnostic::error(
@@ -114,11 +121,13 @@ impl<'a> Cx<'a, '_> {
                 );
             }
         }
+        fits
     }
 
     /// Members may read each other only where they are defined already: the order of one step, or why not.
     fn steps(&self, members: &[usize], rank: RankId) -> Result<Vec<usize>, Diagnostic> {
         let mut same_step = vec![Vec::new(); members.len()];
+        let mut now = Vec::new();
         for (i, &place) in members.iter().enumerate() {
             let Some(step) = self.tensors[place].step else { continue };
             let mut reads = Vec::new();
@@ -128,21 +137,23 @@ impl<'a> Cx<'a, '_> {
                 if lag < 0 {
                     return Err(self.later_read(place, &read, rank));
                 }
-                if lag == 0 {
-                    same_step[i].extend(members.iter().position(|it| *it == read.tensor));
-                }
+                let other = members.iter().position(|it| *it == read.tensor).filter(|_| lag == 0);
+                same_step[i].extend(other);
+                now.extend(other.map(|other| (i, other, read.e.span)));
             }
         }
         let order = components(&same_step);
         let stuck = order.iter().find(|it| it.len() > 1 || same_step[it[0]].contains(&it[0]));
         if let Some(stuck) = stuck {
-            let stuck: Vec<usize> = stuck.iter().map(|it| members[*it]).collect();
-            let error = self.cycle(&stuck);
-            let name = self.ranks.name(rank);
-            return Err(Diagnostic {
-                message: format!("{} within one step of `{name}`", error.message),
-                ..error
-            });
+            let names: Vec<usize> = stuck.iter().map(|it| members[*it]).collect();
+            let message = format!("{} within one step of `{}`", self.cycle_of(&names), self.ranks.name(rank));
+            let inside = now.iter().filter(|(one, other, _)| stuck.contains(one) && stuck.contains(other));
+            let mut error = Diagnostic::error(Code::Cycle, message);
+            for (_, other, span) in inside.take(MAX_SHOWN) {
+                error = error
+                    .label(*span, format!("needs `{}` of the same step", self.tensors[members[*other]].name));
+            }
+            return Err(error.help(CYCLE_HELP.to_owned()));
         }
         Ok(order.into_iter().flatten().map(|it| members[it]).collect())
     }
@@ -233,12 +244,12 @@ impl<'a> Cx<'a, '_> {
                 "a tensor may not read its own earlier coordinate at a data index",
             )
             .label(at, format!("which `{rank}` this is depends on data"))
-            .label(self.tensors[place].span, format!("`{name}` is defined by it"))
+            .label(self.tensors[place].span, format!("`{name}` is defined here"))
             .help("walk by steps instead: `up[s+1, t] = parent[up[s, t]]`".to_owned());
         }
         Diagnostic::error(Code::Cycle, format!("cyclic definition: `{name}` needs `{other}` at a coordinate that is not `{rank}` plus a constant"))
             .label(at, format!("not `{rank}` plus a constant"))
-            .label(self.tensors[place].span, format!("`{name}` is defined by it"))
+            .label(self.tensors[place].span, format!("`{name}` is defined here"))
             .help(format!("a recurrence along `{rank}` reads itself at `{rank}`, `{rank} - 1`, …; what needs all coordinates is another tensor's equation"))
     }
 
@@ -250,23 +261,23 @@ impl<'a> Cx<'a, '_> {
             format!("`{name}` reads `{other}` at a later coordinate than the one being defined"),
         )
         .label(read.e.span, "not yet defined")
-        .label(self.tensors[place].span, format!("`{name}` is defined by it"))
+        .label(self.tensors[place].span, format!("`{name}` is defined here"))
         .help(format!("backwards in `{rank}`, read the inputs at `|{rank}| - 1 - {rank}`"))
     }
 
     fn cycle(&self, members: &[usize]) -> Diagnostic {
-        let names: Vec<String> =
-            members.iter().take(MAX_SHOWN).map(|it| format!("`{}`", self.tensors[*it].name)).collect();
-        let more = if members.len() > MAX_SHOWN { ", …" } else { "" };
-        let mut error =
-            Diagnostic::error(Code::Cycle, format!("cyclic definition of {}{more}", names.join(", ")));
+        let mut error = Diagnostic::error(Code::Cycle, self.cycle_of(members));
         for place in members.iter().take(MAX_SHOWN) {
             error = error.label(self.tensors[*place].span, "needs itself");
         }
-        error.help(
-            "a recurrence defines a rank step by step from earlier ones: `H[0] = …`, `H[t+1] = … H[t] …`"
-                .to_owned(),
-        )
+        error.help(CYCLE_HELP.to_owned())
+    }
+
+    fn cycle_of(&self, members: &[usize]) -> String {
+        let names: Vec<String> =
+            members.iter().take(MAX_SHOWN).map(|it| format!("`{}`", self.tensors[*it].name)).collect();
+        let more = if members.len() > MAX_SHOWN { ", …" } else { "" };
+        format!("cyclic definition of {}{more}", names.join(", "))
     }
 }
 

@@ -32,6 +32,11 @@ impl Report {
         self.found.push(finding);
     }
 
+    /// Adds a finding about what stands outside of the text.
+    pub(super) fn push_setting(&mut self, finding: Diagnostic) {
+        self.found.push(finding);
+    }
+
     /// From here on findings lie in a function that this expression calls.
     pub(super) fn enter(&mut self, call: Span) {
         self.calls.push(call);
