@@ -28,7 +28,8 @@ impl Artifact {
         for File { path, .. } in &self.files {
             let (new, target) = (stage.path().join(path), folder.join(path));
             let (old, kept) = (stage.path().join(format!("{path}.old")), target.clone());
-            if target.is_file() {
+            // A link counts as a file, wherever it leads.
+            if target.symlink_metadata().is_ok_and(|it| !it.is_dir()) {
                 moves.rename(target, old)?;
             }
             moves.rename(new, kept)?;
