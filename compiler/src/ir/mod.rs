@@ -4,4 +4,5 @@ pub mod arena;
 pub mod array;
 pub mod cascade;
 pub mod expr;
+pub mod interp;
 pub mod nest;

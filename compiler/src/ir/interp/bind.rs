@@ -1,0 +1,187 @@
+//! A call's extents and parameters: from the shapes of inputs, from what was fixed, from expressions.
+
+use attnc_dsl::ast::{DType, Kind};
+
+use super::machine::{Machine, int};
+use super::{Call, CallError, scalar};
+use crate::ir::array::{Array, Data, Value};
+use crate::ir::cascade::{Cascade, ExprId, Extent, ExtentFault, ParamId, ParamValue, RankId, TensorId};
+use crate::ir::expr::Expr;
+
+/// A machine that knows every extent and parameter of a call and holds its inputs.
+pub(super) fn bind<'a>(cascade: &'a Cascade, call: &Call) -> Result<Machine<'a>, CallError> {
+    let mut binder = Binder {
+        call,
+        machine: Machine::new(cascade),
+        known_ranks: vec![false; cascade.ranks.len()],
+        known_params: vec![false; cascade.params.len()],
+    };
+    refuse_surplus(cascade, call)?;
+    for input in cascade.inputs() {
+        binder.carry(input)?;
+    }
+    for rank in cascade.ranks.ids() {
+        binder.rank(rank)?;
+    }
+    for param in cascade.params.ids() {
+        binder.param(param)?;
+    }
+    binder.check()?;
+    let mut machine = binder.machine;
+    for input in cascade.inputs() {
+        load(&mut machine, input, call)?;
+    }
+    Ok(machine)
+}
+
+struct Binder<'a, 'c> {
+    call: &'c Call,
+    machine: Machine<'a>,
+    known_ranks: Vec<bool>,
+    known_params: Vec<bool>,
+}
+
+impl Binder<'_, '_> {
+    /// Takes the extents of carried ranks from the shape of an input.
+    fn carry(&mut self, input: TensorId) -> Result<(), CallError> {
+        let tensor = &self.machine.cascade.tensors[input];
+        let array = given(self.call, &tensor.name)?;
+        let (found, declared) = (array.shape.len(), tensor.dims.len());
+        if found != declared {
+            return Err(CallError::Dimensions(tensor.name.clone(), found, declared));
+        }
+        for (dim, &extent) in tensor.dims.iter().zip(&array.shape) {
+            let carried = self.machine.cascade.ranks[dim.rank].extent == Extent::Carried;
+            if carried && !std::mem::replace(&mut self.known_ranks[dim.rank.idx()], true) {
+                self.machine.extents[dim.rank.idx()] = extent as i64;
+            }
+        }
+        Ok(())
+    }
+
+    fn rank(&mut self, id: RankId) -> Result<(), CallError> {
+        if std::mem::replace(&mut self.known_ranks[id.idx()], true) {
+            return Ok(());
+        }
+        let rank = &self.machine.cascade.ranks[id];
+        self.machine.extents[id.idx()] = match rank.extent {
+            Extent::Fixed(extent) => extent,
+            Extent::Carried => return Err(CallError::Absent(rank.name.clone())),
+            Extent::Derived(value) => int(self.value(value, &rank.name)?),
+        };
+        Ok(())
+    }
+
+    fn param(&mut self, id: ParamId) -> Result<(), CallError> {
+        if std::mem::replace(&mut self.known_params[id.idx()], true) {
+            return Ok(());
+        }
+        let param = &self.machine.cascade.params[id];
+        let given = self.call.params.get(&param.name);
+        let value = match (param.value, given) {
+            (ParamValue::Fixed(_), Some(_)) => return Err(CallError::FixedParam(param.name.clone())),
+            (ParamValue::Launch(_), Some(&given)) => convert(param.dtype, given, &param.name)?,
+            (ParamValue::Fixed(value) | ParamValue::Launch(Some(value)), None) => {
+                scalar::cast(param.dtype, self.value(value, &param.name)?)
+            }
+            (ParamValue::Launch(None), None) => return Err(CallError::MissingParam(param.name.clone())),
+        };
+        self.machine.params[id.idx()] = Some(value);
+        Ok(())
+    }
+
+    /// The value of an expression without indices, after what it mentions is known.
+    fn value(&mut self, id: ExprId, owner: &str) -> Result<Value, CallError> {
+        let cascade = self.machine.cascade;
+        let order = cascade.exprs.postorder(id);
+        for &id in &order {
+            match cascade.exprs.get(id) {
+                Expr::Extent(rank) => self.rank(*rank)?,
+                Expr::Param(param, _) => self.param(*param)?,
+                _elsewhere => {}
+            }
+        }
+        self.machine.compute(&order);
+        self.machine.value(id).ok_or_else(|| CallError::Absent(owner.to_owned()))
+    }
+
+    /// Refuses extents that contradict the inputs, the checks of the cascade or themselves.
+    fn check(&mut self) -> Result<(), CallError> {
+        let cascade = self.machine.cascade;
+        for check in &cascade.checks {
+            let name = &cascade.ranks[check.rank].name;
+            if self.value(check.condition, name)? != Value::Bool(true) {
+                let extent = self.machine.extent(check.rank);
+                return Err(match check.fault {
+                    ExtentFault::Range => CallError::Range(name.clone(), extent),
+                    ExtentFault::Disagree => CallError::Unfit(name.clone(), extent),
+                });
+            }
+        }
+        for (id, rank) in cascade.ranks.iter() {
+            let extent = self.machine.extent(id);
+            if extent < 0 {
+                return Err(CallError::Range(rank.name.clone(), extent));
+            }
+        }
+        for input in cascade.inputs() {
+            let tensor = &cascade.tensors[input];
+            for (dim, &found) in tensor.dims.iter().zip(&given(self.call, &tensor.name)?.shape) {
+                let extent = self.machine.extent(dim.rank);
+                if found as i64 != extent {
+                    let rank = cascade.ranks[dim.rank].name.clone();
+                    return Err(CallError::Disagree(rank, extent, tensor.name.clone(), found as i64));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refuse_surplus(cascade: &Cascade, call: &Call) -> Result<(), CallError> {
+    let is_input = |name: &str| cascade.inputs().any(|it| cascade.tensors[it].name == name);
+    if let Some(name) = call.inputs.keys().find(|name| !is_input(name)) {
+        return Err(CallError::UnknownInput(name.clone()));
+    }
+    let is_param = |name: &str| cascade.params.iter().any(|(_, it)| it.name == name);
+    match call.params.keys().find(|name| !is_param(name)) {
+        Some(name) => Err(CallError::UnknownParam(name.clone())),
+        None => Ok(()),
+    }
+}
+
+fn given<'c>(call: &'c Call, name: &str) -> Result<&'c Array, CallError> {
+    call.inputs.get(name).ok_or_else(|| CallError::MissingInput(name.to_owned()))
+}
+
+fn load(machine: &mut Machine<'_>, input: TensorId, call: &Call) -> Result<(), CallError> {
+    let tensor = &machine.cascade.tensors[input];
+    let data = converted(given(call, &tensor.name)?, tensor.dtype, tensor.kind, &tensor.name)?;
+    machine.allocate(input)?;
+    for (at, point) in machine.tensors[input.idx()].points.iter_mut().enumerate() {
+        *point = Some(data.get(at));
+    }
+    Ok(())
+}
+
+/// The elements of an input as its tensor stores them.
+fn converted(array: &Array, dtype: Option<DType>, kind: Kind, name: &str) -> Result<Data, CallError> {
+    let dtype = dtype.unwrap_or(match kind {
+        Kind::Int => DType::I64,
+        Kind::Real => DType::F64,
+        Kind::Bool => DType::Bool,
+    });
+    let mut data = Data::zeros(kind, array.data.len());
+    for at in 0..array.data.len() {
+        data.set(at, convert(dtype, array.data.get(at), name)?);
+    }
+    Ok(data)
+}
+
+/// A value from outside in a declared dtype; a real is never taken for an integer or a bool.
+fn convert(dtype: DType, value: Value, name: &str) -> Result<Value, CallError> {
+    if dtype.kind() != Kind::Real && value.kind() == Kind::Real {
+        return Err(CallError::Kind(name.to_owned()));
+    }
+    Ok(scalar::cast(dtype, value))
+}

@@ -1,0 +1,86 @@
+//! The interpreters: what a cascade means, and what a nest does.
+//!
+//! [`cascade`] is the semantics of the language; everything else is measured against it.
+
+mod bind;
+pub mod cascade;
+mod fold;
+mod machine;
+mod scalar;
+mod walk;
+
+use std::fmt;
+
+use indexmap::IndexMap;
+
+use super::array::{Array, Value};
+
+/// What a kernel is called with.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Call {
+    /// Inputs by name.
+    pub inputs: IndexMap<String, Array>,
+    /// Parameters by name.
+    pub params: IndexMap<String, Value>,
+}
+
+/// Why a call cannot be answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallError {
+    /// An input is not given.
+    MissingInput(String),
+    /// The kernel has no such input.
+    UnknownInput(String),
+    /// An input has another number of dimensions than declared: its name, found, declared.
+    Dimensions(String, usize, usize),
+    /// Inputs give a rank two extents: the rank, an extent, the input that contradicts it, its extent.
+    Disagree(String, i64, String, i64),
+    /// The values of an input or parameter have a kind that does not convert to the declared one.
+    Kind(String),
+    /// A launch parameter without a default is not given.
+    MissingParam(String),
+    /// The kernel has no such parameter.
+    UnknownParam(String),
+    /// The parameter is fixed when the kernel is compiled.
+    FixedParam(String),
+    /// The extent of a rank, or the value of a parameter, is absent.
+    Absent(String),
+    /// An extent is negative or over its declared bound.
+    Range(String, i64),
+    /// The extent of a rank contradicts others.
+    Unfit(String, i64),
+    /// A tensor has more points than memory.
+    TooLarge(String),
+    /// An assumption of the author, as written, does not hold.
+    Assume(String),
+}
+
+impl std::error::Error for CallError {}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CallError::MissingInput(name) => write!(f, "input `{name}` is missing"),
+            CallError::UnknownInput(name) => write!(f, "the kernel has no input `{name}`"),
+            CallError::Dimensions(name, found, declared) => {
+                write!(f, "input `{name}` has {found} dimensions, but {declared} are declared")
+            }
+            CallError::Disagree(rank, extent, name, found) => {
+                write!(f, "rank `{rank}` has extent {extent}, but input `{name}` has {found} there")
+            }
+            CallError::Kind(name) => write!(f, "the values of `{name}` are not of the declared kind"),
+            CallError::MissingParam(name) => write!(f, "parameter `{name}` has no value"),
+            CallError::UnknownParam(name) => write!(f, "the kernel has no parameter `{name}`"),
+            CallError::FixedParam(name) => {
+                write!(f, "parameter `{name}` was fixed when the kernel was compiled")
+            }
+            CallError::Absent(name) => write!(f, "`{name}` has no value for these extents"),
+            CallError::Range(rank, extent) => write!(f, "rank `{rank}` may not have extent {extent}"),
+            CallError::Unfit(rank, extent) => {
+                write!(f, "rank `{rank}` has extent {extent}, which contradicts other extents")
+            }
+            CallError::TooLarge(name) => write!(f, "tensor `{name}` is too large"),
+            CallError::Assume(text) => write!(f, "this assumption does not hold: {text}"),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Walks over the points of some ranks that keep expressions computed.
+
+use std::ops::Range;
+
+use super::machine::Machine;
+use crate::ir::cascade::{ExprId, RankId};
+
+/// The order in which coordinates move and expressions are computed.
+pub(super) struct Walk {
+    /// Outermost first.
+    pub(super) ranks: Vec<RankId>,
+    /// What to compute after the first, second, … rank has moved; before that, what depends on none.
+    levels: Vec<Vec<ExprId>>,
+    /// Composite ranks beyond whose extent the coordinates of their parts may be.
+    pub(super) ragged: Vec<RankId>,
+}
+
+impl Walk {
+    pub(super) fn new(machine: &Machine<'_>, ranks: &[RankId], value: ExprId) -> Walk {
+        let exprs = &machine.cascade.exprs;
+        let level_of = |atom: &RankId| {
+            1 + ranks.iter().position(|&it| exprs.atoms(it).contains(atom)).expect("free ranks are walked")
+        };
+        let mut levels = vec![Vec::new(); ranks.len() + 1];
+        for id in exprs.postorder(value) {
+            levels[exprs.free(id).iter().map(level_of).max().unwrap_or(0)].push(id);
+        }
+        Walk { ranks: ranks.to_vec(), levels, ragged: ragged(machine, ranks) }
+    }
+
+    /// Computes what depends on no coordinate.
+    pub(super) fn start(&self, machine: &mut Machine<'_>) {
+        machine.compute(&self.levels[0]);
+    }
+
+    /// Visits all coordinates of these of its ranks, while those before stand still.
+    pub(super) fn visit(
+        &self,
+        machine: &mut Machine<'_>,
+        ranks: Range<usize>,
+        visitor: &mut dyn FnMut(&mut Machine<'_>),
+    ) {
+        if ranks.start == 0 {
+            self.start(machine);
+        }
+        if ranks.is_empty() {
+            return visitor(machine);
+        }
+        for coord in 0..machine.extent(self.ranks[ranks.start]) {
+            self.enter(machine, ranks.start, coord);
+            self.visit(machine, ranks.start + 1..ranks.end, visitor);
+        }
+    }
+
+    /// Moves along one of its ranks and computes what depends on that.
+    pub(super) fn enter(&self, machine: &mut Machine<'_>, depth: usize, coord: i64) {
+        machine.move_to(self.ranks[depth], coord);
+        machine.compute(&self.levels[depth + 1]);
+    }
+}
+
+/// The composite ranks whose parts are all walked one by one and hold more points than the rank has.
+pub(super) fn ragged(machine: &Machine<'_>, ranks: &[RankId]) -> Vec<RankId> {
+    let cascade = machine.cascade;
+    let walked: Vec<RankId> = ranks.iter().flat_map(|&it| cascade.atoms(it)).collect();
+    let is_ragged = |&id: &RankId| {
+        let atoms = cascade.atoms(id);
+        let points = atoms.iter().fold(1, |points: i64, &it| points.saturating_mul(machine.extent(it)));
+        atoms.len() > 1 && atoms.iter().all(|it| walked.contains(it)) && machine.extent(id) < points
+    };
+    cascade.ranks.ids().filter(|it| !ranks.contains(it)).filter(is_ragged).collect()
+}
+
+pub(super) fn exists(machine: &Machine<'_>, ragged: &[RankId]) -> bool {
+    ragged.iter().all(|&rank| machine.index(rank).is_some())
+}
