@@ -95,10 +95,11 @@ impl Binder<'_, '_> {
         let cascade = self.machine.cascade;
         let order = cascade.exprs.postorder(id);
         for &id in &order {
-            match cascade.exprs.get(id) {
-                Expr::Extent(rank) => self.rank(*rank)?,
-                Expr::Param(param, _) => self.param(*param)?,
-                _elsewhere => {}
+            if let Expr::Extent(rank) = cascade.exprs.get(id) {
+                self.rank(*rank)?;
+            }
+            if let Expr::Param(param, _) = cascade.exprs.get(id) {
+                self.param(*param)?;
             }
         }
         self.machine.compute(&order);

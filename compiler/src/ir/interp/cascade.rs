@@ -2,17 +2,13 @@
 //!
 //! This is the semantics of the language, so it is naive on purpose: the only thing done for speed is
 //! that an expression is computed when the innermost coordinate that it depends on moves.
-//!
-//! An einsum walks the ranks of its left-hand side and, inside, those that it reduces. A point whose
-//! parts compose to a coordinate at or beyond the extent of their composite rank does not exist: it is
-//! neither visited nor defined.
 
 use indexmap::IndexMap;
 
 use super::bind::bind;
 use super::fold::Fold;
 use super::machine::{Machine, Point};
-use super::walk::{Walk, exists, ragged};
+use super::walk::Walk;
 use super::{Call, CallError, scalar};
 use crate::ir::array::{Array, Value};
 use crate::ir::cascade::{ArgOp, At, Cascade, Einsum, Op, RankId, Recurrence, SelectOp, Step};
@@ -56,8 +52,7 @@ fn check_assumes(machine: &mut Machine<'_>) -> Result<(), CallError> {
         let walk = Walk::new(machine, &assume.ranks, assume.condition);
         let mut holds = true;
         walk.visit(machine, 0..walk.ranks.len(), &mut |machine| {
-            let broken = machine.value(assume.condition) == Some(Value::Bool(false));
-            holds &= !(broken && exists(machine, &walk.ragged));
+            holds &= machine.value(assume.condition) != Some(Value::Bool(false));
         });
         if !holds {
             return Err(CallError::Assume(assume.text.clone()));
@@ -72,13 +67,10 @@ struct Plan<'a> {
     /// The ranks of the left-hand side, the recurrence's first; then those that the operation traverses.
     walk: Walk,
     n_outer: usize,
-    /// As in [`Walk`], of the left-hand side.
-    ragged: Vec<RankId>,
 }
 
 impl<'a> Plan<'a> {
     fn new(machine: &Machine<'_>, einsum: &'a Einsum, recurrence: Option<RankId>) -> Plan<'a> {
-        let left: Vec<RankId> = einsum.at.iter().filter_map(|it| it.rank()).collect();
         let (filled, traversed) = match &einsum.op {
             Op::Map => (None, vec![]),
             Op::Reduce(_, ranks) => (None, ranks.clone()),
@@ -86,12 +78,12 @@ impl<'a> Plan<'a> {
             Op::Scan(_, rank) | Op::Place(rank) => (Some(*rank), vec![*rank]),
             Op::Select(_, from, to) => (Some(*to), vec![*from]),
         };
-        let others = left.iter().copied().filter(|&it| Some(it) != recurrence && Some(it) != filled);
+        let others = einsum.iterated().into_iter().filter(|&it| Some(it) != recurrence && Some(it) != filled);
         let mut ranks: Vec<RankId> = recurrence.into_iter().chain(others).collect();
         let n_outer = ranks.len();
         ranks.extend(traversed);
         let walk = Walk::new(machine, &ranks, einsum.value);
-        Plan { einsum, walk, n_outer, ragged: ragged(machine, &left) }
+        Plan { einsum, walk, n_outer }
     }
 
     /// Defines all points, or those at one coordinate of the recurrence.
@@ -149,12 +141,10 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Visits the existing points of a fiber with the value there.
+    /// Visits the points of a fiber with the value there.
     fn traverse(&self, machine: &mut Machine<'_>, visitor: &mut dyn FnMut(&mut Machine<'_>, Point)) {
         self.walk.visit(machine, self.n_outer..self.walk.ranks.len(), &mut |machine| {
-            if exists(machine, &self.walk.ragged) {
-                visitor(machine, machine.value(self.einsum.value));
-            }
+            visitor(machine, machine.value(self.einsum.value));
         });
     }
 
@@ -171,11 +161,8 @@ impl<'a> Plan<'a> {
         points.into_iter().map(|(coord, _)| coord).collect()
     }
 
-    /// Defines the point at hand, if it exists.
+    /// Defines the point at hand.
     fn store(&self, machine: &mut Machine<'_>, point: Point) {
-        if !exists(machine, &self.ragged) {
-            return;
-        }
         let id = self.einsum.tensor;
         let dtype = machine.cascade.tensors[id].dtype;
         let coords = self.einsum.at.iter().map(|at| match at {

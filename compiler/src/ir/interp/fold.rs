@@ -52,7 +52,9 @@ impl Fold {
             (ReduceOp::Any, Some(Value::Bool(a)), Value::Bool(b)) => Some(Value::Bool(a || b)),
             (ReduceOp::All, Some(Value::Bool(a)), Value::Bool(b)) => Some(Value::Bool(a && b)),
             (_, None, value) => Some(value),
-            (ReduceOp::Sum | ReduceOp::Mean, Some(total), value) => scalar::binary(BinaryOp::Add, total, value),
+            (ReduceOp::Sum | ReduceOp::Mean, Some(total), value) => {
+                scalar::binary(BinaryOp::Add, total, value)
+            }
             (ReduceOp::Prod, Some(total), value) => scalar::binary(BinaryOp::Mul, total, value),
             (ReduceOp::Max, Some(total), value) => scalar::binary(BinaryOp::Max, total, value),
             (ReduceOp::Min, Some(total), value) => scalar::binary(BinaryOp::Min, total, value),

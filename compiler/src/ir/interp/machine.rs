@@ -163,6 +163,6 @@ fn decided_by(decider: bool, a: Point, b: Point) -> Point {
 pub(super) fn int(value: Value) -> i64 {
     match value {
         Value::Int(it) => it,
-        other => unreachable!("{other:?} where an integer stands"),
+        Value::Real(_) | Value::Bool(_) => unreachable!("{value:?} where an integer stands"),
     }
 }

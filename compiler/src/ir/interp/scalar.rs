@@ -8,24 +8,22 @@ use std::f64::consts::FRAC_1_SQRT_2;
 
 use attnc_dsl::ast::{CompareOp, DType, Kind};
 
-use crate::codegen::math::round_to;
+use crate::codegen::math::narrow::round_to;
 use crate::ir::array::Value;
 use crate::ir::expr::{BinaryOp, UnaryOp};
 
 /// An operation on one value.
 pub(super) fn unary(op: UnaryOp, value: Value) -> Option<Value> {
-    match value {
-        Value::Real(x) => Some(match op {
-            UnaryOp::IsNan => Value::Bool(x.is_nan()),
-            UnaryOp::IsInf => Value::Bool(x.is_infinite()),
-            function => Value::Real(unary_real(function, x)),
-        }),
-        Value::Int(x) => unary_int(op, x),
-        Value::Bool(x) => match op {
-            UnaryOp::Not => Some(Value::Bool(!x)),
-            other => unreachable!("{} of a bool", other.name()),
-        },
-    }
+    Some(match value {
+        Value::Real(x) if op == UnaryOp::IsNan => Value::Bool(x.is_nan()),
+        Value::Real(x) if op == UnaryOp::IsInf => Value::Bool(x.is_infinite()),
+        Value::Real(x) => Value::Real(unary_real(op, x)),
+        Value::Int(_) if matches!(op, UnaryOp::IsNan | UnaryOp::IsInf) => Value::Bool(false),
+        Value::Int(x) if op.kind(Kind::Int) == Kind::Real => Value::Real(unary_real(op, x as f64)),
+        Value::Int(x) => Value::Int(unary_int(op, x)?),
+        Value::Bool(x) if op == UnaryOp::Not => Value::Bool(!x),
+        Value::Bool(_) => unreachable!("{} of a bool", op.name()),
+    })
 }
 
 /// An operation on one real that gives a real.
@@ -68,20 +66,36 @@ pub(super) fn unary_real(op: UnaryOp, x: f64) -> f64 {
     }
 }
 
-fn unary_int(op: UnaryOp, x: i64) -> Option<Value> {
-    if op == UnaryOp::ToReal || op.is_real_function() {
-        return Some(Value::Real(unary_real(op, x as f64)));
-    }
-    Some(Value::Int(match op {
+/// An operation on one integer that gives an integer.
+pub(super) fn unary_int(op: UnaryOp, x: i64) -> Option<i64> {
+    Some(match op {
         UnaryOp::Neg => x.wrapping_neg(),
         UnaryOp::Relu => x.max(0),
         UnaryOp::Abs => x.wrapping_abs(),
         UnaryOp::Sign => x.signum(),
         UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round | UnaryOp::Trunc => x,
         UnaryOp::Ilog2 => x.checked_ilog2()?.into(),
-        UnaryOp::IsNan | UnaryOp::IsInf => return Some(Value::Bool(false)),
-        other => unreachable!("{} of an integer", other.name()),
-    }))
+        UnaryOp::Not
+        | UnaryOp::ToReal
+        | UnaryOp::Exp
+        | UnaryOp::Exp2
+        | UnaryOp::Expm1
+        | UnaryOp::Log
+        | UnaryOp::Log2
+        | UnaryOp::Log1p
+        | UnaryOp::Sqrt
+        | UnaryOp::Rsqrt
+        | UnaryOp::Sin
+        | UnaryOp::Cos
+        | UnaryOp::Tanh
+        | UnaryOp::Sigmoid
+        | UnaryOp::Softplus
+        | UnaryOp::Erf
+        | UnaryOp::Gelu
+        | UnaryOp::Silu
+        | UnaryOp::IsNan
+        | UnaryOp::IsInf => unreachable!("{} of an integer", op.name()),
+    })
 }
 
 /// An operation on two values of one kind; absence that decides `and` and `or` is the caller's affair.
@@ -103,7 +117,15 @@ pub(super) fn binary_real(op: BinaryOp, a: f64, b: f64) -> f64 {
         BinaryOp::Pow => a.powf(b),
         BinaryOp::Min => extreme(a, b, Ordering::Less),
         BinaryOp::Max => extreme(a, b, Ordering::Greater),
-        other => unreachable!("{} of reals", other.name()),
+        BinaryOp::FloorDiv
+        | BinaryOp::Mod
+        | BinaryOp::And
+        | BinaryOp::Or
+        | BinaryOp::BitAnd
+        | BinaryOp::BitOr
+        | BinaryOp::BitXor
+        | BinaryOp::Shl
+        | BinaryOp::Shr => unreachable!("{} of reals", op.name()),
     }
 }
 
@@ -167,9 +189,7 @@ pub(super) fn compare(op: CompareOp, a: Value, b: Value) -> bool {
 pub(super) fn order(a: Value, b: Value) -> Ordering {
     match (a, b) {
         (Value::Int(a), Value::Int(b)) => a.cmp(&b),
-        (Value::Real(a), Value::Real(b)) => {
-            a.partial_cmp(&b).unwrap_or_else(|| b.is_nan().cmp(&a.is_nan()))
-        }
+        (Value::Real(a), Value::Real(b)) => a.partial_cmp(&b).unwrap_or_else(|| b.is_nan().cmp(&a.is_nan())),
         (a, b) => unreachable!("{a:?} and {b:?} are ordered"),
     }
 }

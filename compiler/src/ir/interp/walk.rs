@@ -11,8 +11,6 @@ pub(super) struct Walk {
     pub(super) ranks: Vec<RankId>,
     /// What to compute after the first, second, … rank has moved; before that, what depends on none.
     levels: Vec<Vec<ExprId>>,
-    /// Composite ranks beyond whose extent the coordinates of their parts may be.
-    pub(super) ragged: Vec<RankId>,
 }
 
 impl Walk {
@@ -25,7 +23,7 @@ impl Walk {
         for id in exprs.postorder(value) {
             levels[exprs.free(id).iter().map(level_of).max().unwrap_or(0)].push(id);
         }
-        Walk { ranks: ranks.to_vec(), levels, ragged: ragged(machine, ranks) }
+        Walk { ranks: ranks.to_vec(), levels }
     }
 
     /// Computes what depends on no coordinate.
@@ -57,20 +55,4 @@ impl Walk {
         machine.move_to(self.ranks[depth], coord);
         machine.compute(&self.levels[depth + 1]);
     }
-}
-
-/// The composite ranks whose parts are all walked one by one and hold more points than the rank has.
-pub(super) fn ragged(machine: &Machine<'_>, ranks: &[RankId]) -> Vec<RankId> {
-    let cascade = machine.cascade;
-    let walked: Vec<RankId> = ranks.iter().flat_map(|&it| cascade.atoms(it)).collect();
-    let is_ragged = |&id: &RankId| {
-        let atoms = cascade.atoms(id);
-        let points = atoms.iter().fold(1, |points: i64, &it| points.saturating_mul(machine.extent(it)));
-        atoms.len() > 1 && atoms.iter().all(|it| walked.contains(it)) && machine.extent(id) < points
-    };
-    cascade.ranks.ids().filter(|it| !ranks.contains(it)).filter(is_ragged).collect()
-}
-
-pub(super) fn exists(machine: &Machine<'_>, ragged: &[RankId]) -> bool {
-    ragged.iter().all(|&rank| machine.index(rank).is_some())
 }
