@@ -20,7 +20,10 @@ use serde_json::{Value, json};
 
 use crate::diag::{Diagnostic, Label, Severity, SourceMap, Span};
 
-/// The diagnostics as text, a blank line after each.
+/// How many bytes of a line may lie on either side of a label for the line to be shown.
+const MAX_LINE: usize = 1000;
+
+/// The diagnostics as text, a blank line after each; lines that are too long are not shown.
 pub fn text(sources: &SourceMap, diagnostics: &[Diagnostic]) -> String {
     let mut out = NoColor::new(Vec::new());
     emit(&mut out, sources, diagnostics);
@@ -83,12 +86,29 @@ fn files(sources: &SourceMap) -> AllFiles<'_> {
 }
 
 fn emit(out: &mut impl WriteColor, sources: &SourceMap, diagnostics: &[Diagnostic]) {
-    let (config, files) = (term::Config::default(), files(sources));
+    let files = files(sources);
+    let full = term::Config::default();
+    let brief = term::Config { display_style: term::DisplayStyle::Medium, ..term::Config::default() };
     for diagnostic in diagnostics {
         let report = report(sources, diagnostic);
-        term::emit_to_write_style(out, &config, &files, &report)
+        let long = diagnostic.labels.iter().any(|it| on_long_line(sources, it.span));
+        let config = if long { &brief } else { &full };
+        term::emit_to_write_style(out, config, &files, &report)
             .expect("memory can be written, and all places lie in their files");
     }
+}
+
+/// Whether a span begins or ends on a line that is too long to be shown.
+fn on_long_line(sources: &SourceMap, span: Span) -> bool {
+    let Range { start, end } = range(sources, span);
+    let bytes = sources.get(span.source).text.as_bytes();
+    let ends_within = |rest: &mut dyn Iterator<Item = &u8>| rest.take(MAX_LINE).any(|it| *it == b'\n');
+    let whole = |at: usize| {
+        let (before, after) = bytes.split_at(at);
+        (before.len() < MAX_LINE || ends_within(&mut before.iter().rev()))
+            && (after.len() < MAX_LINE || ends_within(&mut after.iter()))
+    };
+    !(whole(start) && whole(end))
 }
 
 fn report(sources: &SourceMap, diagnostic: &Diagnostic) -> report::Diagnostic<usize> {
@@ -145,6 +165,19 @@ mod tests {
     fn text_shows_the_places() {
         let (sources, diagnostics) = sample();
         insta::assert_snapshot!(text(&sources, &diagnostics));
+    }
+
+    #[test]
+    fn long_lines_are_left_out() {
+        let mut sources = SourceMap::default();
+        let id = sources.add(Source { name: "long.attn".to_owned(), text: "x".repeat(1_000_000) });
+        let found = Diagnostic::error(Code::UnknownName, "`x` is not declared")
+            .label(Span { source: id, start: 500_000, end: 500_001 }, "used here")
+            .help("declare it".to_owned());
+        assert_eq!(
+            text(&sources, &[found]),
+            "long.attn:1:500001: error[A0100]: `x` is not declared\n = help: declare it\n"
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use attnc_dsl::check::{Fixed, check};
 use attnc_dsl::diag::{Code, Source};
-use attnc_dsl::load;
+use attnc_dsl::{load, render};
 
 /// The codes that a spec earns, each once.
 fn codes(text: String) -> Vec<Code> {
@@ -100,4 +100,15 @@ fn calls_are_counted_up_to_the_limit() {
     };
     assert_eq!(codes(text(20_000)), []);
     assert_eq!(codes(text(20_001)), [Code::TooManyCalls]);
+}
+
+#[test]
+fn a_line_full_of_errors() {
+    let items = (0..20_000).map(|i| format!("x{i}[n] = y{i} + 1; ")).collect::<String>();
+    let source = Source { name: "spec".to_owned(), text: kernel(&items) };
+    let loaded = load(source, &mut |_| Err("no imports".to_owned()));
+    let failure = loaded.and_then(|it| check(it, &Fixed::default())).expect_err("20 000 unknown names");
+    assert_eq!(failure.diagnostics.len(), 1000);
+    let told = render::text(&failure.sources, &failure.diagnostics);
+    assert!(told.contains("19000 further findings") && told.len() < 1_000_000);
 }

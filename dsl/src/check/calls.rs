@@ -74,15 +74,15 @@ impl<'a> Cx<'a, '_> {
             return;
         }
         let declared = match scope {
-            Scope::Kernel => self.names.get(text).map(|it| (it.what.words(), it.what)),
-            Scope::Fn(_) => None,
+            Scope::Kernel => self.names.get(text).map(|it| (it.what.words(), Some(it.what))),
+            Scope::Fn(f) => f.locals.get(text).map(|_| ("a value", None)),
         };
         if let Some((words, what)) = declared {
             let advice = match what {
-                What::Input(_) | What::Defined(_) => {
+                Some(What::Input(_) | What::Defined(_)) => {
                     Some(format!("a tensor takes coordinates in brackets: `{text}[…]`"))
                 }
-                What::Rank(_) | What::Param(_) => None,
+                Some(What::Rank(_) | What::Param(_)) | None => None,
             };
             let error = Diagnostic::error(Code::KindOfName, format!("`{text}` is {words}, not a function"));
             self.report.push(error.label(name.span, "called here").help(advice));

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use indexmap::IndexSet;
 
-use crate::ast::{BinaryOp, Equation, Expr, ExprKind, Kind};
+use crate::ast::{BinaryOp, Equation, Expr, ExprKind, Kind, Name};
 use crate::check::atoms::{Atoms, RankId};
 use crate::check::kinds::words;
 use crate::check::names::What;
+use crate::check::walk::{bound_ranks, children};
 use crate::check::{Cx, Dim};
 use crate::diag::{Code, Diagnostic, Span};
 
@@ -91,7 +92,8 @@ impl<'a> Cx<'a, '_> {
             );
             return None;
         };
-        let name = crate::ast::Name { text: name.to_owned(), span: e.span };
+        let place = children(e).into_iter().find(|it| matches!(it.kind, ExprKind::Name(_))).unwrap_or(e);
+        let name = Name { text: name.to_owned(), span: place.span };
         let rank = self.one_rank(&name, &super::names::Scope::Kernel)?;
         Some(Left::Rank(Dim { rank, lag }))
     }
@@ -328,7 +330,7 @@ impl<'a> Cx<'a, '_> {
 
     /// The first name under an expression that depends on an atom and is not below what binds it.
     fn first_use(&self, atom: RankId, e: &Expr) -> Option<Span> {
-        let bound = super::walk::bound_ranks(e);
+        let bound = bound_ranks(e);
         let mut bound = bound.iter().filter_map(|it| self.names.get(it.text.as_str()));
         if bound.any(|it| matches!(it.what, What::Rank(id) if self.ranks.get(id).atoms.contains(atom))) {
             return None;
@@ -342,7 +344,7 @@ impl<'a> Cx<'a, '_> {
         if depends {
             return Some(e.span);
         }
-        super::walk::children(e).into_iter().find_map(|it| self.first_use(atom, it))
+        children(e).into_iter().find_map(|it| self.first_use(atom, it))
     }
 
     /// Checks an assumption.

@@ -3,10 +3,10 @@
 //! `S[b, h, m, n]` is a real that is a function of b, h, m and n; `max[n](S)` one of b, h and m.
 
 use crate::ast::{BinaryOp, CompareOp, Expr, ExprKind, Kind, Name, UnaryOp};
-use crate::check::Cx;
 use crate::check::atoms::{Atoms, RankId};
 use crate::check::kinds::Wanted;
 use crate::check::names::{Meaning, Scope, Typed, several_ranks};
+use crate::check::{Cx, Dim};
 use crate::diag::{Code, Diagnostic, Span};
 
 /// How high an expression may be with all calls inlined.
@@ -14,6 +14,9 @@ pub(super) const MAX_HEIGHT: usize = 1000;
 
 /// How many calls may be inlined in one equation.
 const MAX_CALLS: usize = 20_000;
+
+/// How many ranks of a tensor an error lists.
+const MAX_LISTED: usize = 16;
 
 impl<'a> Cx<'a, '_> {
     /// What an expression of the kernel is, with the limits of one equation.
@@ -226,7 +229,7 @@ impl<'a> Cx<'a, '_> {
     fn check_n_coords(&mut self, place: usize, name: &Name, n_found: usize) {
         let tensor = &self.tensors[place];
         let Some(dims) = tensor.dims.as_ref().filter(|it| it.len() != n_found) else { return };
-        let names: Vec<&str> = dims.iter().map(|it| self.ranks.name(it.rank)).collect();
+        let listed = self.listed(dims);
         let (n, text) = (dims.len(), tensor.name);
         let ranks = if n == 1 { "rank" } else { "ranks" };
         let coordinates = if n_found == 1 { "coordinate" } else { "coordinates" };
@@ -236,7 +239,7 @@ impl<'a> Cx<'a, '_> {
                 format!("`{text}` has {n} {ranks}, found {n_found} {coordinates}"),
             )
             .label(name.span, format!("{n} wanted, {n_found} found"))
-            .label(tensor.span, format!("its ranks are [{}]", names.join(", "))),
+            .label(tensor.span, format!("its ranks are [{listed}]")),
         );
     }
 
@@ -281,7 +284,7 @@ impl<'a> Cx<'a, '_> {
             return true;
         }
         let (text, names) = (tensor.name, dims.iter().map(|it| self.ranks.name(it.rank)).collect::<Vec<_>>());
-        let listed = names.join(", ");
+        let listed = self.listed(dims);
         let alias = dims.iter().find(|it| self.ranks.is_alias_of_composite(it.rank));
         let alias = alias.map(|it| {
             let name = self.ranks.name(it.rank);
@@ -295,6 +298,13 @@ impl<'a> Cx<'a, '_> {
                 .help(alias.or(suggestion)),
         );
         false
+    }
+
+    /// The ranks of a tensor, as an error shows them.
+    fn listed(&self, dims: &[Dim]) -> String {
+        let names: Vec<&str> = dims.iter().take(MAX_LISTED).map(|it| self.ranks.name(it.rank)).collect();
+        let more = if dims.len() > MAX_LISTED { ", …" } else { "" };
+        format!("{}{more}", names.join(", "))
     }
 
     /// The atoms of ranks that are listed together; reports one that is listed twice.

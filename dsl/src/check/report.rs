@@ -3,10 +3,14 @@
 use std::collections::HashSet;
 
 use crate::ast::Name;
-use crate::diag::{Code, Diagnostic, Span};
+use crate::diag::{Code, Diagnostic, Label, Severity, Span};
+use crate::load::PRELUDE_ID;
 
 /// Misspelt names that get a suggestion; a file with more has other troubles.
 const MAX_SUGGESTIONS: usize = 64;
+
+/// How many findings are told; nobody reads more, and a file may hold a hundred thousand.
+const MAX_FOUND: usize = 1000;
 
 /// What is found, so far.
 #[derive(Default)]
@@ -20,14 +24,19 @@ pub(super) struct Report {
 impl Report {
     /// Adds a finding, unless its place was blamed for the same before.
     ///
-    /// Inside of an inlined function it says which call of the kernel leads there.
+    /// Inside of an inlined function it says which call of the kernel leads there; for one of the
+    /// prelude that call is to blame.
     pub(super) fn push(&mut self, mut finding: Diagnostic) {
+        if let Some(&call) = self.calls.first() {
+            if finding.labels.first().is_some_and(|it| it.span.source == PRELUDE_ID) {
+                finding.labels.insert(0, Label { span: call, text: "by this call".to_owned() });
+            } else {
+                finding = finding.label(call, "by this call");
+            }
+        }
         let place = finding.labels.first().map_or((u32::MAX, 0, 0), |it| key(it.span));
         if !self.seen.insert((finding.code, place.0, place.1, place.2)) {
             return;
-        }
-        if let Some(&call) = self.calls.first() {
-            finding = finding.label(call, "by this call");
         }
         self.found.push(finding);
     }
@@ -59,8 +68,20 @@ impl Report {
     /// All findings, by place.
     pub(super) fn finish(mut self) -> Vec<Diagnostic> {
         self.found.sort_by_key(|it| it.labels.first().map_or((0, 0, 0), |label| key(label.span)));
+        if self.found.len() > MAX_FOUND && self.found.iter().any(is_error) {
+            self.found.retain(is_error);
+        }
+        let more = self.found.len().saturating_sub(MAX_FOUND);
+        self.found.truncate(MAX_FOUND);
+        if let Some(last) = self.found.last_mut().filter(|_| more > 0) {
+            last.help.push(format!("{more} further findings are not told"));
+        }
         self.found
     }
+}
+
+fn is_error(finding: &Diagnostic) -> bool {
+    finding.severity == Severity::Error
 }
 
 fn key(span: Span) -> (u32, u32, u32) {

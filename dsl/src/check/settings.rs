@@ -51,7 +51,7 @@ fn param_names(kernel: &Kernel) -> impl Iterator<Item = &str> {
 /// Reads a parameter as written on a command line.
 pub(super) fn read_value(text: &str, dtype: DType) -> Option<Value> {
     match dtype.kind() {
-        Kind::Bool => text.parse().ok().map(Value::Bool),
+        Kind::Bool => text.to_ascii_lowercase().parse().ok().map(Value::Bool),
         Kind::Real => text.parse().ok().map(Value::Real),
         Kind::Int => {
             let (low, high) = dtype.int_range()?;
