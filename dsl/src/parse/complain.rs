@@ -4,13 +4,14 @@ use pest::error::{Error, ErrorVariant, InputLocation};
 
 use super::Rule;
 use super::lex::{Kind, Lexeme};
-use super::outline;
+use super::outline::Spot;
 use super::remarks::span;
 use crate::ast::{DType, MAX_NESTING, Name};
 use crate::diag::{Code, Diagnostic, SourceId, Span};
 
 /// What the grammar may have wanted, in the order of mention.
-const WANTED: [(Rule, &str); 38] = [
+const WANTED: [(Rule, &str); 41] = [
+    (Rule::file, "`kernel`, `fn` or `import`"),
     (Rule::kw_import, "`import`"),
     (Rule::function, "`fn`"),
     (Rule::kw_fn, "`fn`"),
@@ -42,13 +43,29 @@ const WANTED: [(Rule, &str); 38] = [
     (Rule::kw_else, "`else`"),
     (Rule::close_bracket, "`]`"),
     (Rule::close_paren, "`)`"),
+    (Rule::real, "a value"),
     (Rule::expr, "an expression"),
     (Rule::logic, "an expression"),
     (Rule::arith, "an expression"),
     (Rule::arith_op, "an operator"),
+    (Rule::rest_of_kernel, "an item of the kernel"),
     (Rule::kernel_item, "an item of the kernel"),
     (Rule::close_brace, "`}`"),
     (Rule::EOI, "the end of the file"),
+];
+
+/// What need not be mentioned: the first of a pair, where the second is wanted too.
+const IMPLIED: [(&str, Rule); 10] = [
+    ("a name", Rule::real),
+    ("an integer", Rule::real),
+    ("`(`", Rule::real),
+    ("`|`", Rule::real),
+    ("a name", Rule::expr),
+    ("`(`", Rule::expr),
+    ("`[`", Rule::arith_op),
+    ("`(`", Rule::arith_op),
+    ("`else`", Rule::kw_where),
+    ("an operator", Rule::kw_then),
 ];
 
 /// Where parsing stopped.
@@ -60,24 +77,30 @@ pub(super) fn place(error: &Error<Rule>) -> usize {
 
 /// The text does not follow the grammar at `at`.
 pub(super) fn syntax(id: SourceId, text: &str, at: usize, error: &Error<Rule>) -> Diagnostic {
-    let ErrorVariant::ParsingError { positives, .. } = &error.variant else {
+    let ErrorVariant::ParsingError { positives: wanted, .. } = &error.variant else {
         return too_deep(span(id, at, at), "the text");
     };
-    let found = outline::lexeme_at(text, at);
-    let place = found.map_or(span(id, text.len(), text.len()), |it| span(id, it.start, it.end()));
-    let (expected, was) = (wanted(positives), found.map_or("the end of the file".to_owned(), quoted));
-    let diagnostic = Diagnostic::error(Code::Syntax, format!("expected {expected}, found {was}"))
+    let spot = Spot::at(text, at);
+    let place = spot.found.map_or(span(id, text.len(), text.len()), |it| span(id, it.start, it.end()));
+    let (expected, found) = (in_words(wanted), spot.found.map_or("the end of the file".to_owned(), quoted));
+    let mut diagnostic = Diagnostic::error(Code::Syntax, format!("expected {expected}, found {found}"))
         .label(place, format!("expected {expected}"));
-    diagnostic.help(None)
+    let cut_off = spot.found.is_none_or(|it| it.first_on_line || it.is_keyword());
+    let closers = [(Rule::close_bracket, "["), (Rule::close_paren, "("), (Rule::close_brace, "{")];
+    if let Some(open) = spot.open.filter(|_| cut_off)
+        && closers.iter().any(|(closer, opener)| wanted.contains(closer) && open.text == *opener)
+    {
+        diagnostic = diagnostic.label(span(id, open.start, open.end()), "not closed");
+    }
+    diagnostic.help(hint(&spot, wanted))
 }
 
 /// The wanted things as a list of words.
-fn wanted(rules: &[Rule]) -> String {
+fn in_words(wanted: &[Rule]) -> String {
     let mut words: Vec<&str> = Vec::new();
-    let operator = rules.contains(&Rule::arith_op);
     for (rule, word) in WANTED {
-        let hidden = operator && matches!(word, "`[`" | "`(`" | "`else`");
-        if rules.contains(&rule) && !hidden && !words.contains(&word) {
+        let implied = IMPLIED.iter().any(|(it, by)| *it == word && wanted.contains(by));
+        if wanted.contains(&rule) && !implied && !words.contains(&word) {
             words.push(word);
         }
     }
@@ -89,11 +112,50 @@ fn wanted(rules: &[Rule]) -> String {
 }
 
 fn quoted(found: Lexeme<'_>) -> String {
-    let strange = found.text.chars().find(|it| !it.is_ascii() || it.is_ascii_control());
-    match strange {
-        Some(it) if found.kind == Kind::Symbol => format!("the character `{}`", it.escape_debug()),
-        _ => format!("`{}`", found.text),
+    match found.text.chars().find(|it| it.is_ascii_control()) {
+        Some(it) => format!("the character {}", it.escape_unicode()),
+        None => format!("`{}`", found.text),
     }
+}
+
+/// What to do where a mistake is a common one.
+fn hint(spot: &Spot<'_>, wanted: &[Rule]) -> Option<String> {
+    let wants = |rule| wanted.contains(&rule);
+    let found = spot.found.map_or("", |it| it.text);
+    let shouted = [spot.found, spot.before].into_iter().flatten().find_map(Lexeme::lower_keyword);
+    let hint = match found {
+        "=" if wants(Rule::compare_op) => "equality is written `==`",
+        "**" => "a power is written `a^b`",
+        "&&" | "&" => "write `and`",
+        "||" => "write `or`",
+        "!" => "write `not`",
+        "=>" => "write `>=`",
+        "=<" => "write `<=`",
+        ":=" => "an equation is written with `=`",
+        "+=" | "-=" | "*=" | "/=" => "an equation has a plain `=`, and a sum over a rank is `sum[n](…)`",
+        "not" if wants(Rule::real) => {
+            "`not` binds looser than arithmetic and comparisons; put it in parentheses"
+        }
+        "if" if wants(Rule::real) => "as an operand, `if` needs parentheses",
+        "'" => "a path is quoted with `\"`",
+        _ if !found.is_ascii() => "outside comments, text is ASCII",
+        _ if spot.found.is_some_and(|it| it.kind == Kind::Number)
+            && (wants(Rule::expr) || wants(Rule::real)) =>
+        {
+            "numbers are written like `16`, `0.5` or `1e-6`"
+        }
+        _ if shouted.is_some() => return shouted.map(|it| format!("keywords are lower case: `{it}`")),
+        _ if wants(Rule::colon) && !wants(Rule::assign) => "it needs a dtype, such as `: f32`",
+        _ if wants(Rule::bar) && !wants(Rule::real) => {
+            "only one name may stand between bars; else write `abs(…)`"
+        }
+        _ if wants(Rule::kw_else) && !wants(Rule::kw_where) => {
+            "`if` needs two branches; `x where c` needs one"
+        }
+        _ if wants(Rule::local_end) => "each definition in a function ends in `;`",
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 /// A bracket or an `if` beyond the limit.

@@ -43,6 +43,12 @@ impl Lexeme<'_> {
         KEYWORDS.contains(&self.text)
     }
 
+    /// The keyword that it would be in lower case, unless it is one.
+    pub(super) fn lower_keyword(self) -> Option<String> {
+        let lower = self.text.to_ascii_lowercase();
+        (lower != self.text && KEYWORDS.contains(&lower.as_str())).then_some(lower)
+    }
+
     /// It begins an item of a file.
     pub(super) fn begins_top_item(&self) -> bool {
         matches!(self.text, "kernel" | "fn" | "import")
@@ -130,8 +136,11 @@ fn is_letter(it: char) -> bool {
 }
 
 fn text_len(text: &str) -> usize {
-    let line = &text[..line_len(text)];
-    line[1..].find('"').map_or(line.trim_end().len(), |quote| quote + 2)
+    match text[1..].find(['"', '\n']) {
+        Some(end) if text[1 + end..].starts_with('"') => end + 2,
+        Some(end) => text[..=end].trim_end().len(),
+        None => text.trim_end().len(),
+    }
 }
 
 fn number_len(text: &str) -> usize {

@@ -22,7 +22,7 @@ use pest::iterators::Pairs;
 
 use crate::ast::Spec;
 use crate::diag::{Code, Diagnostic, SourceId};
-use outline::Resume;
+use outline::{Resume, Spot};
 use remarks::span;
 
 #[derive(pest_derive::Parser)]
@@ -67,7 +67,11 @@ fn syntax_errors(id: SourceId, text: &str, first: &Error<Rule>) -> Vec<Diagnosti
             Resume::File(start) | Resume::Kernel(start) => start,
         };
         at = start + complain::place(&error);
-        errors.push(complain::syntax(id, text, at, &error));
+        // The closing brace of what was left is no mistake of its own.
+        let spot = Spot::at(&text[start..], at - start);
+        if spot.open.is_some() || spot.found.is_none_or(|it| it.text != "}") {
+            errors.push(complain::syntax(id, text, at, &error));
+        }
     }
     errors
 }

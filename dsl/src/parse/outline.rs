@@ -88,9 +88,33 @@ impl Open {
     }
 }
 
-/// The lexeme at or after a place.
-pub(super) fn lexeme_at(text: &str, at: usize) -> Option<Lexeme<'_>> {
-    code(text).find(|it| it.end() > at)
+/// A place in a text where something went wrong.
+pub(super) struct Spot<'a> {
+    /// What stands there, if the text goes on.
+    pub(super) found: Option<Lexeme<'a>>,
+    /// What stands before it.
+    pub(super) before: Option<Lexeme<'a>>,
+    /// The innermost bracket that is open there.
+    pub(super) open: Option<Lexeme<'a>>,
+}
+
+impl<'a> Spot<'a> {
+    /// The spot of the lexeme at or after a place.
+    pub(super) fn at(text: &'a str, at: usize) -> Spot<'a> {
+        let (mut before, mut open) = (None, Vec::new());
+        for lexeme in code(text) {
+            if lexeme.end() > at {
+                return Spot { found: Some(lexeme), before, open: open.pop() };
+            }
+            match lexeme.text {
+                "(" | "[" | "{" => open.push(lexeme),
+                ")" | "]" | "}" => drop(open.pop()),
+                _ => {}
+            }
+            before = Some(lexeme);
+        }
+        Spot { found: None, before, open: open.pop() }
+    }
 }
 
 /// Where an item begins after an error.
@@ -113,7 +137,8 @@ pub(super) fn next_item(text: &str, error: usize, previous: usize) -> Option<Res
             return Some(Resume::File(lexeme.start));
         }
         let equation = lexeme.is_name() && lexeme.first_on_line && !goes_on;
-        if in_kernel && beyond && (lexeme.begins_kernel_item() || equation) {
+        let keyword = lexeme.begins_kernel_item() && (lexeme.first_on_line || !goes_on);
+        if in_kernel && beyond && (keyword || equation) {
             return Some(Resume::Kernel(lexeme.start));
         }
         in_kernel = lexeme.text == "kernel" || in_kernel && !lexeme.begins_top_item() && lexeme.text != "}";

@@ -195,7 +195,8 @@ fn broken(flat: &Flat<'_>, indent: &str) -> Vec<String> {
     let (mut rows, mut start, mut lead) = (Vec::new(), 0, indent.to_owned());
     while lead.len() + flat.text.len() - start > MAX_WIDTH {
         let room = start + MAX_WIDTH - lead.len();
-        let fits = flat.breaks.iter().filter(|it| start < it.at && it.at <= room);
+        let count_to = |at| flat.breaks.partition_point(|it| it.at <= at);
+        let fits = flat.breaks[count_to(start)..count_to(room)].iter();
         let best = |it: &&Break| (it.at < start + MAX_WIDTH / 3, it.tightness, Reverse(it.at));
         let Some(Break { at, .. }) = fits.min_by_key(best) else { break };
         rows.push(lead + &flat.text[start..*at]);
