@@ -32,10 +32,10 @@ pub struct Front {
 /// Text to cascades.
 ///
 /// # Errors
-/// Everything that is wrong with the spec.
+/// Everything that is wrong with the spec, and what must be fixed before it is compiled and is not.
 pub fn front(request: Request<'_>) -> Result<Front, Box<Failure>> {
     let program = load(request.source, request.fetch)?;
-    let checked = check(program, &request.fixed)?;
+    let checked = check(program, &request.fixed)?.fixed()?;
     let cascades = lower(&checked, &request.fixed);
     Ok(Front { checked, cascades })
 }
