@@ -4,7 +4,6 @@ use crate::ast::{BinaryOp, CompareOp, UnaryOp};
 
 /// How tightly the parts of an expression hold together, loosest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(dead_code, reason = "the printer puts parentheses by them")]
 pub(crate) enum Level {
     /// `where`, `else`: left to right.
     Loose,
