@@ -8,7 +8,7 @@ use crate::ast::{BinaryOp, Equation, Expr, ExprKind, Kind, Name};
 use crate::check::atoms::{Atoms, RankId};
 use crate::check::kinds::words;
 use crate::check::names::What;
-use crate::check::walk::{bound_ranks, children};
+use crate::check::walk::{bound_ranks, children, read_name};
 use crate::check::{Cx, Dim};
 use crate::diag::{Code, Diagnostic, Span};
 
@@ -330,17 +330,21 @@ impl<'a> Cx<'a, '_> {
 
     /// The first name under an expression that depends on an atom and is not below what binds it.
     fn first_use(&self, atom: RankId, e: &Expr) -> Option<Span> {
+        let has = |id: RankId| self.ranks.get(id).atoms.contains(atom);
         let bound = bound_ranks(e);
         let mut bound = bound.iter().filter_map(|it| self.names.get(it.text.as_str()));
-        if bound.any(|it| matches!(it.what, What::Rank(id) if self.ranks.get(id).atoms.contains(atom))) {
+        if bound.any(|it| matches!(it.what, What::Rank(id) if has(id))) {
             return None;
         }
-        let here = if let ExprKind::Name(name) = &e.kind { self.names.get(name.as_str()) } else { None };
-        let depends = here.is_some_and(|it| match it.what {
-            What::Rank(id) => self.ranks.get(id).atoms.contains(atom),
+        let here = read_name(e).filter(|_| !matches!(e.kind, ExprKind::Read { .. }));
+        let depends = here.and_then(|it| self.names.get(it)).is_some_and(|it| match it.what {
+            What::Rank(id) => !matches!(e.kind, ExprKind::Bars(_)) && has(id),
             What::Input(place) | What::Defined(place) => self.tensors[place].atoms.contains(atom),
             What::Param(_) => false,
         });
+        let named = if let ExprKind::Reindex { coords, .. } = &e.kind { coords.as_slice() } else { &[] };
+        let mut named = named.iter().filter_map(|(rank, _)| self.names.get(rank.text.as_str()));
+        let depends = depends && !named.any(|it| matches!(it.what, What::Rank(id) if has(id)));
         if depends {
             return Some(e.span);
         }

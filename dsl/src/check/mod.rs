@@ -167,6 +167,7 @@ impl<'a, 'r> Cx<'a, 'r> {
     fn check_kernel(&mut self, kernel: &'a Kernel, fixed: &Fixed) -> (Vec<Group>, Extents<'a>) {
         self.declare_all(kernel);
         self.ranks.resolve(self.report);
+        self.ranks.clear_used();
         for item in &kernel.items {
             if let KernelItemKind::Input(input) = &item.kind {
                 self.input_dims(input);
@@ -186,6 +187,7 @@ impl<'a, 'r> Cx<'a, 'r> {
                 self.check_assume(e);
             }
         }
+        self.ranks.spread_used();
         let extents = self.check_extents(kernel, fixed, &constants);
         (groups, extents)
     }

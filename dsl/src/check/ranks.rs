@@ -80,6 +80,24 @@ impl<'a> Ranks<'a> {
         self.list[id.idx()].used = true;
     }
 
+    /// Forgets what declarations need of each other; only what tensors and expressions need counts.
+    pub(super) fn clear_used(&mut self) {
+        self.list.iter_mut().for_each(|it| it.used = false);
+    }
+
+    /// Notes that the parts of a composite and the original of an alias are needed where these are.
+    pub(super) fn spread_used(&mut self) {
+        let mut todo: Vec<RankId> = self.of_kernel().filter(|(_, it)| it.used).map(|(id, _)| id).collect();
+        while let Some(id) = todo.pop() {
+            for below in self.definers(id).to_vec() {
+                if !self.get(below).used {
+                    self.mark_used(below);
+                    todo.push(below);
+                }
+            }
+        }
+    }
+
     /// The atoms that several ranks stand for.
     pub(super) fn atoms(&self, ranks: &[RankId]) -> Atoms {
         match ranks {
