@@ -6,4 +6,5 @@ pub mod files;
 pub mod ir;
 pub mod lower;
 pub mod package;
+pub mod target;
 pub mod tile;

@@ -1,3 +1,4 @@
 //! Nest to object: the back ends, and what they share.
 
+pub mod cranelift;
 pub mod math;

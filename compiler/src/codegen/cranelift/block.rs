@@ -1,0 +1,211 @@
+//! Statements to code.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::{BlockArg, FuncRef, InstBuilder, MemFlagsData, StackSlot, Type, Value};
+use cranelift_frontend::FunctionBuilder;
+use cranelift_module::FuncId;
+use indexmap::IndexMap;
+
+use super::library::{self, Formula};
+use super::tile::{Form, Tile};
+use super::unit::Linker;
+use super::uses::Uses;
+use crate::ir::nest::{Block, Loop, Nest, Stmt, ValueId};
+
+/// The body of one function.
+pub(super) struct Emitter<'a, 'f, 'm> {
+    pub(super) nest: &'a Nest,
+    pub(super) builder: FunctionBuilder<'f>,
+    pub(super) linker: &'f mut Linker<'m>,
+    pub(super) args: Args,
+    /// A place to read zeros from, instead of what a guard forbids to read.
+    pub(super) zeros: Option<StackSlot>,
+    /// A place to write what a guard forbids to write.
+    pub(super) waste: Option<StackSlot>,
+    values: Vec<Option<Tile<'a>>>,
+    references: IndexMap<FuncId, FuncRef>,
+}
+
+/// What a function knows of a call.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Args {
+    /// The address of the words.
+    pub(super) words: Value,
+    /// Whether the function writes words.
+    pub(super) writes_words: bool,
+    /// The address of the workspace, where the function has it.
+    pub(super) workspace: Option<Value>,
+    /// The bytes of the workspace, where the function has them.
+    pub(super) workspace_bytes: Option<Value>,
+}
+
+impl Args {
+    /// A function that only reads words.
+    pub(super) fn reading(words: Value) -> Args {
+        Args { words, writes_words: false, workspace: None, workspace_bytes: None }
+    }
+}
+
+impl<'a, 'f, 'm> Emitter<'a, 'f, 'm> {
+    /// A function without statements.
+    pub(super) fn new(
+        nest: &'a Nest,
+        builder: FunctionBuilder<'f>,
+        linker: &'f mut Linker<'m>,
+        args: Args,
+    ) -> Emitter<'a, 'f, 'm> {
+        let values = vec![None; nest.values.len()];
+        Emitter { nest, builder, linker, args, zeros: None, waste: None, values, references: IndexMap::new() }
+    }
+
+    /// Ends the function.
+    pub(super) fn close(self) {
+        self.linker.close(self.builder);
+    }
+
+    /// The values of the prologue that are needed.
+    pub(super) fn prologue(&mut self, mut uses: Uses<'a>) {
+        uses.close();
+        for stmt in &self.nest.prologue.stmts {
+            match stmt {
+                Stmt::Let(value, _) if !uses.needs(*value) => {}
+                Stmt::Let(..) | Stmt::Store { .. } | Stmt::Loop(_) | Stmt::If { .. } => self.stmt(stmt),
+            }
+        }
+    }
+
+    /// The statements of a block, in order.
+    pub(super) fn block(&mut self, block: &'a Block) {
+        block.stmts.iter().for_each(|it| self.stmt(it));
+    }
+
+    fn stmt(&mut self, stmt: &'a Stmt) {
+        match stmt {
+            Stmt::Let(value, op) => {
+                let tile = self.op(&self.nest.values[*value], op);
+                self.define(*value, tile);
+            }
+            Stmt::Store { buffer, index, value, guard, contiguous } => {
+                self.store(*buffer, index, *value, *guard, *contiguous);
+            }
+            Stmt::Loop(it) => self.tiles(it),
+            Stmt::If { condition, then, otherwise } => self.branch(*condition, then, otherwise),
+        }
+    }
+
+    /// The registers of a value.
+    pub(super) fn tile(&self, value: ValueId) -> Tile<'a> {
+        self.values[value.idx()].clone().expect("values are defined before they are used")
+    }
+
+    /// The register of a scalar.
+    pub(super) fn scalar(&self, value: ValueId) -> Value {
+        self.tile(value).registers[0]
+    }
+
+    /// Defines a value.
+    pub(super) fn define(&mut self, value: ValueId, tile: Tile<'a>) {
+        self.values[value.idx()] = Some(tile);
+    }
+
+    /// Defines a scalar.
+    pub(super) fn define_scalar(&mut self, value: ValueId, register: Value) {
+        let ty = &self.nest.values[value];
+        self.define(value, Tile { ty, form: Form::Elements, registers: vec![register] });
+    }
+
+    fn tiles(&mut self, it: &'a Loop) {
+        let (from, to) = (self.scalar(it.from), self.scalar(it.to));
+        let step = i64::from(it.step);
+        let mut start = vec![from];
+        for carried in &it.carried {
+            start.extend(self.canonical(carried.init));
+        }
+        let [header, body, exit] = std::array::from_fn(|_| self.builder.create_block());
+        self.jump(header, &start);
+        self.builder.switch_to_block(header);
+        let index = self.builder.append_block_param(header, I64);
+        for carried in &it.carried {
+            let registers = self.receive(header, carried.current);
+            self.define(carried.current, registers.clone());
+            self.define(carried.result, registers);
+        }
+        let after = self.builder.ins().iadd_imm_s(index, step);
+        let fits = self.builder.ins().icmp(IntCC::SignedLessThanOrEqual, after, to);
+        self.builder.ins().brif(fits, body, &[], exit, &[]);
+
+        self.builder.switch_to_block(body);
+        self.define_scalar(it.index, index);
+        self.block(&it.body);
+        let mut again = vec![after];
+        for carried in &it.carried {
+            again.extend(self.canonical(carried.next));
+        }
+        self.jump(header, &again);
+        self.builder.switch_to_block(exit);
+    }
+
+    /// The registers of a value in the form that its type alone decides.
+    fn canonical(&mut self, value: ValueId) -> Vec<Value> {
+        let tile = self.tile(value);
+        tile.spread(&mut self.builder, &tile.ty.shape, Form::of(tile.ty))
+    }
+
+    /// A value that a block gets as parameters.
+    fn receive(&mut self, block: cranelift_codegen::ir::Block, value: ValueId) -> Tile<'a> {
+        let ty = &self.nest.values[value];
+        let form = Form::of(ty);
+        let register = form.register(ty.scalar);
+        let registers = (0..ty.points() / form.lanes())
+            .map(|_| self.builder.append_block_param(block, register))
+            .collect();
+        Tile { ty, form, registers }
+    }
+
+    fn branch(&mut self, condition: ValueId, then: &'a Block, otherwise: &'a Block) {
+        let condition = self.scalar(condition);
+        let [yes, no, join] = std::array::from_fn(|_| self.builder.create_block());
+        self.builder.ins().brif(condition, yes, &[], no, &[]);
+        for (start, block) in [(yes, then), (no, otherwise)] {
+            self.builder.switch_to_block(start);
+            self.block(block);
+            self.jump(join, &[]);
+        }
+        self.builder.switch_to_block(join);
+    }
+
+    /// Goes to a block.
+    pub(super) fn jump(&mut self, block: cranelift_codegen::ir::Block, args: &[Value]) {
+        let args: Vec<BlockArg> = args.iter().map(|&it| it.into()).collect();
+        self.builder.ins().jump(block, &args);
+    }
+
+    /// Calls a function of the module.
+    pub(super) fn call(&mut self, function: FuncId, args: &[Value]) -> Option<Value> {
+        let reference = match self.references.get(&function) {
+            Some(&known) => known,
+            None => self.linker.reference(function, self.builder.func),
+        };
+        self.references.insert(function, reference);
+        let call = self.builder.ins().call(reference, args);
+        self.builder.inst_results(call).first().copied()
+    }
+
+    /// The value of a formula on registers of that type.
+    pub(super) fn formula(&mut self, formula: Formula, ty: Type, args: &[Value]) -> Value {
+        if formula.is_inlined(ty) {
+            return library::emit(&mut self.builder, formula, ty, args);
+        }
+        let function = self.linker.formula(formula, ty);
+        self.call(function, args).expect("a formula has a value")
+    }
+
+    /// A word of the arguments.
+    pub(super) fn word(&mut self, word: u32, ty: Type) -> Value {
+        let constant = MemFlagsData::trusted().with_readonly().with_can_move();
+        let flags = if self.args.writes_words { MemFlagsData::trusted() } else { constant };
+        let offset = i32::try_from(8 * word).expect("arguments are fewer than 2^28");
+        self.builder.ins().load(ty, flags, self.args.words, offset)
+    }
+}

@@ -1,0 +1,116 @@
+//! Nest to machine code with Cranelift: an object file, or code in memory.
+//!
+//! A kernel becomes the functions of `attnc_runtime::abi` and, local to the module, one function for each stage and one
+//! for each scalar function that is too long to repeat. A tile is a list of registers: vectors of four f32 along its
+//! last rank where that fits, else a scalar for each element.
+
+mod address;
+mod arith;
+mod block;
+mod entry;
+mod jit;
+mod library;
+mod memory;
+mod op;
+mod reduce;
+mod scalar;
+#[cfg(test)]
+mod tests;
+mod tile;
+mod unit;
+mod uses;
+
+use std::error::Error;
+use std::fmt;
+
+use cranelift_codegen::isa::{self, OwnedTargetIsa};
+use cranelift_codegen::settings::{self, Configurable};
+use cranelift_module::default_libcall_names;
+use cranelift_object::{ObjectBuilder, ObjectModule};
+
+pub use jit::{Jit, jit};
+use unit::Unit;
+
+use crate::ir::nest::Nest;
+use crate::target::Target;
+
+/// What went wrong in a function; a fault of ours, since nests are verified before they come here.
+#[derive(Debug)]
+pub struct CodegenError {
+    function: String,
+    message: String,
+}
+
+/// The kernels as an object file: position independent, the same bytes for the same kernels and target.
+///
+/// # Errors
+///
+/// When Cranelift refuses what we gave it.
+pub fn emit_object(nests: &[Nest], target: &Target) -> Result<Vec<u8>, CodegenError> {
+    let in_module = |error: &dyn Error| CodegenError::new("the module", error);
+    let isa = isa(target, true).map_err(|it| in_module(&*it))?;
+    let builder = ObjectBuilder::new(isa, "attnc", default_libcall_names()).map_err(|it| in_module(&it))?;
+    let mut module = ObjectModule::new(builder);
+    let mut unit = Unit::new(&mut module);
+    for nest in nests {
+        entry::emit(nest, &mut unit)?;
+    }
+    unit.finish()?;
+    module.finish().emit().map_err(|it| in_module(&it))
+}
+
+/// Cranelift for a target.
+fn isa(target: &Target, position_independent: bool) -> Result<OwnedTargetIsa, Box<dyn Error>> {
+    let mut flags = settings::builder();
+    flags.set("opt_level", "speed")?;
+    flags.set("is_pic", if position_independent { "true" } else { "false" })?;
+    // Frames of more than a page would otherwise call a function that nobody has.
+    flags.set("probestack_strategy", "inline")?;
+    let mut builder = isa::lookup(target.triple().clone())?;
+    for flag in target.cpu_features().iter().filter_map(|it| flag_of(it)) {
+        builder.enable(flag)?;
+    }
+    Ok(builder.finish(settings::Flags::new(flags))?)
+}
+
+/// Cranelift's name of a processor feature, if it can make use of it.
+fn flag_of(feature: &str) -> Option<&'static str> {
+    Some(match feature {
+        "cmpxchg16b" => "has_cmpxchg16b",
+        "popcnt" => "has_popcnt",
+        "sse3" => "has_sse3",
+        "ssse3" => "has_ssse3",
+        "sse4.1" => "has_sse41",
+        "sse4.2" => "has_sse42",
+        "avx" => "has_avx",
+        "avx2" => "has_avx2",
+        "bmi1" => "has_bmi1",
+        "bmi2" => "has_bmi2",
+        "fma" => "has_fma",
+        "lzcnt" => "has_lzcnt",
+        "avx512dq" => "has_avx512dq",
+        "avx512f" => "has_avx512f",
+        "avx512vl" => "has_avx512vl",
+        _ => return None,
+    })
+}
+
+impl CodegenError {
+    fn new(function: &str, error: &dyn Error) -> CodegenError {
+        let mut message = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            message = format!("{message}: {error}");
+            cause = error.source();
+        }
+        CodegenError { function: function.to_owned(), message }
+    }
+}
+
+impl fmt::Display for CodegenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot emit {}: {}", self.function, self.message)
+    }
+}
+
+impl Error for CodegenError {}

@@ -1,0 +1,7 @@
+//! Hand-built nests against the host.
+
+mod build;
+mod dtypes;
+mod entry;
+mod scalars;
+mod tiles;

@@ -1,0 +1,149 @@
+//! Function bodies to a module: what all functions of one module share.
+
+use cranelift_codegen::Context;
+use cranelift_codegen::ir::{AbiParam, FuncRef, Function, InstBuilder, Signature, Type, Value};
+use cranelift_codegen::isa::{CallConv, TargetIsa};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_module::{FuncId, Linkage, Module};
+use indexmap::IndexMap;
+
+use super::CodegenError;
+use super::library::{self, Formula};
+
+/// A module under construction.
+pub(super) struct Unit<'m> {
+    linker: Linker<'m>,
+    context: Context,
+    scratch: FunctionBuilderContext,
+}
+
+/// What function bodies need of the module: the functions that they may call.
+pub(super) struct Linker<'m> {
+    module: &'m mut dyn Module,
+    rounds: bool,
+    formulas: IndexMap<(Formula, Type), FuncId>,
+}
+
+/// A function under its name.
+pub(super) struct Declared {
+    pub(super) id: FuncId,
+    name: String,
+    signature: Signature,
+}
+
+impl<'m> Unit<'m> {
+    pub(super) fn new(module: &'m mut dyn Module) -> Unit<'m> {
+        let context = module.make_context();
+        let rounds = has_rounding(module.isa());
+        let linker = Linker { module, rounds, formulas: IndexMap::new() };
+        Unit { linker, context, scratch: FunctionBuilderContext::new() }
+    }
+
+    /// A function that the world calls.
+    pub(super) fn export(
+        &mut self,
+        name: String,
+        from: &[Type],
+        to: &[Type],
+    ) -> Result<Declared, CodegenError> {
+        let call_conv = self.linker.module.isa().default_call_conv();
+        self.linker.declare(name, Linkage::Export, signature(call_conv, from, to))
+    }
+
+    /// A function that only this module calls.
+    pub(super) fn local(
+        &mut self,
+        name: String,
+        from: &[Type],
+        to: &[Type],
+    ) -> Result<Declared, CodegenError> {
+        self.linker.declare(name, Linkage::Local, signature(CallConv::Fast, from, to))
+    }
+
+    /// Gives a function its body, which gets the parameters.
+    pub(super) fn define(
+        &mut self,
+        function: &Declared,
+        body: impl FnOnce(FunctionBuilder<'_>, &[Value], &mut Linker<'m>),
+    ) -> Result<(), CodegenError> {
+        self.linker.module.clear_context(&mut self.context);
+        self.context.func.signature = function.signature.clone();
+        let mut builder = FunctionBuilder::new(&mut self.context.func, &mut self.scratch);
+        let start = builder.create_block();
+        builder.append_block_params_for_function_params(start);
+        builder.switch_to_block(start);
+        let params = builder.block_params(start).to_vec();
+        body(builder, &params, &mut self.linker);
+        let defined = self.linker.module.define_function(function.id, &mut self.context);
+        defined.map_err(|it| CodegenError::new(&function.name, &it))
+    }
+
+    /// Adds the scalar functions that have been called.
+    pub(super) fn finish(mut self) -> Result<(), CodegenError> {
+        for ((formula, ty), id) in std::mem::take(&mut self.linker.formulas) {
+            let (from, to) = formula.types(ty);
+            let declared =
+                Declared { id, name: formula.name(ty), signature: signature(CallConv::Fast, &from, &[to]) };
+            self.define(&declared, |mut builder, params, linker| {
+                let result = library::emit(&mut builder, formula, ty, params);
+                builder.ins().return_(&[result]);
+                linker.close(builder);
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Linker<'_> {
+    fn declare(
+        &mut self,
+        name: String,
+        linkage: Linkage,
+        signature: Signature,
+    ) -> Result<Declared, CodegenError> {
+        let declared = self.module.declare_function(&name, linkage, &signature);
+        let id = declared.map_err(|it| CodegenError::new(&name, &it))?;
+        Ok(Declared { id, name, signature })
+    }
+
+    /// A function of the module, to be called from another.
+    pub(super) fn reference(&mut self, id: FuncId, from: &mut Function) -> FuncRef {
+        self.module.declare_func_in_func(id, from)
+    }
+
+    /// The function that computes a formula.
+    pub(super) fn formula(&mut self, formula: Formula, ty: Type) -> FuncId {
+        if let Some(&id) = self.formulas.get(&(formula, ty)) {
+            return id;
+        }
+        let (from, to) = formula.types(ty);
+        let declared =
+            self.declare(formula.name(ty), Linkage::Local, signature(CallConv::Fast, &from, &[to]));
+        let id = declared.expect("no kernel has a dot in its name").id;
+        self.formulas.insert((formula, ty), id);
+        id
+    }
+
+    /// Whether the processor rounds to whole numbers without calling a library.
+    pub(super) fn rounds(&self) -> bool {
+        self.rounds
+    }
+
+    /// Ends the body of a function.
+    pub(super) fn close(&self, mut builder: FunctionBuilder<'_>) {
+        builder.seal_all_blocks();
+        builder.finalize(self.module.isa().frontend_config());
+    }
+}
+
+/// Only the oldest x86-64 processors lack it.
+fn has_rounding(isa: &dyn TargetIsa) -> bool {
+    isa.isa_flags().iter().all(|flag| flag.name != "has_sse41" || flag.as_bool() == Some(true))
+}
+
+fn signature(call_conv: CallConv, from: &[Type], to: &[Type]) -> Signature {
+    let mut signature = Signature::new(call_conv);
+    signature.params.extend(from.iter().map(|&it| AbiParam::new(it)));
+    signature.returns.extend(to.iter().map(|&it| AbiParam::new(it)));
+    signature
+}

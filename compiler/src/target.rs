@@ -1,0 +1,155 @@
+//! The machines that kernels are compiled for: a triple and the processor features that may be used.
+
+use std::fmt;
+use std::str::FromStr;
+
+use target_lexicon::{Architecture, BinaryFormat, Triple};
+
+/// A machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    triple: Triple,
+    cpu_features: Vec<&'static str>,
+}
+
+/// A name that stands for no machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownTarget {
+    name: String,
+}
+
+/// The names of machines beside full triples.
+pub const NAMES: [&str; 6] = ["native", "x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"];
+
+const V1: &[&str] = &[];
+const V2: &[&str] = &["cmpxchg16b", "popcnt", "sse3", "ssse3", "sse4.1", "sse4.2"];
+const V3: &[&str] = &["avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "lzcnt"];
+const V4: &[&str] = &["avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"];
+
+impl Target {
+    /// The machine of that name, or of that triple with what its architecture takes for granted.
+    ///
+    /// # Errors
+    ///
+    /// When the name is not in [`NAMES`] and no triple of an x86-64 or AArch64 machine either.
+    pub fn named(name: &str) -> Result<Target, UnknownTarget> {
+        let levels: &[&[&'static str]] = match name {
+            "native" => return Ok(Target::native()),
+            "aarch64" => return Ok(Target::baseline(on_architecture("aarch64"))),
+            "x86-64" => &[V1],
+            "x86-64-v2" => &[V2],
+            "x86-64-v3" => &[V2, V3],
+            "x86-64-v4" => &[V2, V3, V4],
+            triple => return from_triple(triple).ok_or_else(|| UnknownTarget { name: name.to_owned() }),
+        };
+        Ok(Target { triple: on_architecture("x86_64"), cpu_features: levels.concat() })
+    }
+
+    /// This machine with all that its processor has.
+    pub fn native() -> Target {
+        Target { triple: Triple::host(), cpu_features: detected() }
+    }
+
+    /// Its triple.
+    pub fn triple(&self) -> &Triple {
+        &self.triple
+    }
+
+    /// The features that code for it may need, as `std::arch::is_x86_feature_detected` and its likes name them.
+    pub fn cpu_features(&self) -> &[&'static str] {
+        &self.cpu_features
+    }
+
+    fn baseline(triple: Triple) -> Target {
+        let cpu_features = if triple.architecture == Architecture::X86_64 { V2 } else { V1 };
+        Target { triple, cpu_features: cpu_features.to_vec() }
+    }
+}
+
+impl Default for Target {
+    /// This machine's triple with what its architecture takes for granted.
+    fn default() -> Target {
+        Target::baseline(Triple::host())
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.triple.fmt(f)
+    }
+}
+
+impl fmt::Display for UnknownTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = NAMES.map(|it| format!("`{it}`")).join(", ");
+        write!(f, "unknown target `{}`, expected {known} or a triple such as `{}`", self.name, Triple::host())
+    }
+}
+
+impl std::error::Error for UnknownTarget {}
+
+/// The host's system on that architecture; Linux where the host does not run on it.
+fn on_architecture(name: &str) -> Triple {
+    let host = Triple::host();
+    if host.architecture.to_string() == name {
+        return host;
+    }
+    let triple = format!("{name}-unknown-linux-gnu");
+    Triple::from_str(&triple).expect("an architecture and a system make a triple")
+}
+
+fn from_triple(name: &str) -> Option<Target> {
+    let triple = Triple::from_str(name).ok()?;
+    let known = matches!(triple.architecture, Architecture::X86_64 | Architecture::Aarch64(_));
+    let native = matches!(triple.binary_format, BinaryFormat::Elf | BinaryFormat::Coff | BinaryFormat::Macho);
+    (known && native).then(|| Target::baseline(triple))
+}
+
+#[cfg(target_arch = "x86_64")]
+fn detected() -> Vec<&'static str> {
+    macro_rules! present {
+        ($($feature:tt)*) => {
+            [$(($feature, std::is_x86_feature_detected!($feature))),*]
+        };
+    }
+    let features = present!(
+        "cmpxchg16b" "popcnt" "sse3" "ssse3" "sse4.1" "sse4.2" "avx" "avx2" "bmi1" "bmi2" "f16c" "fma" "lzcnt"
+        "avx512bw" "avx512cd" "avx512dq" "avx512f" "avx512vl" "avx512bitalg" "avx512vbmi" "avx512vnni" "avxvnni"
+    );
+    features.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn detected() -> Vec<&'static str> {
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_a_machine() {
+        for name in NAMES {
+            Target::named(name).unwrap();
+        }
+        let target = Target::named("aarch64-apple-darwin").unwrap();
+        assert_eq!((target.to_string(), target.cpu_features()), ("aarch64-apple-darwin".to_owned(), &[][..]));
+    }
+
+    #[test]
+    fn levels_include_those_below() {
+        let features = |name| Target::named(name).unwrap().cpu_features().to_vec();
+        assert_eq!(features("x86-64"), [""; 0]);
+        assert!(features("x86-64-v4").starts_with(&features("x86-64-v3")));
+        assert!(features("x86-64-v3").starts_with(&features("x86-64-v2")));
+    }
+
+    #[test]
+    fn an_unknown_name_lists_the_known_ones() {
+        for name in ["x86-64-v5", "wasm32-unknown-unknown", "riscv64gc-unknown-linux-gnu", ""] {
+            let message = Target::named(name).unwrap_err().to_string();
+            assert!(message.contains("`x86-64-v3`, `x86-64-v4`, `aarch64`"), "{message}");
+        }
+    }
+}
