@@ -1,12 +1,19 @@
 //! The pipeline: calls in order, no logic.
 
+use std::sync::Arc;
+
 use attnc_dsl::check::{Fixed, check};
 use attnc_dsl::diag::{Failure, Source};
 use attnc_dsl::load::load;
 use attnc_dsl::model::Checked;
+use attnc_runtime::Kernel;
 
+use crate::codegen::cranelift::{self, CodegenError};
 use crate::ir::cascade::Cascade;
 use crate::lower::lower;
+use crate::package::{Object, describe};
+use crate::target::Target;
+use crate::tile::tile;
 
 /// Reads an imported file, given its path relative to the root folder of the spec.
 pub type Fetch<'a> = &'a mut dyn FnMut(&str) -> Result<String, String>;
@@ -38,4 +45,28 @@ pub fn front(request: Request<'_>) -> Result<Front, Box<Failure>> {
     let checked = check(program, &request.fixed)?.fixed()?;
     let cascades = lower(&checked, &request.fixed);
     Ok(Front { checked, cascades })
+}
+
+/// Cascades to machine code.
+///
+/// # Errors
+/// A fault of ours: what was accepted can be compiled.
+pub fn compile(front: &Front, target: &Target) -> Result<Object, CodegenError> {
+    let nests: Vec<_> = front.cascades.iter().map(tile).collect();
+    let bytes = cranelift::emit_object(&nests, target)?;
+    let kernels = front.cascades.iter().zip(&nests).map(|(cascade, nest)| describe(cascade, nest, target));
+    Ok(Object { bytes, target: target.triple().clone(), kernels: kernels.collect() })
+}
+
+/// A cascade to a kernel in memory, for this machine.
+///
+/// # Errors
+/// As for [`compile`].
+pub fn jit(cascade: &Cascade) -> Result<Kernel, CodegenError> {
+    let nest = tile(cascade);
+    let info = describe(cascade, &nest, &Target::native());
+    let code = Arc::new(cranelift::jit(&nest)?);
+    // SAFETY: the functions are those of the nest that `info` describes, and live as long as `code`.
+    let kernel = unsafe { Kernel::from_raw(info, code.entry(), code) };
+    Ok(kernel.expect("a kernel follows the ABI as its manifest does"))
 }

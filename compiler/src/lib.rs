@@ -1,5 +1,6 @@
 //! The compiler of attnc.
 
+pub mod build_script;
 pub mod codegen;
 pub mod driver;
 pub mod files;
@@ -8,3 +9,5 @@ pub mod lower;
 pub mod package;
 pub mod target;
 pub mod tile;
+
+pub use build_script::Build;

@@ -6,3 +6,4 @@ pub mod cascade;
 pub mod expr;
 pub mod interp;
 pub mod nest;
+pub mod print;

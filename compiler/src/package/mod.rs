@@ -9,6 +9,7 @@
 
 mod archive;
 mod bindings;
+mod describe;
 mod header;
 mod link;
 mod write;
@@ -19,6 +20,8 @@ use std::path::PathBuf;
 use attnc_runtime::manifest::{FileInfo, FileKind, KernelInfo, Manifest};
 use sha2::{Digest, Sha256};
 use target_lexicon::Triple;
+
+pub use describe::{describe, dtype};
 
 /// The machine code of the kernels of one spec.
 #[derive(Debug, Clone)]

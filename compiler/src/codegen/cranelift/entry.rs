@@ -57,6 +57,10 @@ fn bind(nest: &Nest, unit: &mut Unit<'_>, declared: &Declared) -> Result<(), Cod
         let mut uses = Uses::new(nest);
         uses.checks(&nest.extent_checks);
         uses.values(nest.extents.iter().copied());
+        for default in &nest.defaults {
+            uses.block(&default.block);
+            uses.values([default.value]);
+        }
         emitter.prologue(uses);
         emitter.checks(&nest.extent_checks);
         emitter.when(extents, |emitter| emitter.extents(extents));

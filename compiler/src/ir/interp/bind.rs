@@ -34,6 +34,15 @@ pub(super) fn bind<'a>(cascade: &'a Cascade, call: &Call) -> Result<Machine<'a>,
     Ok(machine)
 }
 
+/// The value of a parameter that was fixed when the kernel was compiled.
+pub fn fixed(cascade: &Cascade, id: ParamId) -> Option<Value> {
+    let param = &cascade.params[id];
+    let ParamValue::Fixed(value) = param.value else { return None };
+    let mut machine = Machine::new(cascade);
+    machine.compute(&cascade.exprs.postorder(value));
+    machine.value(value).map(|it| scalar::cast(param.dtype, it))
+}
+
 struct Binder<'a, 'c> {
     call: &'c Call,
     machine: Machine<'a>,

@@ -9,6 +9,8 @@ mod machine;
 mod scalar;
 mod walk;
 
+pub use bind::fixed;
+
 use std::fmt;
 
 use indexmap::IndexMap;

@@ -1,0 +1,133 @@
+//! A kernel to its entry in the manifest: names, and which word of the arguments each thing has.
+
+use attnc_dsl::ast;
+use attnc_runtime::DType;
+use attnc_runtime::manifest::{DimInfo, Extent, KernelInfo, ParamInfo, RankInfo, Role, Scalar, TensorInfo};
+use sha2::{Digest, Sha256};
+
+use super::hex;
+use crate::ir::array::Value;
+use crate::ir::cascade::{self, Cascade, ExtentFault, Param, ParamId, ParamValue, RankId, Tensor, TensorId};
+use crate::ir::expr::Expr;
+use crate::ir::interp;
+use crate::ir::nest::{Buffer, Nest, Place, Word, bytes_of};
+use crate::ir::print;
+use crate::target::Target;
+
+/// The entry of a kernel that was compiled from that nest of that cascade.
+pub fn describe(cascade: &Cascade, nest: &Nest, target: &Target) -> KernelInfo {
+    let ranks = cascade.ranks.iter().filter(|(_, it)| !it.local).map(|(id, _)| rank(cascade, nest, id));
+    let tensors = cascade.inputs().chain(cascade.outputs()).zip(nest.buffers.iter());
+    KernelInfo {
+        name: cascade.name.clone(),
+        symbol: format!("attnc_{}", cascade.name),
+        docs: cascade.docs.join("\n"),
+        ranks: ranks.collect(),
+        params: cascade.params.iter().map(|(id, it)| param(cascade, nest, id, it)).collect(),
+        tensors: tensors.map(|(id, (_, buffer))| tensor(cascade, id, buffer)).collect(),
+        words: to_u32(nest.words.len()),
+        stages: to_u32(nest.stages.len()),
+        workspace: workspace(cascade, nest),
+        target: target.triple().to_string(),
+        cpu_features: target.cpu_features().iter().map(|it| (*it).to_owned()).collect(),
+        mapping: "every tensor in memory".to_owned(),
+        derivation: hex(&Sha256::digest(print::cascade(cascade))),
+    }
+}
+
+fn rank(cascade: &Cascade, nest: &Nest, id: RankId) -> RankInfo {
+    let rank = &cascade.ranks[id];
+    let extent = match rank.extent {
+        cascade::Extent::Fixed(it) => Extent::Fixed(it),
+        cascade::Extent::Carried => {
+            Extent::Word(word(nest, &Word::Extent(id)).expect("every carried extent has a word"))
+        }
+        cascade::Extent::Derived(formula) => Extent::Derived(print::formula(cascade, formula)),
+    };
+    let parts = rank.parts.iter().map(|&it| cascade.ranks[it].name.clone()).collect();
+    RankInfo { name: rank.name.clone(), parts, extent, bound: bound(cascade, id) }
+}
+
+/// The declared bound of a rank, if it is a number: the check `|rank| <= number`.
+fn bound(cascade: &Cascade, rank: RankId) -> Option<i64> {
+    let checks = cascade.checks.iter().filter(|it| it.rank == rank && it.fault == ExtentFault::Range);
+    let bounds = checks.filter_map(|check| {
+        let Expr::Compare(_, extent, bound) = cascade.exprs.get(check.condition) else { return None };
+        match (cascade.exprs.get(*extent), cascade.exprs.get(*bound)) {
+            (Expr::Extent(of), Expr::Int(bound)) if *of == rank => Some(*bound),
+            _ => None,
+        }
+    });
+    bounds.min()
+}
+
+fn param(cascade: &Cascade, nest: &Nest, id: ParamId, param: &Param) -> ParamInfo {
+    let (fixed, default) = match param.value {
+        ParamValue::Fixed(_) => (interp::fixed(cascade, id).map(scalar), None),
+        ParamValue::Launch(default) => (None, default.map(|it| print::formula(cascade, it))),
+    };
+    let word = word(nest, &Word::Param(id.idx()));
+    ParamInfo { name: param.name.clone(), dtype: dtype(param.dtype), word, fixed, default }
+}
+
+fn scalar(value: Value) -> Scalar {
+    match value {
+        Value::Int(it) => Scalar::Int(it),
+        Value::Real(it) => Scalar::Real(it),
+        Value::Bool(it) => Scalar::Bool(it),
+    }
+}
+
+fn tensor(cascade: &Cascade, id: TensorId, buffer: &Buffer) -> TensorInfo {
+    let Tensor { name, dims, .. } = &cascade.tensors[id];
+    let (role, word) = match buffer.place {
+        Place::Input(word) => (Role::Input, word),
+        Place::Output(word) => (Role::Output, word),
+        Place::Workspace(_) => unreachable!("the first buffers of a nest are the caller's tensors"),
+    };
+    let dims = dims.iter().map(|it| DimInfo { rank: cascade.ranks[it.rank].name.clone(), plus: it.lag });
+    TensorInfo { name: name.clone(), role, dtype: dtype(buffer.dtype), dims: dims.collect(), word }
+}
+
+/// The formula of the workspace: what each tensor in it takes, rounded up to a multiple of 64.
+fn workspace(cascade: &Cascade, nest: &Nest) -> String {
+    let mut terms = Vec::new();
+    for (_, buffer) in nest.buffers.iter().filter(|it| matches!(it.1.place, Place::Workspace(_))) {
+        let name = buffer.name.trim_end_matches('?');
+        let tensor = cascade.tensors.iter().find(|it| it.1.name == name).map(|it| &it.1.dims);
+        let factors =
+            tensor.into_iter().flatten().map(|dim| match (&cascade.ranks[dim.rank].name, dim.lag) {
+                (name, 0) => format!(" * |{name}|"),
+                (name, lag) => format!(" * (|{name}| + {lag})"),
+            });
+        terms.push(format!("round64({}{})", bytes_of(buffer.dtype), factors.collect::<String>()));
+    }
+    if terms.is_empty() { "0".to_owned() } else { terms.join(" + ") }
+}
+
+fn word(nest: &Nest, word: &Word) -> Option<u32> {
+    nest.words.iter().position(|it| it == word).map(to_u32)
+}
+
+/// A dtype of the language as the runtime knows it.
+pub fn dtype(of: ast::DType) -> DType {
+    match of {
+        ast::DType::F64 => DType::F64,
+        ast::DType::F32 => DType::F32,
+        ast::DType::F16 => DType::F16,
+        ast::DType::BF16 => DType::BF16,
+        ast::DType::F8E4M3 => DType::F8E4M3,
+        ast::DType::F8E5M2 => DType::F8E5M2,
+        ast::DType::I64 => DType::I64,
+        ast::DType::I32 => DType::I32,
+        ast::DType::I16 => DType::I16,
+        ast::DType::I8 => DType::I8,
+        ast::DType::U8 => DType::U8,
+        ast::DType::I4 => DType::I4,
+        ast::DType::Bool => DType::Bool,
+    }
+}
+
+fn to_u32(count: usize) -> u32 {
+    u32::try_from(count).expect("a kernel has fewer than 2^32 arguments")
+}

@@ -1,0 +1,6 @@
+//! Kernels that `build.rs` compiled.
+
+#![forbid(unsafe_code)]
+
+attnc_runtime::kernel!(pub attention);
+attnc_runtime::kernel!(pub moving_mean);
