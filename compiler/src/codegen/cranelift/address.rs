@@ -103,18 +103,14 @@ impl Emitter<'_, '_, '_> {
     fn constant(&self, value: Value) -> Option<i64> {
         let dfg = &self.builder.func.dfg;
         let ValueDef::Result(inst, _) = dfg.value_def(value) else { return None };
-        match dfg.insts[inst] {
-            InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => Some(imm.bits()),
-            _ => None,
-        }
+        let InstructionData::UnaryImm { opcode, imm } = dfg.insts[inst] else { return None };
+        (opcode == Opcode::Iconst).then(|| imm.bits())
     }
 
-    fn operands(&self, value: Value, opcode: Opcode) -> Option<[Value; 2]> {
+    fn operands(&self, value: Value, wanted: Opcode) -> Option<[Value; 2]> {
         let dfg = &self.builder.func.dfg;
         let ValueDef::Result(inst, _) = dfg.value_def(value) else { return None };
-        match dfg.insts[inst] {
-            InstructionData::Binary { opcode: found, args } if found == opcode => Some(args),
-            _ => None,
-        }
+        let InstructionData::Binary { opcode, args } = dfg.insts[inst] else { return None };
+        (opcode == wanted).then_some(args)
     }
 }

@@ -25,7 +25,12 @@ pub struct Jit {
 ///
 /// When Cranelift refuses what we gave it.
 pub fn jit(nest: &Nest) -> Result<Jit, CodegenError> {
-    let isa = isa(&Target::native(), false).map_err(|it| CodegenError::new("the module", &*it))?;
+    jit_for(nest, &Target::native())
+}
+
+/// Compiles a kernel for a target that this machine can stand in for.
+pub(super) fn jit_for(nest: &Nest, target: &Target) -> Result<Jit, CodegenError> {
+    let isa = isa(target, false).map_err(|it| CodegenError::new("the module", &*it))?;
     let mut module = JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()));
     let mut unit = Unit::new(&mut module);
     let functions = entry::emit(nest, &mut unit)?;

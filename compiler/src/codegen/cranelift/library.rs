@@ -88,7 +88,10 @@ fn real(lanes: &Lanes<'_, '_, '_>, op: UnaryOp, x: Value) -> Value {
         UnaryOp::Erf => math::erf(lanes, x),
         UnaryOp::Gelu => math::gelu(lanes, x),
         UnaryOp::Silu => math::silu(lanes, x),
-        UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round | UnaryOp::Trunc => to_whole(lanes, op, x),
+        UnaryOp::Round => to_whole(lanes, x, |near| near.nearest),
+        UnaryOp::Trunc => to_whole(lanes, x, |near| near.below),
+        UnaryOp::Floor => to_whole(lanes, x, |near| lanes.select(near.negative, near.above, near.below)),
+        UnaryOp::Ceil => to_whole(lanes, x, |near| lanes.select(near.negative, near.below, near.above)),
         UnaryOp::Neg
         | UnaryOp::Not
         | UnaryOp::ToReal
@@ -102,26 +105,30 @@ fn real(lanes: &Lanes<'_, '_, '_>, op: UnaryOp, x: Value) -> Value {
     }
 }
 
-/// The neighbouring whole number that `op` names, for processors that have no such instruction.
-fn to_whole<A: Arith>(arith: &A, op: UnaryOp, x: A::F) -> A::F {
+/// The whole numbers around the magnitude of a number.
+struct Near {
+    negative: Value,
+    nearest: Value,
+    below: Value,
+    above: Value,
+}
+
+/// One of the whole numbers around `x`, for processors that have no such instruction.
+fn to_whole(lanes: &Lanes<'_, '_, '_>, x: Value, choose: impl FnOnce(Near) -> Value) -> Value {
     // From here on every number is whole, and its sum with one below is rounded to a whole number.
-    let large = arith.float(2f64.powi(arith.format().significand_bits().cast_signed()));
-    let magnitude = arith.abs(x);
-    let nearest = arith.sub(arith.add(magnitude, large), large);
-    let beyond = |limit, by| {
-        let moved = arith.sub(nearest, arith.float(by));
-        arith.select(limit, moved, nearest)
-    };
-    let negative = arith.lt(x, arith.float(0.0));
-    let over = arith.lt(magnitude, nearest);
-    let under = arith.lt(nearest, magnitude);
-    let whole = match op {
-        UnaryOp::Trunc => beyond(over, 1.0),
-        UnaryOp::Floor => arith.select(negative, beyond(under, -1.0), beyond(over, 1.0)),
-        UnaryOp::Ceil => arith.select(negative, beyond(over, 1.0), beyond(under, -1.0)),
-        _ => nearest,
-    };
-    let sign = arith.iand(arith.to_bits(x), arith.to_bits(arith.float(-0.0)));
-    let signed = arith.from_bits(arith.ior(arith.to_bits(whole), sign));
-    arith.select(arith.lt(magnitude, large), signed, x)
+    let large = lanes.float(2f64.powi(lanes.format().significand_bits().cast_signed()));
+    let [zero, one] = [0.0, 1.0].map(|it| lanes.float(it));
+    let magnitude = lanes.abs(x);
+    let nearest = lanes.sub(lanes.add(magnitude, large), large);
+    let less = lanes.sub(nearest, one);
+    let more = lanes.add(nearest, one);
+    let whole = choose(Near {
+        negative: lanes.lt(x, zero),
+        nearest,
+        below: lanes.select(lanes.lt(magnitude, nearest), less, nearest),
+        above: lanes.select(lanes.lt(nearest, magnitude), more, nearest),
+    });
+    let sign = lanes.iand(lanes.to_bits(x), lanes.to_bits(lanes.float(-0.0)));
+    let signed = lanes.from_bits(lanes.ior(lanes.to_bits(whole), sign));
+    lanes.select(lanes.lt(magnitude, large), signed, x)
 }

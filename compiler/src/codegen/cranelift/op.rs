@@ -67,7 +67,16 @@ impl<'a> Emitter<'a, '_, '_> {
             Op::Address(buffer) => self.address(*buffer),
             Op::WorkspaceAddress => self.args.workspace.expect("`check` has the workspace"),
             Op::WorkspaceBytes => self.args.workspace_bytes.expect("`check` has the size of the workspace"),
-            other => unreachable!("{other:?} has operands"),
+            Op::Iota
+            | Op::Unary(..)
+            | Op::Binary(..)
+            | Op::Compare(..)
+            | Op::Select(..)
+            | Op::Convert(_)
+            | Op::Round(..)
+            | Op::Load { .. }
+            | Op::Contract { .. }
+            | Op::Reduce(..) => unreachable!("{op:?} is not the same everywhere"),
         };
         Tile { ty, form, registers: vec![value; ty.points() / form.lanes()] }
     }

@@ -38,6 +38,7 @@ impl Emitter<'_, '_, '_> {
         if ty.is_int() && op != UnaryOp::Not {
             return self.integer_unary(op, x);
         }
+        let rounds = self.linker.rounds();
         let builder = &mut self.builder;
         match op {
             UnaryOp::Not => not(builder, x),
@@ -56,7 +57,10 @@ impl Emitter<'_, '_, '_> {
                 let rest = choose(builder, positive, one, x);
                 choose(builder, negative, minus, rest)
             }
-            UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round | UnaryOp::Trunc => self.to_whole(op, ty, x),
+            UnaryOp::Floor if rounds => builder.ins().floor(x),
+            UnaryOp::Ceil if rounds => builder.ins().ceil(x),
+            UnaryOp::Round if rounds => builder.ins().nearest(x),
+            UnaryOp::Trunc if rounds => builder.ins().trunc(x),
             UnaryOp::IsNan => builder.ins().fcmp(FloatCC::Unordered, x, x),
             UnaryOp::IsInf => {
                 let infinity = float_const(builder, ty, f64::INFINITY);
@@ -77,7 +81,11 @@ impl Emitter<'_, '_, '_> {
             | UnaryOp::Softplus
             | UnaryOp::Erf
             | UnaryOp::Gelu
-            | UnaryOp::Silu => self.formula(Formula::Real(op), ty, &[x]),
+            | UnaryOp::Silu
+            | UnaryOp::Floor
+            | UnaryOp::Ceil
+            | UnaryOp::Round
+            | UnaryOp::Trunc => self.formula(Formula::Real(op), ty, &[x]),
             UnaryOp::ToReal | UnaryOp::Ilog2 => unreachable!("{} of a real", op.name()),
         }
     }
@@ -105,23 +113,27 @@ impl Emitter<'_, '_, '_> {
                 self.builder.ins().isub(top, zeros)
             }
             UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round | UnaryOp::Trunc => x,
-            other => unreachable!("{} of an integer", other.name()),
+            UnaryOp::Not
+            | UnaryOp::ToReal
+            | UnaryOp::Exp
+            | UnaryOp::Exp2
+            | UnaryOp::Expm1
+            | UnaryOp::Log
+            | UnaryOp::Log2
+            | UnaryOp::Log1p
+            | UnaryOp::Sqrt
+            | UnaryOp::Rsqrt
+            | UnaryOp::Sin
+            | UnaryOp::Cos
+            | UnaryOp::Tanh
+            | UnaryOp::Sigmoid
+            | UnaryOp::Softplus
+            | UnaryOp::Erf
+            | UnaryOp::Gelu
+            | UnaryOp::Silu
+            | UnaryOp::IsNan
+            | UnaryOp::IsInf => unreachable!("{} of an integer", op.name()),
         }
-    }
-
-    /// The neighbouring whole number that `op` names.
-    fn to_whole(&mut self, op: UnaryOp, ty: Type, x: Value) -> Value {
-        if self.linker.rounds() {
-            let ins = self.builder.ins();
-            return match op {
-                UnaryOp::Floor => ins.floor(x),
-                UnaryOp::Ceil => ins.ceil(x),
-                UnaryOp::Trunc => ins.trunc(x),
-                UnaryOp::Round => ins.nearest(x),
-                other => unreachable!("{} is no rounding", other.name()),
-            };
-        }
-        self.formula(Formula::Real(op), ty, &[x])
     }
 
     /// An operation on two registers of that type.
@@ -241,7 +253,7 @@ impl Emitter<'_, '_, '_> {
                 builder.ins().fcmp(FloatCC::NotEqual, x, zero)
             }
             (_, _) => {
-                let whole = self.to_whole(UnaryOp::Round, old, x);
+                let whole = self.unary(UnaryOp::Round, old, x);
                 self.builder.ins().fcvt_to_sint_sat(I64, whole)
             }
         }

@@ -3,13 +3,14 @@
 use attnc_dsl::ast::DType;
 use attnc_runtime::abi::{Code, WORKSPACE_ALIGN};
 
-use crate::codegen::cranelift::jit;
+use crate::codegen::cranelift::jit::jit_for;
 use crate::ir::arena::{Arena, Id};
 use crate::ir::expr::BinaryOp;
 use crate::ir::nest::{
     Block, Buffer, BufferId, Carried, Checks, Loop, Nest, Op, Place, Scalar, Stage, Stmt, TileDim, TileType,
     ValueId, Word,
 };
+use crate::target::Target;
 
 /// A nest in the making; statements go to the innermost open block.
 pub(super) struct Build {
@@ -179,9 +180,17 @@ pub(super) fn elementwise(
     build.nest
 }
 
-/// Calls a kernel: checks, then every task of every stage, one at a time and last to first.
+/// Calls a kernel, as it is for this machine and for the least of its kind.
 pub(super) fn call(nest: &Nest, words: &[u64]) {
-    let jit = jit(nest).unwrap();
+    call_on(&Target::native(), nest, words);
+    if cfg!(target_arch = "x86_64") {
+        call_on(&Target::named("x86-64").unwrap(), nest, words);
+    }
+}
+
+/// Checks, then every task of every stage, one at a time and last to first.
+fn call_on(target: &Target, nest: &Nest, words: &[u64]) {
+    let jit = jit_for(nest, target).unwrap();
     let entry = jit.entry();
     // SAFETY: the words hold what the kernel says they do.
     unsafe {

@@ -9,6 +9,11 @@ use crate::ir::nest::{Op, Scalar};
 
 const WIDTHS: [Option<u32>; 3] = [None, Some(8), Some(3)];
 
+/// An operation and what it is on the host.
+type Case<'a, X> = (UnaryOp, &'a dyn Fn(X) -> X);
+/// The same of two operands.
+type PairCase<'a, X> = (BinaryOp, &'a dyn Fn(X, X) -> X);
+
 const REALS: [f64; 24] = [
     0.0,
     -0.0,
@@ -141,7 +146,7 @@ macro_rules! check_pairs {
             (false, true) => a,
             (false, false) => b,
         };
-        let ops: [(BinaryOp, &dyn Fn($float, $float) -> $float); 7] = [
+        let ops: [PairCase<'_, $float>; 7] = [
             (BinaryOp::Add, &|a, b| a + b),
             (BinaryOp::Sub, &|a, b| a - b),
             (BinaryOp::Mul, &|a, b| a * b),
@@ -182,7 +187,7 @@ fn operations_on_integers() {
         (quotient, rest) if b < 0 && rest != 0 => (quotient - 1, rest + b),
         exact => exact,
     };
-    let ops: [(BinaryOp, &dyn Fn(i64, i64) -> i64); 12] = [
+    let ops: [PairCase<'_, i64>; 12] = [
         (BinaryOp::Add, &i64::wrapping_add),
         (BinaryOp::Sub, &i64::wrapping_sub),
         (BinaryOp::Mul, &i64::wrapping_mul),
@@ -209,7 +214,7 @@ fn operations_on_integers() {
 
 #[test]
 fn operations_on_one_integer() {
-    let ops: [(UnaryOp, &dyn Fn(i64) -> i64); 9] = [
+    let ops: [Case<'_, i64>; 9] = [
         (UnaryOp::Neg, &i64::wrapping_neg),
         (UnaryOp::Abs, &i64::wrapping_abs),
         (UnaryOp::Relu, &|x| x.max(0)),
