@@ -4,4 +4,4 @@ set -eu
 cd "$(dirname "$0")"
 
 ./fetch.sh || echo "test.sh: going on without the model" >&2
-cargo test --release --locked
+cargo test --release

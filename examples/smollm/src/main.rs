@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use smollm::{Attention, Chat, Gguf, Greedy, Model, attention};
 
 /// Answers a question with SmolLM2-135M-Instruct.
@@ -14,15 +14,27 @@ use smollm::{Attention, Chat, Gguf, Greedy, Model, attention};
 struct Options {
     /// What to ask
     question: String,
+    /// What computes the attention
+    #[arg(long, value_enum, default_value_t = By::Attnc)]
+    attention: By,
     /// Where the answer stops if it has not ended before
     #[arg(long, default_value_t = 128)]
     max_tokens: usize,
     /// Threads, all cores if absent
     #[arg(long)]
     threads: Option<usize>,
-    /// The model file, what `fetch.sh` got if absent
+    /// The model file, the one that `fetch.sh` gets if absent
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
+}
+
+/// The implementations of attention.
+#[derive(Clone, Copy, ValueEnum)]
+enum By {
+    /// Kernels compiled by attnc
+    Attnc,
+    /// Candle's own operations
+    Candle,
 }
 
 fn main() -> Result<()> {
@@ -36,8 +48,10 @@ fn main() -> Result<()> {
     let mut gguf = Gguf::open(&path)?;
     let chat = Chat::load(&gguf)?;
     let model = Model::load(&mut gguf)?;
-    let mut attention = attention::Candle;
-    answer(&options, &chat, &model, &mut attention)
+    match options.attention {
+        By::Attnc => answer(&options, &chat, &model, &mut attention::Attnc::default()),
+        By::Candle => answer(&options, &chat, &model, &mut attention::Candle),
+    }
 }
 
 /// Prints the answer as it grows, and how long it took.

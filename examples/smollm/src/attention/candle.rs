@@ -1,19 +1,13 @@
-//! Causal grouped-query attention over a cache: with candle's own operations, or with kernels compiled by attnc.
+//! Attention as candle's operations: matrix product, mask, softmax, matrix product.
 
 use anyhow::Result;
 use candle_core::{D, Device, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
-/// What the model delegates.
-pub trait Attention {
-    /// `queries[h, m, d]` are the last m of the n tokens of `keys[hk, n, d]` and `values[hk, n, d]`, which are views
-    /// of a cache; each sees the tokens up to its own. Query head h reads cache head `h / (|h| / |hk|)`.
-    /// The result is `[m, h * d]`.
-    fn attend(&mut self, queries: &Tensor, keys: &Tensor, values: &Tensor) -> Result<Tensor>;
-}
+use super::Attention;
 
-/// Matrix product, mask, softmax, matrix product.
-#[derive(Default)]
+/// Candle's own operations.
+#[derive(Debug, Default)]
 pub struct Candle;
 
 impl Attention for Candle {
