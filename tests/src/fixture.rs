@@ -1,28 +1,39 @@
-//! What the kernels of the gallery must compute: `tests/fixtures`, made from independent references.
+//! The gallery with what each of its kernels must compute, made from independent references.
 //!
-//! ```text
-//! NAME/CASE/in/TENSOR.npy, out/TENSOR.npy, params.json, set.json   >   Fixture
-//! ```
+//! A fixture NAME/CASE holds `in/TENSOR.npy`, `out/TENSOR.npy`, `params.json` and, for extents that no
+//! input carries, `set.json`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use attnc::ir::array::{Array, Data};
+use attnc::driver::{Request, front};
+use attnc::files::{fetch, read_spec, root_of};
+use attnc::ir::array::{Array, Value};
+use attnc::ir::cascade::{Cascade, ParamValue};
+use attnc::ir::interp::Call;
 use attnc_dsl::check::Fixed;
+use attnc_dsl::diag::Failure;
+use indexmap::IndexMap;
+use serde_json::Value as Json;
 
-/// One call of a kernel of the gallery, with what it must give.
-#[derive(Debug, Clone)]
+use crate::npy;
+
+/// One case of one system of the gallery.
 pub struct Fixture {
-    /// The system.
+    /// `NAME/CASE`
     pub name: String,
-    /// Which of its cases.
-    pub case: String,
-    /// Inputs by name.
-    pub inputs: Vec<(String, Array)>,
-    /// Expected outputs by name.
-    pub outputs: Vec<(String, Array)>,
-    /// Parameters and extents, as on the command line.
-    pub fixed: Fixed,
+    /// The kernel, with everything fixed that a call cannot give.
+    pub cascade: Cascade,
+    /// Inputs and parameters.
+    pub call: Call,
+    /// What must come out.
+    pub expected: IndexMap<String, Array>,
+}
+
+/// All fixtures in order of their names, or those of the systems that start with `ATTNC_FIXTURE`.
+pub fn all() -> impl Iterator<Item = Fixture> {
+    let wanted = std::env::var("ATTNC_FIXTURE").unwrap_or_default();
+    let systems = sorted(&repository("tests/fixtures")).into_iter();
+    systems.filter(move |it| stem(it).starts_with(&wanted)).flat_map(|it| sorted(&it)).map(|it| read(&it))
 }
 
 /// A path of the repository.
@@ -30,61 +41,71 @@ pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
-/// All fixtures, by name and case.
-pub fn fixtures() -> Vec<Fixture> {
-    let cases = entries(&repository("tests/fixtures")).into_iter().flat_map(|system| entries(&system));
-    cases.map(|folder| read(&folder)).collect()
-}
-
 fn read(folder: &Path) -> Fixture {
-    let settings = |file: &str| match fs::read(folder.join(file)) {
-        Ok(text) => serde_json::from_slice(&text).expect("a fixture is written as JSON objects"),
-        Err(_) => serde_json::Map::new(),
-    };
-    let sets = settings("set.json").into_iter().filter_map(|(rank, extent)| Some((rank, extent.as_i64()?)));
-    let params = settings("params.json").into_iter().map(|(name, value)| (name, value.to_string()));
+    let system = stem(folder.parent().expect("a case is a folder of its system"));
+    let sets = json(&folder.join("set.json")).into_iter();
+    let sets = sets.map(|(rank, extent)| (rank, extent.as_i64().expect("an extent is an integer"))).collect();
+    let params = json(&folder.join("params.json"));
+    let cascade = compile(&repository(&format!("examples/gallery/{system}.attn")), sets, &params);
+    let launch = cascade.params.iter().filter(|(_, it)| matches!(it.value, ParamValue::Launch(_)));
+    let given = launch.filter_map(|(_, it)| Some((it.name.clone(), scalar(params.get(&it.name)?))));
     Fixture {
-        name: stem(folder.parent().expect("a case lies in the folder of its system")),
-        case: stem(folder),
-        inputs: tensors(&folder.join("in")),
-        outputs: tensors(&folder.join("out")),
-        fixed: Fixed { sets: sets.collect(), params: params.collect() },
+        name: format!("{system}/{}", stem(folder)),
+        call: Call { inputs: arrays(&folder.join("in")), params: given.collect() },
+        cascade,
+        expected: arrays(&folder.join("out")),
     }
 }
 
-fn tensors(folder: &Path) -> Vec<(String, Array)> {
-    entries(folder).iter().map(|path| (stem(path), read_npy(path))).collect()
-}
-
-/// Reads an array of one of the element types that fixtures have.
-fn read_npy(path: &Path) -> Array {
-    let bytes = fs::read(path).expect("a fixture can be read");
-    let file = npyz::NpyFile::new(&bytes[..]).expect("a fixture is an .npy file");
-    let shape = file.shape().iter().map(|&it| usize::try_from(it).expect("an extent fits")).collect();
-    let npyz::DType::Plain(element) = file.dtype() else { panic!("{}: no plain dtype", path.display()) };
-    let data = match element.to_string().trim_start_matches(['<', '|']) {
-        "f8" => Data::Real(elements(file)),
-        "i8" => Data::Int(elements(file)),
-        "i1" => Data::Int(elements::<i8>(file).into_iter().map(i64::from).collect()),
-        "u1" => Data::Int(elements::<u8>(file).into_iter().map(i64::from).collect()),
-        "b1" => Data::Bool(elements(file)),
-        other => panic!("{}: unexpected element type {other}", path.display()),
+/// Fixes the parameters that must be fixed when a spec is compiled, and where it can be told no other.
+fn compile(path: &Path, sets: IndexMap<String, i64>, params: &serde_json::Map<String, Json>) -> Cascade {
+    let texts = params.iter().map(|(name, value)| (name.clone(), value.to_string()));
+    let Ok(cascade) = lowered(path, Fixed { sets: sets.clone(), params: IndexMap::new() }) else {
+        let all = Fixed { sets, params: texts.collect() };
+        return lowered(path, all).unwrap_or_else(|failure| {
+            panic!("{}", attnc_dsl::render::text(&failure.sources, &failure.diagnostics));
+        });
     };
-    Array { shape, data }
+    let is_fixed = |name: &String| {
+        cascade.params.iter().any(|(_, it)| it.name == *name && matches!(it.value, ParamValue::Fixed(_)))
+    };
+    let fixed = Fixed { sets, params: texts.filter(|(name, _)| is_fixed(name)).collect() };
+    lowered(path, fixed).expect("a spec that compiles with defaults compiles with values")
 }
 
-fn elements<T: npyz::Deserialize>(file: npyz::NpyFile<&[u8]>) -> Vec<T> {
-    file.into_vec().expect("a fixture is whole")
+fn lowered(path: &Path, fixed: Fixed) -> Result<Cascade, Box<Failure>> {
+    let source = read_spec(path).expect("the spec can be read");
+    let mut fetch = |it: &str| fetch(&root_of(path), it);
+    let front = front(Request { source, fetch: &mut fetch, fixed })?;
+    Ok(front.cascades.into_iter().next().expect("a spec of the gallery has a kernel"))
 }
 
-/// What lies in a folder, sorted.
-fn entries(folder: &Path) -> Vec<PathBuf> {
-    let listing = fs::read_dir(folder).expect("the folder of fixtures exists");
-    let mut paths: Vec<_> = listing.map(|it| it.expect("a folder can be listed").path()).collect();
+fn arrays(folder: &Path) -> IndexMap<String, Array> {
+    sorted(folder).iter().map(|path| (stem(path), npy::read(path))).collect()
+}
+
+fn json(path: &Path) -> serde_json::Map<String, Json> {
+    let Ok(text) = std::fs::read_to_string(path) else { return serde_json::Map::new() };
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn scalar(value: &Json) -> Value {
+    match value {
+        Json::Bool(it) => Value::Bool(*it),
+        other => match other.as_i64() {
+            Some(it) => Value::Int(it),
+            None => Value::Real(other.as_f64().expect("a parameter is a number or a bool")),
+        },
+    }
+}
+
+fn sorted(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut paths: Vec<PathBuf> = entries.map(|it| it.expect("an entry can be read").path()).collect();
     paths.sort();
     paths
 }
 
 fn stem(path: &Path) -> String {
-    path.file_stem().expect("a path has a name").to_string_lossy().into_owned()
+    path.file_stem().expect("a path of the fixtures has a name").to_string_lossy().into_owned()
 }

@@ -1,3 +1,4 @@
 //! Shared pieces of the tests of attnc.
 
 pub mod fixture;
+pub mod npy;

@@ -1,59 +1,111 @@
-//! Every kernel of the gallery computes what its independent reference says.
+//! Every kernel of the gallery, on every back end, against references that know nothing of attnc.
 
-use std::fs;
-
-use attnc::driver::{Request, front};
 use attnc::ir::array::{Array, Data};
-use attnc::ir::interp::{Call, cascade};
-use attnc_dsl::diag::Source;
-use attnc_dsl::render;
-use attnc_tests::fixture::{Fixture, fixtures, repository};
+use attnc::ir::cascade::Cascade;
+use attnc::ir::interp::nest::Manner;
+use attnc::ir::interp::{self, Call, Layout};
+use attnc::ir::verify;
+use attnc::tile::tile;
+use attnc_tests::fixture;
+use indexmap::IndexMap;
+
+type Outputs = IndexMap<String, Array>;
+
+/// A way to run a kernel.
+struct Backend {
+    run: fn(&Cascade, &Call) -> Result<Outputs, String>,
+    /// How far a real may be off, relative to the largest of its tensor, or to a thousandth of the
+    /// largest of all: a tensor below that is what cancelled terms leave.
+    tolerance: f64,
+}
+
+const INTERPRETER: Backend = Backend {
+    run: |cascade, call| interp::cascade::run(cascade, call).map_err(|it| it.to_string()),
+    tolerance: 1e-9,
+};
+
+const NEST: Backend = Backend { run: |cascade, call| run_nest(cascade, call, false), tolerance: 5e-5 };
+
+const NEST_BACKWARDS: Backend =
+    Backend { run: |cascade, call| run_nest(cascade, call, true), tolerance: 5e-5 };
+
+fn run_nest(cascade: &Cascade, call: &Call, backwards: bool) -> Result<Outputs, String> {
+    let nest = tile(cascade);
+    verify::nest(&nest).map_err(|it| it.to_string())?;
+    let layout = if backwards { Layout::Reversed } else { Layout::Contiguous };
+    interp::nest::run(&nest, cascade, call, Manner { layout, backwards }).map_err(|it| it.to_string())
+}
+
+#[test]
+fn every_cascade_is_well_formed() {
+    for case in fixture::all() {
+        verify::cascade(&case.cascade).unwrap_or_else(|broken| panic!("{}:\n{broken}", case.name));
+    }
+}
 
 #[test]
 fn the_interpreter_agrees_with_the_references() {
-    let wrong: Vec<String> = fixtures().iter().flat_map(disagreements).collect();
-    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    check(&INTERPRETER);
 }
 
-/// What is wrong with one call, in words.
-fn disagreements(fixture: &Fixture) -> Vec<String> {
-    let id = format!("{} {}", fixture.name, fixture.case);
-    let outputs = match interpret(fixture) {
-        Ok(outputs) => outputs,
-        Err(why) => return vec![format!("{id}: {why}")],
-    };
-    let compare = |(name, expected): &(String, Array)| match outputs.get(name) {
-        None => Some(format!("{id}: no output `{name}`")),
-        Some(found) => differ(found, expected).map(|why| format!("{id}: `{name}` {why}")),
-    };
-    fixture.outputs.iter().filter_map(compare).collect()
+#[test]
+fn nests_agree_with_the_references() {
+    check(&NEST);
 }
 
-fn interpret(fixture: &Fixture) -> Result<indexmap::IndexMap<String, Array>, String> {
-    let gallery = repository("examples/gallery");
-    let file = format!("{}.attn", fixture.name);
-    let text = fs::read_to_string(gallery.join(&file)).map_err(|it| it.to_string())?;
-    let mut fetch = |path: &str| fs::read_to_string(gallery.join(path)).map_err(|it| it.to_string());
-    let request =
-        Request { source: Source { name: file, text }, fetch: &mut fetch, fixed: fixture.fixed.clone() };
-    let front = front(request).map_err(|it| render::text(&it.sources, &it.diagnostics))?;
-    let call = Call { inputs: fixture.inputs.iter().cloned().collect(), ..Call::default() };
-    cascade::run(&front.cascades[0], &call).map_err(|it| it.to_string())
+#[test]
+fn the_order_of_tasks_and_the_strides_do_not_matter() {
+    check(&NEST_BACKWARDS);
 }
 
-/// How two arrays differ, if they do: reals by more than rounding of sums of this length can explain.
-fn differ(found: &Array, expected: &Array) -> Option<String> {
-    if found.shape != expected.shape {
-        return Some(format!("has shape {:?}, expected {:?}", found.shape, expected.shape));
+fn check(backend: &Backend) {
+    let mut faults = Vec::new();
+    let mut n_cases = 0;
+    for case in fixture::all() {
+        n_cases += 1;
+        let fault = match (backend.run)(&case.cascade, &case.call) {
+            Ok(found) => difference(&found, &case.expected, backend.tolerance),
+            Err(error) => Some(error),
+        };
+        faults.extend(fault.map(|fault| format!("{}: {fault}", case.name)));
     }
-    let close = |a: f64, b: f64| a == b || (a - b).abs() <= 1e-9 * b.abs().max(1.0);
-    let at = match (&found.data, &expected.data) {
-        (Data::Real(found), Data::Real(expected)) => {
-            found.iter().zip(expected).position(|(&a, &b)| !close(a, b))
-        }
-        (Data::Int(found), Data::Int(expected)) => found.iter().zip(expected).position(|(a, b)| a != b),
-        (Data::Bool(found), Data::Bool(expected)) => found.iter().zip(expected).position(|(a, b)| a != b),
-        (found, expected) => return Some(format!("is {:?}, expected {:?}", found.kind(), expected.kind())),
-    };
-    at.map(|at| format!("at {at}: {:?}, expected {:?}", found.data.get(at), expected.data.get(at)))
+    assert!(n_cases > 0, "there are no fixtures");
+    assert!(faults.is_empty(), "{} of {n_cases} cases:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// The first output that is not as expected.
+fn difference(found: &Outputs, expected: &Outputs, tolerance: f64) -> Option<String> {
+    let least = expected.values().map(|it| largest(&reals(&it.data))).fold(0.0, f64::max) * 1e-3;
+    expected.iter().find_map(|(name, expected)| {
+        let fault = match found.get(name) {
+            None => "the kernel does not give it".to_owned(),
+            Some(found) if found.shape != expected.shape => {
+                format!("its shape is {:?}, not {:?}", found.shape, expected.shape)
+            }
+            Some(found) => difference_of(found, expected, least, tolerance)?,
+        };
+        Some(format!("`{name}`: {fault}"))
+    })
+}
+
+fn difference_of(found: &Array, expected: &Array, least: f64, tolerance: f64) -> Option<String> {
+    let (found, expected) = (reals(&found.data), reals(&expected.data));
+    let bound = tolerance * largest(&expected).max(least);
+    let is_close = |a: f64, b: f64| a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= bound;
+    let at = (0..found.len()).find(|&at| !is_close(found[at], expected[at]))?;
+    let n_wrong = (0..found.len()).filter(|&at| !is_close(found[at], expected[at])).count();
+    let (found, expected, len) = (found[at], expected[at], found.len());
+    Some(format!("{found} instead of {expected} at {at}, and {n_wrong} of {len} are wrong"))
+}
+
+fn largest(values: &[f64]) -> f64 {
+    values.iter().filter(|it| it.is_finite()).fold(0.0, |most, it| most.max(it.abs()))
+}
+
+fn reals(data: &Data) -> Vec<f64> {
+    match data {
+        Data::Real(it) => it.clone(),
+        Data::Int(it) => it.iter().map(|&it| it as f64).collect(),
+        Data::Bool(it) => it.iter().map(|&it| f64::from(u8::from(it))).collect(),
+    }
 }

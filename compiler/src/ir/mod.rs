@@ -7,3 +7,4 @@ pub mod expr;
 pub mod interp;
 pub mod nest;
 pub mod print;
+pub mod verify;

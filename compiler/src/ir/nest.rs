@@ -7,7 +7,7 @@
 //! Absence is explicit here: a value that may be absent goes with a bool that says where it is not.
 //!
 //! Invariants, checked by `verify`: every value is defined once, before it is used, in the same block
-//! or one around it; the prologue and the lists of checks hold scalars without loads; operands have
+//! or one around it; the prologue, the defaults and the lists of checks load nothing; operands have
 //! equal scalars and the result has the ranks of all of them; a load or store that is not guarded lies
 //! inside its buffer; tasks of one stage write disjoint elements and read none that another writes.
 //!

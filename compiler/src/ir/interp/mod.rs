@@ -6,16 +6,21 @@ mod bind;
 pub mod cascade;
 mod fold;
 mod machine;
+mod memory;
+pub mod nest;
 mod scalar;
+mod tile;
 mod walk;
 
 pub use bind::fixed;
+pub use memory::Layout;
 
 use std::fmt;
 
 use indexmap::IndexMap;
 
 use super::array::{Array, Value};
+use super::nest::Status;
 
 /// What a kernel is called with.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -83,6 +88,29 @@ impl fmt::Display for CallError {
             }
             CallError::TooLarge(name) => write!(f, "tensor `{name}` is too large"),
             CallError::Assume(text) => write!(f, "this assumption does not hold: {text}"),
+        }
+    }
+}
+
+/// Why a nest gives no outputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NestError {
+    /// The call makes no sense for the cascade either.
+    Call(CallError),
+    /// The nest's own checks refuse the call.
+    Refused(Status),
+    /// The nest is wrong: it leaves a buffer, or reads what nobody wrote.
+    Fault(String),
+}
+
+impl std::error::Error for NestError {}
+
+impl fmt::Display for NestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NestError::Call(error) => error.fmt(f),
+            NestError::Refused(Status { code, index }) => write!(f, "the nest refuses: {code:?} at {index}"),
+            NestError::Fault(text) => write!(f, "the nest is wrong: {text}"),
         }
     }
 }

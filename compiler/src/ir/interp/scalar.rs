@@ -175,14 +175,7 @@ pub(super) fn compare(op: CompareOp, a: Value, b: Value) -> bool {
         (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(&b)),
         (a, b) => unreachable!("{a:?} and {b:?} are compared"),
     };
-    match op {
-        CompareOp::Eq => order == Some(Ordering::Equal),
-        CompareOp::Ne => order != Some(Ordering::Equal),
-        CompareOp::Lt => order == Some(Ordering::Less),
-        CompareOp::Le => matches!(order, Some(Ordering::Less | Ordering::Equal)),
-        CompareOp::Gt => order == Some(Ordering::Greater),
-        CompareOp::Ge => matches!(order, Some(Ordering::Greater | Ordering::Equal)),
-    }
+    order.map_or(op == CompareOp::Ne, |order| op.holds(order))
 }
 
 /// The order of selections: NaN below every number.

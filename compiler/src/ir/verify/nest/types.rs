@@ -1,0 +1,111 @@
+//! The types of operations: what they take and what they give.
+
+use attnc_dsl::ast::Kind;
+
+use super::Scope;
+use crate::ir::cascade::ReduceOp;
+use crate::ir::expr::{BinaryOp, UnaryOp};
+use crate::ir::nest::{Op, Scalar, TileDim, ValueId};
+
+impl Scope<'_> {
+    /// Operands are seen and fit each other, and the result is declared as what comes out.
+    pub(super) fn check_op(&mut self, id: ValueId, op: &Op) {
+        let ids = operands(op);
+        self.sees(&ids);
+        if let Op::Load { buffer, index, guard, .. } = op {
+            self.check_access(*buffer, index, *guard);
+        }
+        if let Op::Word(word) = op {
+            self.expect_of((*word as usize) < self.nest.words.len(), id, "a word is one of the arguments");
+        }
+        let fits = self.scalars_fit(id, op);
+        self.expect_of(fits, id, "operands and result have the scalars that the operation takes and gives");
+        let fits = self.shapes_fit(id, op, &ids);
+        self.expect_of(fits, id, "the result has the ranks of its operands, with their extents");
+    }
+
+    fn scalars_fit(&self, id: ValueId, op: &Op) -> bool {
+        let result = self.scalar(id);
+        let of = |id: &ValueId| self.scalar(*id);
+        match op {
+            Op::Int(_) | Op::Address(_) | Op::WorkspaceAddress | Op::WorkspaceBytes | Op::Iota => {
+                result == Scalar::I64
+            }
+            Op::Real(_) => kind(result) == Kind::Real,
+            Op::Bool(_) => result == Scalar::Bool,
+            Op::Word(_) => matches!(result, Scalar::I64 | Scalar::F64),
+            Op::Unary(op, a) => match op {
+                UnaryOp::IsNan | UnaryOp::IsInf => result == Scalar::Bool,
+                UnaryOp::ToReal => false,
+                op => result == of(a) && (*op == UnaryOp::Not) == (result == Scalar::Bool),
+            },
+            Op::Binary(op, a, b) => {
+                let logical = matches!(op, BinaryOp::And | BinaryOp::Or);
+                of(a) == of(b) && result == of(a) && logical == (result == Scalar::Bool)
+            }
+            Op::Compare(_, a, b) => of(a) == of(b) && result == Scalar::Bool,
+            Op::Select(c, a, b) => of(c) == Scalar::Bool && of(a) == of(b) && result == of(a),
+            Op::Convert(_) => true,
+            Op::Round(dtype, a) => result == of(a) && kind(result) == dtype.kind(),
+            Op::Load { buffer, .. } => self.nest.buffers[*buffer].dtype.kind() == kind(result),
+            Op::Contract { a, b, into } => of(a) == of(b) && of(a) == of(into) && result == of(into),
+            Op::Reduce(op, a) => result == of(a) && reduces(*op, result),
+        }
+    }
+
+    fn shapes_fit(&self, id: ValueId, op: &Op, ids: &[ValueId]) -> bool {
+        let result = self.shape(id);
+        let has_all = |of: &[TileDim], parts: &[TileDim]| parts.iter().all(|dim| of.contains(dim));
+        match op {
+            Op::Int(_) | Op::Real(_) | Op::Bool(_) => true,
+            Op::Word(_) | Op::Address(_) | Op::WorkspaceAddress | Op::WorkspaceBytes => result.is_empty(),
+            Op::Iota => result.len() == 1,
+            Op::Contract { a, b, into } => {
+                let clash = |x: &TileDim, y: &TileDim| x.rank == y.rank && x.extent != y.extent;
+                let [a, b] = [a, b].map(|it| self.shape(*it));
+                let agree = |x: &[TileDim], y: &[TileDim]| !x.iter().any(|x| y.iter().any(|y| clash(x, y)));
+                result == self.shape(*into) && agree(a, b) && agree(a, result) && agree(b, result)
+            }
+            Op::Reduce(_, a) => has_all(self.shape(*a), result),
+            Op::Unary(..)
+            | Op::Binary(..)
+            | Op::Compare(..)
+            | Op::Select(..)
+            | Op::Convert(_)
+            | Op::Round(..)
+            | Op::Load { .. } => {
+                let from_operands = |dim: &TileDim| ids.iter().any(|&it| self.shape(it).contains(dim));
+                ids.iter().all(|&it| has_all(result, self.shape(it))) && result.iter().all(from_operands)
+            }
+        }
+    }
+}
+
+/// The values that an operation uses.
+fn operands(op: &Op) -> Vec<ValueId> {
+    match op {
+        Op::Int(_) | Op::Real(_) | Op::Bool(_) | Op::Word(_) | Op::Address(_) | Op::Iota => Vec::new(),
+        Op::WorkspaceAddress | Op::WorkspaceBytes => Vec::new(),
+        Op::Unary(_, a) | Op::Convert(a) | Op::Round(_, a) | Op::Reduce(_, a) => vec![*a],
+        Op::Binary(_, a, b) | Op::Compare(_, a, b) => vec![*a, *b],
+        Op::Select(a, b, c) | Op::Contract { a, b, into: c } => vec![*a, *b, *c],
+        Op::Load { index, guard, .. } => index.iter().chain(guard).copied().collect(),
+    }
+}
+
+/// The kind of values that a scalar holds.
+pub(super) fn kind(scalar: Scalar) -> Kind {
+    match scalar {
+        Scalar::F64 | Scalar::F32 => Kind::Real,
+        Scalar::I64 => Kind::Int,
+        Scalar::Bool => Kind::Bool,
+    }
+}
+
+fn reduces(op: ReduceOp, scalar: Scalar) -> bool {
+    match op {
+        ReduceOp::Sum | ReduceOp::Prod | ReduceOp::Max | ReduceOp::Min => scalar != Scalar::Bool,
+        ReduceOp::Any | ReduceOp::All => scalar == Scalar::Bool,
+        ReduceOp::Mean | ReduceOp::Count => false,
+    }
+}
