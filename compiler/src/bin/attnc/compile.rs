@@ -1,0 +1,140 @@
+//! `attnc compile`: a spec to the artifact that those who call its kernels need.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use attnc::driver::{self, Front};
+use attnc::package::{self, Artifact, Emit, Packing, package};
+use attnc::target::Target;
+
+use crate::exit::{Outcome, Stop};
+use crate::spec::{self, Settings};
+
+/// Compile a spec to object files, libraries, bindings and a manifest
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The files appear in DIR all or not at all; those of an earlier artifact are replaced. With several targets, each has a
+folder of its own in DIR. Targets are `native`, `x86-64`, `x86-64-v2`, `x86-64-v3`, `x86-64-v4`, `aarch64`, or a triple;
+by default, any machine of this kind. Kinds of files are `obj`, `static`, `shared`, `header`, `rust` and `manifest`; by
+default, all. A shared library takes a linker: `cc`, or what ATTNC_LINKER names.
+
+Example:
+  attnc compile examples/gallery/causal_softmax_attention.attn -o out")]
+pub(crate) struct Args {
+    /// The spec; `-` is standard input
+    spec: PathBuf,
+    /// The folder to write to
+    #[arg(short, value_name = "DIR")]
+    out: PathBuf,
+    /// A machine to compile for; may be given for several
+    #[arg(long = "target", value_name = "T", value_parser = target)]
+    targets: Vec<(String, Target)>,
+    /// Who generates the code
+    #[arg(long, default_value = "cranelift")]
+    backend: Generator,
+    /// A kind of file to write; may be given for several
+    #[arg(long = "emit", value_name = "KIND", value_parser = emit)]
+    emit: Vec<Emit>,
+    #[command(flatten)]
+    settings: Settings,
+    /// A file that says how to compute
+    #[arg(long, value_name = "FILE")]
+    mapping: Option<PathBuf>,
+}
+
+/// Who generates code.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Generator {
+    /// Cranelift
+    Cranelift,
+    /// LLVM
+    Llvm,
+    /// PTX for NVIDIA GPUs
+    Ptx,
+}
+
+pub(crate) fn compile(args: &Args) -> Outcome {
+    refuse_what_is_missing(args)?;
+    let front = spec::front(&args.spec, &args.settings)?;
+    let mut artifacts = Vec::new();
+    let mut folders = HashSet::new();
+    for (name, target) in &args.targets {
+        if !folders.insert(name) {
+            return Err(Stop::usage(format!("`--target {name}` is given twice")));
+        }
+        let folder = if args.targets.len() == 1 { args.out.clone() } else { args.out.join(name) };
+        artifacts.push((folder, artifact(args, &front, target)?));
+    }
+    if artifacts.is_empty() {
+        artifacts.push((args.out.clone(), artifact(args, &front, &Target::default())?));
+    }
+    for (folder, artifact) in artifacts {
+        artifact.write(&folder).map_err(stop)?;
+        for file in &artifact.files {
+            eprintln!("wrote {}", folder.join(&file.path).display());
+        }
+    }
+    Ok(())
+}
+
+/// The files for one target.
+fn artifact(args: &Args, front: &Front, target: &Target) -> Outcome<Artifact> {
+    let object = driver::compile(front, target).map_err(Stop::internal)?;
+    let linker = std::env::var_os("ATTNC_LINKER").map(PathBuf::from);
+    let asked = !args.emit.is_empty();
+    let emit = if asked { args.emit.clone() } else { Emit::ALL.to_vec() };
+    let mut packing = Packing { stem: stem(&args.spec, front), emit, linker };
+    match package(&object, &packing) {
+        Err(error @ package::Error::NoLinker { .. }) if !asked => {
+            eprintln!("warning: no shared library: {error}");
+            packing.emit.retain(|&it| it != Emit::Shared);
+            package(&object, &packing).map_err(stop)
+        }
+        result => result.map_err(stop),
+    }
+}
+
+/// What the files are named after: the spec's file; its first kernel if there is none.
+fn stem(spec: &Path, front: &Front) -> String {
+    match spec.file_stem() {
+        Some(stem) if spec.as_os_str() != "-" => stem.to_string_lossy().into_owned(),
+        _ => front.cascades.first().map(|it| it.name.clone()).unwrap_or_default(),
+    }
+}
+
+fn stop(error: package::Error) -> Stop {
+    match error {
+        package::Error::NoLinker { .. } | package::Error::Linker { .. } => Stop::refused(error),
+        _ => Stop::internal(error),
+    }
+}
+
+fn refuse_what_is_missing(args: &Args) -> Outcome {
+    let generator = match args.backend {
+        Generator::Cranelift => None,
+        Generator::Llvm => Some("llvm"),
+        Generator::Ptx => Some("ptx"),
+    };
+    if let Some(name) = generator {
+        return Err(Stop::refused(format!(
+            "this attnc is built without the back end `{name}`; `cranelift` compiles any spec for CPUs"
+        )));
+    }
+    match &args.mapping {
+        Some(path) => Err(Stop::refused(format!(
+            "`{}` cannot be followed: this attnc has one mapping, which computes each tensor in memory; leave out --mapping",
+            path.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn target(name: &str) -> Result<(String, Target), String> {
+    let target = Target::named(name).map_err(|it| it.to_string())?;
+    Ok((name.to_owned(), target))
+}
+
+fn emit(name: &str) -> Result<Emit, String> {
+    let known = || Emit::ALL.map(|it| format!("`{}`", it.name())).join(", ");
+    Emit::from_name(name).ok_or_else(|| format!("expected one of {}", known()))
+}

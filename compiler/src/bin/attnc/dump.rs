@@ -1,0 +1,114 @@
+//! `attnc dump`: the form that a spec has after a stage, as text.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use attnc::ir::cascade::Cascade;
+use attnc::ir::print;
+use attnc::tile::tile;
+use attnc_dsl::ast::{DType, Kind};
+use attnc_dsl::model::{Checked, KernelModel, Role};
+
+use crate::exit::Outcome;
+use crate::output;
+use crate::spec::{self, Settings};
+
+/// Print an intermediate form as text
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  attnc dump examples/gallery/gqa.attn --after lower")]
+pub(crate) struct Args {
+    /// The spec; `-` is standard input
+    spec: PathBuf,
+    /// The stage
+    #[arg(long, value_name = "STAGE")]
+    after: Stage,
+    /// The kernel; all by default
+    #[arg(long)]
+    kernel: Option<String>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Stage {
+    /// The spec as it was understood
+    Parse,
+    /// The tensors and the order of their computation
+    Check,
+    /// The cascade of einsums
+    Lower,
+    /// The tile program
+    Tile,
+}
+
+pub(crate) fn dump(args: &Args) -> Outcome {
+    output::stdout(&match args.after {
+        Stage::Parse => parsed(&checked(args)?),
+        Stage::Check => {
+            let wanted = |it: &&KernelModel| args.kernel.as_ref().is_none_or(|name| *name == it.name);
+            checked(args)?.kernels.iter().filter(wanted).map(model).collect()
+        }
+        Stage::Lower => cascades(args, print::cascade)?,
+        Stage::Tile => cascades(args, |it| print::nest(&tile(it)))?,
+    })
+}
+
+/// The text of each cascade that is asked for.
+fn cascades(args: &Args, text: impl Fn(&Cascade) -> String) -> Outcome<String> {
+    let front = spec::front(&args.spec, &args.settings)?;
+    match &args.kernel {
+        Some(name) => Ok(text(spec::kernel(&front, Some(name))?)),
+        None => Ok(front.cascades.iter().map(text).collect()),
+    }
+}
+
+/// The spec, which need not be ready to be compiled.
+fn checked(args: &Args) -> Outcome<Checked> {
+    let checked = spec::check(&args.spec, &args.settings.fixed()?)?;
+    checked.map_err(|failure| spec::refused(&failure))
+}
+
+fn parsed(checked: &Checked) -> String {
+    let source = checked.program.sources.iter().next().map_or("", |(_, it)| &it.text);
+    attnc_dsl::print(&checked.program.spec, source)
+}
+
+/// One kernel: its tensors, then the order of their computation.
+fn model(kernel: &KernelModel) -> String {
+    let mut text = format!("kernel {} {{\n", kernel.name);
+    for (name, tensor) in &kernel.tensors {
+        let role = match tensor.role {
+            Role::Input => "input ",
+            Role::Defined { output: true, .. } => "output ",
+            Role::Defined { output: false, .. } => "",
+        };
+        let dims = tensor.dims.iter().map(|it| match it.lag {
+            0 => it.rank.clone(),
+            lag => format!("{} + {lag}", it.rank),
+        });
+        let dims = dims.collect::<Vec<_>>().join(", ");
+        let dims = if dims.is_empty() { dims } else { format!("[{dims}]") };
+        let held = tensor.dtype.map_or(kind_name(tensor.kind), DType::name);
+        put(&mut text, format_args!("  {role}{name}{dims}: {held}"));
+    }
+    for group in &kernel.groups {
+        let tensors = group.tensors.join(", ");
+        match &group.rank {
+            None => put(&mut text, format_args!("  compute {tensors}")),
+            Some(rank) => put(&mut text, format_args!("  compute {tensors} along {rank}")),
+        }
+    }
+    text + "}\n"
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Int => "integer",
+        Kind::Real => "real",
+        Kind::Bool => "bool",
+    }
+}
+
+fn put(text: &mut String, line: std::fmt::Arguments<'_>) {
+    writeln!(text, "{line}").expect("text can grow");
+}

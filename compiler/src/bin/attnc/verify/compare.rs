@@ -1,0 +1,254 @@
+//! Outputs to how far they are from the interpreter's, in units of what rounding explains.
+//!
+//! A kernel is right if it computes what the interpreter would for inputs that differ by a few roundings. So each point
+//! may differ by what it moves when every real input moves by a relative 2^-23, the ulp of f32, times [`SLACK`]; in place
+//! of a point that happens not to move stands the median of its tensor. Sums add roundings of their own: the ulp times the
+//! length of the longest reduction times the largest magnitude of the tensor. What is stored in fewer bits, on the way or
+//! in the end, adds an ulp of that dtype. Integers and bools must agree, except at points that such a move changes.
+//!
+//! What the meaning of a spec leaves open is not compared: points whose reference is NaN or infinite, and everything in a
+//! call whose intermediates leave the range of f32, where f64 does not.
+
+use attnc::ir::array::{Array, Data};
+use attnc::ir::cascade::{Cascade, Op, Role};
+use attnc::ir::expr::Expr;
+use attnc::ir::interp::{self, Call, CallError};
+use attnc_dsl::ast::{DType, Kind};
+use indexmap::IndexMap;
+
+use super::random::Random;
+use crate::tensors::Output;
+
+/// How much more than the inputs' own roundings those on the way may matter.
+const SLACK: f64 = 16.0;
+
+/// How many times the inputs are moved.
+const MOVES: usize = 3;
+
+/// What a kernel must compute for one call.
+pub(crate) struct Reference {
+    outputs: IndexMap<String, Points>,
+    /// An intermediate is too large or too small for f32.
+    leaves_range: bool,
+}
+
+struct Points {
+    values: Array,
+    /// How far a value may be off, at each point; negative where it is not compared.
+    allowed: Vec<f64>,
+}
+
+/// How one output compares.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Distance {
+    /// The largest error, relative to the largest magnitude of its tensor.
+    pub(crate) error: f64,
+    /// The largest error, relative to what is allowed at that point.
+    pub(crate) of_allowed: f64,
+    /// The point that is off most, in words.
+    pub(crate) worst: String,
+}
+
+impl Reference {
+    /// Computes the reference of a call.
+    pub(crate) fn of(
+        cascade: &Cascade,
+        call: &Call,
+        extents: &[i64],
+        random: &mut Random,
+    ) -> Result<Reference, CallError> {
+        let all = interp::cascade::run(&telling_all(cascade), call)?;
+        let moved_cascade = storing_wide(cascade);
+        let mut moved = Vec::new();
+        for _ in 0..MOVES {
+            moved.push(interp::cascade::run(&moved_cascade, &moved_call(call, random))?);
+        }
+        let mut outputs = IndexMap::new();
+        for id in cascade.outputs() {
+            let tensor = &cascade.tensors[id];
+            let values = all[&tensor.name].clone();
+            let ulps = ulp_of(tensor.dtype)
+                + longest(cascade, extents) * f64::from(f32::EPSILON)
+                + narrowest(cascade);
+            let moved: Vec<&Array> = moved.iter().map(|it| &it[&tensor.name]).collect();
+            let allowed = allowed(&values, &moved, ulps);
+            outputs.insert(tensor.name.clone(), Points { values, allowed });
+        }
+        let leaves_range = all.values().any(|it| match &it.data {
+            Data::Real(values) => {
+                values.iter().any(|&it| it.is_finite() && it != 0.0 && !(it as f32).is_normal())
+            }
+            Data::Int(_) | Data::Bool(_) => false,
+        });
+        Ok(Reference { outputs, leaves_range })
+    }
+
+    /// Compares what a back end computed; nothing to say if the call asks for more than f32.
+    pub(crate) fn compare(&self, outputs: &[Output]) -> Option<Distance> {
+        let mut all = Distance::default();
+        for output in outputs {
+            let it = self.outputs[&output.name].distance(output);
+            all.error = all.error.max(it.error);
+            if it.of_allowed > all.of_allowed {
+                (all.of_allowed, all.worst) = (it.of_allowed, it.worst);
+            }
+        }
+        if all.of_allowed > 1.0 && self.leaves_range { None } else { Some(all) }
+    }
+}
+
+impl Points {
+    fn distance(&self, output: &Output) -> Distance {
+        let mut distance = Distance::default();
+        if self.values.shape != output.array.shape {
+            let worst = format!(
+                "`{}` has shape {:?}, expected {:?}",
+                output.name, output.array.shape, self.values.shape
+            );
+            return Distance { error: f64::INFINITY, of_allowed: f64::INFINITY, worst };
+        }
+        let largest = largest(&self.values);
+        for at in 0..self.allowed.len() {
+            let (found, expected, allowed) =
+                (real(&output.array, at), real(&self.values, at), self.allowed[at]);
+            if allowed < 0.0 {
+                continue;
+            }
+            let off = if found.is_nan() { f64::INFINITY } else { (found - expected).abs() };
+            let of_allowed = if off == 0.0 { 0.0 } else { off / allowed };
+            distance.error = distance.error.max(if off == 0.0 { 0.0 } else { off / largest });
+            if of_allowed > distance.of_allowed {
+                let point = coordinates(at, &self.values.shape);
+                distance.of_allowed = of_allowed;
+                distance.worst = format!(
+                    "`{}{point:?}` is {found:?}, expected {expected:?}, off by {off:.1e} where {allowed:.1e} is allowed",
+                    output.name
+                );
+            }
+        }
+        distance
+    }
+}
+
+/// The same kernel with every tensor as an output.
+fn telling_all(cascade: &Cascade) -> Cascade {
+    let mut all = cascade.clone();
+    for id in cascade.einsums().map(|it| it.tensor) {
+        all.tensors[id].role = Role::Output;
+    }
+    all
+}
+
+/// The same kernel with inputs that may take any value.
+fn storing_wide(cascade: &Cascade) -> Cascade {
+    let mut wide = cascade.clone();
+    for id in cascade.inputs().filter(|&it| cascade.tensors[it].kind == Kind::Real) {
+        wide.tensors[id].dtype = Some(DType::F64);
+    }
+    wide.assumes.clear();
+    wide
+}
+
+/// The same call with every real input moved by up to an ulp of f32.
+fn moved_call(call: &Call, random: &mut Random) -> Call {
+    let mut call = call.clone();
+    for array in call.inputs.values_mut() {
+        if let Data::Real(values) = &mut array.data {
+            let ulp = f64::from(f32::EPSILON);
+            values.iter_mut().for_each(|it| *it *= 1.0 + ulp * (2.0 * random.unit() - 1.0));
+        }
+    }
+    call
+}
+
+/// How far each point may be off.
+fn allowed(values: &Array, moved: &[&Array], ulps: f64) -> Vec<f64> {
+    let moves = |at: usize| {
+        let here = real(values, at);
+        moved.iter().map(|it| (real(it, at) - here).abs()).fold(0.0, f64::max)
+    };
+    let moves: Vec<f64> = (0..values.data.len()).map(moves).collect();
+    if values.data.kind() != Kind::Real {
+        return moves.iter().map(|&it| if it == 0.0 { 0.0 } else { -1.0 }).collect();
+    }
+    let mut sorted: Vec<f64> = moves.iter().copied().filter(|it| it.is_finite()).collect();
+    sorted.sort_by(f64::total_cmp);
+    let median = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
+    let own = ulps * largest(values);
+    let at_point = |(at, &moves): (usize, &f64)| {
+        let compared = real(values, at).is_finite() && moves.is_finite();
+        if compared { SLACK * moves.max(median) + own + f64::from(f32::MIN_POSITIVE) } else { -1.0 }
+    };
+    moves.iter().enumerate().map(at_point).collect()
+}
+
+/// The extent of the longest reduction or recurrence.
+fn longest(cascade: &Cascade, extents: &[i64]) -> f64 {
+    let along = |op: &Op| match op {
+        Op::Scan(_, rank) => extents[rank.idx()] as f64,
+        Op::Map | Op::Reduce(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..) => {
+            op.reduced().iter().map(|it| extents[it.idx()] as f64).product()
+        }
+    };
+    let steps = cascade.steps.iter().filter_map(|it| match it {
+        attnc::ir::cascade::Step::Recurrence(it) => Some(extents[it.rank.idx()] as f64),
+        attnc::ir::cascade::Step::Einsum(_) => None,
+    });
+    cascade.einsums().map(|it| along(&it.op)).chain(steps).fold(1.0, f64::max)
+}
+
+/// The ulp of the narrowest float that an intermediate is rounded to.
+fn narrowest(cascade: &Cascade) -> f64 {
+    let stored = cascade.einsums().map(|it| ulp_of(cascade.tensors[it.tensor].dtype));
+    let cast = cascade.exprs.iter().map(|(_, it)| match it {
+        Expr::Cast(dtype, _) => ulp_of(Some(*dtype)),
+        _other => 0.0,
+    });
+    stored.chain(cast).fold(0.0, f64::max)
+}
+
+/// The ulp of a float narrower than f32; nothing for others.
+fn ulp_of(dtype: Option<DType>) -> f64 {
+    match dtype {
+        Some(DType::F16) => 2f64.powi(-10),
+        Some(DType::BF16) => 2f64.powi(-7),
+        Some(DType::F8E4M3) => 2f64.powi(-3),
+        Some(DType::F8E5M2) => 2f64.powi(-2),
+        Some(
+            DType::F64
+            | DType::F32
+            | DType::I64
+            | DType::I32
+            | DType::I16
+            | DType::I8
+            | DType::U8
+            | DType::I4
+            | DType::Bool,
+        )
+        | None => 0.0,
+    }
+}
+
+/// The largest finite magnitude.
+fn largest(values: &Array) -> f64 {
+    let all = (0..values.data.len()).map(|at| real(values, at).abs());
+    all.filter(|it| it.is_finite()).fold(f64::from(f32::MIN_POSITIVE), f64::max)
+}
+
+fn real(values: &Array, at: usize) -> f64 {
+    match &values.data {
+        Data::Real(it) => it[at],
+        Data::Int(it) => it[at] as f64,
+        Data::Bool(it) => f64::from(u8::from(it[at])),
+    }
+}
+
+fn coordinates(at: usize, shape: &[usize]) -> Vec<usize> {
+    let (mut rest, mut point) = (at, Vec::new());
+    for &extent in shape.iter().rev() {
+        point.push(rest % extent);
+        rest /= extent;
+    }
+    point.reverse();
+    point
+}

@@ -1,0 +1,186 @@
+//! A kernel to calls that test it: small extents that its checks accept, and inputs of several characters.
+
+use attnc::codegen::math::narrow::round_to;
+use attnc::ir::array::{Array, Data, Value};
+use attnc::ir::cascade::{At, Cascade, Einsum, Extent, Op, ParamValue, RankId, Role, Step, Tensor};
+use attnc::ir::expr::Expr;
+use attnc::ir::interp::{self, Call, CallError};
+use attnc_dsl::ast::{DType, Kind};
+
+use super::random::Random;
+
+/// What the inputs of a call are like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Character {
+    /// Normal reals; integers that are mostly coordinates.
+    Plain,
+    /// All extents are 1.
+    Single,
+    /// Some extents are 0.
+    Empty,
+    /// Zeros, so that everything ties.
+    Zero,
+    /// Reals eight times as large, integers over the whole range of narrow dtypes.
+    Large,
+    /// A NaN in each tensor of reals: it must not reach what does not depend on it.
+    Poisoned,
+}
+
+impl Character {
+    pub(crate) const ALL: [Character; 6] = [
+        Character::Plain,
+        Character::Single,
+        Character::Empty,
+        Character::Zero,
+        Character::Large,
+        Character::Poisoned,
+    ];
+}
+
+/// The points that the einsums of one call may visit; the interpreter is slow.
+const MOST_POINTS: i64 = 2_000_000;
+
+/// How often extents are drawn before the spec's constraints count as not to be met.
+const TRIES: usize = 2000;
+
+/// The extents of all ranks, small and such that the cascade's checks hold.
+pub(crate) fn extents(cascade: &Cascade, character: Character, random: &mut Random) -> Option<Vec<i64>> {
+    for attempt in 0..TRIES {
+        let most = 2 + attempt as i64 * 40 / TRIES as i64;
+        let carried: Vec<i64> = (0..cascade.ranks.len())
+            .map(|_| match character {
+                Character::Single if attempt == 0 => 1,
+                Character::Empty if random.below(4) == 0 => 0,
+                _ if random.below(3) == 0 => 1 + random.below(3 * most),
+                _ => 1 + random.below(most),
+            })
+            .collect();
+        let Ok(extents) = derive(cascade, &carried, random) else { continue };
+        if points(cascade, &extents) <= MOST_POINTS {
+            return Some(extents);
+        }
+    }
+    None
+}
+
+/// All extents, given those that inputs carry: the interpreter runs a cascade whose outputs are its own extents.
+fn derive(cascade: &Cascade, carried: &[i64], random: &mut Random) -> Result<Vec<i64>, CallError> {
+    let mut own = cascade.clone();
+    own.steps.clear();
+    own.assumes.clear();
+    let inputs: Vec<_> = own.tensors.ids().collect();
+    inputs.into_iter().for_each(|id| own.tensors[id].role = Role::Temporary);
+    let mut outputs = Vec::new();
+    for rank in cascade.ranks.ids() {
+        if cascade.ranks[rank].extent == Extent::Carried {
+            own.ranks[rank].extent = Extent::Fixed(carried[rank.idx()]);
+        }
+        let name = format!("|{}|", cascade.ranks[rank].name);
+        let role = Role::Output;
+        let tensor = own.tensors.push(Tensor {
+            name: name.clone(),
+            dims: Vec::new(),
+            kind: Kind::Int,
+            dtype: None,
+            role,
+        });
+        let value = own.exprs.add(Expr::Extent(rank));
+        own.steps.push(Step::Einsum(Einsum { tensor, at: Vec::new(), op: Op::Map, value, exact: false }));
+        outputs.push(name);
+    }
+    let call = Call { inputs: Default::default(), params: params(cascade, random) };
+    let values = interp::cascade::run(&own, &call)?;
+    let extent = |name: &String| match values[name].data.get(0) {
+        Value::Int(it) => it,
+        Value::Real(_) | Value::Bool(_) => unreachable!("extents are integers"),
+    };
+    Ok(outputs.iter().map(extent).collect())
+}
+
+/// How many points all einsums visit.
+fn points(cascade: &Cascade, extents: &[i64]) -> i64 {
+    let extent = |rank: RankId| extents[rank.idx()].max(1);
+    let of = |einsum: &Einsum| {
+        let left = einsum.at.iter().filter_map(|it| match it {
+            At::Rank(rank, _) => Some(*rank),
+            At::Const(_) => None,
+        });
+        let ranks = left.chain(einsum.op.reduced().iter().copied());
+        ranks.fold(1, |all: i64, rank| all.saturating_mul(extent(rank)))
+    };
+    let along = |step: &Step| match step {
+        Step::Einsum(einsum) => of(einsum),
+        Step::Recurrence(it) => it.bases.iter().chain(&it.body).map(of).fold(0, i64::saturating_add),
+    };
+    cascade.steps.iter().map(along).fold(0, i64::saturating_add)
+}
+
+/// Values for the parameters that a call must give.
+fn params(cascade: &Cascade, random: &mut Random) -> indexmap::IndexMap<String, Value> {
+    let mut params = indexmap::IndexMap::new();
+    for (_, param) in cascade.params.iter() {
+        if param.value == ParamValue::Launch(None) {
+            let value = match param.dtype.kind() {
+                Kind::Real => Value::Real(round_to(param.dtype, f64::from(0.5 + random.unit() as f32))),
+                Kind::Int => Value::Int(1 + random.below(3)),
+                Kind::Bool => Value::Bool(random.below(2) == 0),
+            };
+            params.insert(param.name.clone(), value);
+        }
+    }
+    params
+}
+
+/// A call with these extents; its reals are multiplied by `scale`.
+pub(crate) fn call(
+    cascade: &Cascade,
+    extents: &[i64],
+    character: Character,
+    scale: f64,
+    random: &mut Random,
+) -> Call {
+    let mut call = Call { inputs: Default::default(), params: params(cascade, random) };
+    for input in cascade.inputs() {
+        let tensor = &cascade.tensors[input];
+        let shape: Vec<usize> =
+            tensor.dims.iter().map(|it| usize::try_from(extents[it.rank.idx()]).unwrap_or(0)).collect();
+        let len = shape.iter().product();
+        let dtype = tensor.dtype.unwrap_or(crate::elements::widest(tensor.kind));
+        let data = match tensor.kind {
+            Kind::Real => Data::Real(reals(len, dtype, character, scale, random)),
+            Kind::Int => Data::Int(ints(len, dtype, character, extents, random)),
+            Kind::Bool => Data::Bool((0..len).map(|_| random.below(3) > 0).collect()),
+        };
+        call.inputs.insert(tensor.name.clone(), Array { shape, data });
+    }
+    call
+}
+
+fn reals(len: usize, dtype: DType, character: Character, scale: f64, random: &mut Random) -> Vec<f64> {
+    let factor = match character {
+        Character::Plain | Character::Single | Character::Empty | Character::Poisoned => 1.0,
+        Character::Zero => 0.0,
+        Character::Large => 8.0,
+    };
+    // Every compiled kernel stores at most f32 of what is declared f32.
+    let stored = |x: f64| if dtype == DType::F64 { x } else { round_to(dtype, f64::from(x as f32)) };
+    let mut values: Vec<f64> = (0..len).map(|_| stored(random.normal() * factor * scale)).collect();
+    if character == Character::Poisoned && len > 0 {
+        values[random.below(len as i64) as usize] = f64::NAN;
+    }
+    values
+}
+
+/// Mostly coordinates of some rank, and now and then one just outside.
+fn ints(len: usize, dtype: DType, character: Character, extents: &[i64], random: &mut Random) -> Vec<i64> {
+    let largest = extents.iter().copied().max().unwrap_or(0);
+    let typical = extents.get(random.below(extents.len().max(1) as i64) as usize).copied().unwrap_or(1);
+    let (low, high) = dtype.int_range().unwrap_or((i64::MIN, i64::MAX));
+    let mut draw = || match character {
+        Character::Large if high.saturating_sub(low) < 256 => low + random.below(high - low + 1),
+        Character::Zero => 0,
+        _ if random.below(8) == 0 => random.below(largest + 3) - 1,
+        _ => random.below(typical.max(1)),
+    };
+    (0..len).map(|_| draw().clamp(low, high)).collect()
+}

@@ -1,0 +1,250 @@
+//! `attnc verify`: specs to whether their compiled kernels compute what the interpreter does.
+
+mod compare;
+mod draw;
+mod random;
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use attnc::ir::cascade::Cascade;
+use attnc::ir::interp::{Call, CallError};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::backend::{Backend, Engine};
+use crate::exit::{Outcome, Status, Stop};
+use crate::spec::{self, Settings};
+use crate::{output, report};
+use compare::{Distance, Reference};
+use draw::Character;
+use random::Random;
+
+/// Compare compiled kernels with the interpreter on random and adversarial inputs
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Extents that nothing fixes are drawn small, 0 and 1 included; reals are normal, zero, large, and here and there NaN.
+An error may be as large as what a few roundings of the inputs would cause. One line for each kernel and back end: the
+largest error relative to the largest magnitude of its tensor, and relative to what is allowed there.
+
+Examples:
+  attnc verify examples/gallery/causal_softmax_attention.attn
+  attnc verify examples/gallery/gla.attn --backend cranelift --seed 7 --json")]
+pub(crate) struct Args {
+    /// The specs, or folders of specs
+    #[arg(required = true, value_name = "SPEC|DIR")]
+    specs: Vec<PathBuf>,
+    /// A back end; may be given for several; by default all compiling ones that are built in
+    #[arg(long = "backend", value_name = "BACKEND")]
+    backends: Vec<Backend>,
+    #[command(flatten)]
+    settings: Settings,
+    /// Where the random numbers begin
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Print the table as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One kernel on one back end.
+struct Row {
+    spec: String,
+    kernel: String,
+    backend: Backend,
+    /// How many calls were compared.
+    calls: usize,
+    verdict: Verdict,
+}
+
+enum Verdict {
+    /// The worst of all calls, which is all right.
+    Agrees(Distance),
+    /// The first call that is off, and what it was like.
+    Differs(Distance, String),
+    /// Nothing could be compared, for this reason.
+    Untested(String),
+}
+
+pub(crate) fn verify(args: &Args) -> Outcome {
+    let specs = specs(&args.specs)?;
+    let backends = if args.backends.is_empty() { Backend::COMPILING.to_vec() } else { args.backends.clone() };
+    let bar = progress(specs.len());
+    let (mut rows, mut refused) = (Vec::new(), None);
+    for path in &specs {
+        bar.set_message(path.display().to_string());
+        // A folder is verified to its end.
+        match bar.suspend(|| verify_spec(path, args, &backends)) {
+            Ok(found) => rows.extend(found),
+            Err(stop) if specs.len() == 1 => return Err(stop),
+            Err(stop) => {
+                bar.suspend(|| eprintln!("{}: not verified", path.display()));
+                refused.get_or_insert(stop);
+            }
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    if args.json {
+        report::json(&rows.iter().map(Row::json).collect())?
+    } else {
+        output::stdout(&table(&rows))?
+    }
+    let differs = rows.iter().any(|it| matches!(it.verdict, Verdict::Differs(..)));
+    let untested = rows.iter().any(|it| matches!(it.verdict, Verdict::Untested(_)));
+    match refused {
+        _ if differs => Err(Stop::said(Status::Unverified)),
+        Some(stop) => Err(stop),
+        None if untested => Err(Stop::said(Status::Refused)),
+        None => Ok(()),
+    }
+}
+
+/// The specs named, those in folders included.
+fn specs(paths: &[PathBuf]) -> Outcome<Vec<PathBuf>> {
+    let mut specs = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            specs.push(path.clone());
+            continue;
+        }
+        let failed = |it: std::io::Error| Stop::usage(format!("cannot read `{}`: {it}", path.display()));
+        let mut inside = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(failed)? {
+            let file = entry.map_err(failed)?.path();
+            if file.extension().is_some_and(|it| it == "attn") {
+                inside.push(file);
+            }
+        }
+        if inside.is_empty() {
+            return Err(Stop::usage(format!("no .attn file in `{}`", path.display())));
+        }
+        inside.sort();
+        specs.extend(inside);
+    }
+    Ok(specs)
+}
+
+/// A bar on a terminal if there is much to do.
+fn progress(n_specs: usize) -> ProgressBar {
+    if n_specs < 2 || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style =
+        ProgressStyle::with_template("{pos}/{len} {wide_bar} {msg}").unwrap_or(ProgressStyle::default_bar());
+    ProgressBar::new(n_specs as u64).with_style(style)
+}
+
+fn verify_spec(path: &Path, args: &Args, backends: &[Backend]) -> Outcome<Vec<Row>> {
+    let front = spec::front(path, &args.settings)?;
+    let mut rows = Vec::new();
+    for cascade in &front.cascades {
+        let engines = backends.iter().map(|&it| Engine::new(it, cascade)).collect::<Outcome<Vec<_>>>()?;
+        let results = verify_kernel(cascade, &engines, args.seed)?;
+        rows.extend(backends.iter().zip(results).map(|(&backend, (calls, verdict))| Row {
+            spec: path.display().to_string(),
+            kernel: cascade.name.clone(),
+            backend,
+            calls,
+            verdict,
+        }));
+    }
+    Ok(rows)
+}
+
+/// How many calls were compared, and how each back end did.
+fn verify_kernel(cascade: &Cascade, engines: &[Engine<'_>], seed: u64) -> Outcome<Vec<(usize, Verdict)>> {
+    let untested =
+        || (0, Verdict::Untested("its constraints allow no small extents: give some with --set".to_owned()));
+    let mut results: Vec<(usize, Verdict)> = engines.iter().map(|_| untested()).collect();
+    for (number, character) in Character::ALL.into_iter().enumerate() {
+        let mut random = Random::new(seed.wrapping_mul(1009).wrapping_add(number as u64));
+        let Some(extents) = draw::extents(cascade, character, &mut random) else { continue };
+        let Some((call, reference)) = reference(cascade, &extents, character, &mut random)? else {
+            continue;
+        };
+        for (engine, (calls, verdict)) in engines.iter().zip(&mut results) {
+            if matches!(verdict, Verdict::Differs(..)) {
+                continue;
+            }
+            let found = engine
+                .run(&call, None)
+                .map_err(|it| Stop::refused(format!("kernel `{}`: {it}", cascade.name)))?;
+            let Some(distance) = reference.compare(&found) else { continue };
+            *calls += 1;
+            if distance.of_allowed > 1.0 {
+                *verdict = Verdict::Differs(distance, described(cascade, character, &extents));
+            } else if !matches!(verdict, Verdict::Agrees(best) if best.of_allowed >= distance.of_allowed) {
+                *verdict = Verdict::Agrees(distance);
+            }
+        }
+    }
+    Ok(results)
+}
+
+/// A call and what it must give; none if the author's assumptions exclude such calls.
+fn reference(
+    cascade: &Cascade,
+    extents: &[i64],
+    character: Character,
+    random: &mut Random,
+) -> Outcome<Option<(Call, Reference)>> {
+    for scale in [1.0, 0.25, 0.0625, 0.015_625] {
+        let call = draw::call(cascade, extents, character, scale, random);
+        match Reference::of(cascade, &call, extents, random) {
+            Ok(reference) => return Ok(Some((call, reference))),
+            Err(CallError::Assume(_)) => {}
+            Err(error) => return Err(Stop::internal(format!("kernel `{}`: {error}", cascade.name))),
+        }
+    }
+    Ok(None)
+}
+
+/// A call in words.
+fn described(cascade: &Cascade, character: Character, extents: &[i64]) -> String {
+    let ranks = cascade.ranks.iter().filter(|(_, it)| !it.local);
+    let ranks =
+        ranks.map(|(id, it)| format!("{}={}", it.name, extents[id.idx()])).collect::<Vec<_>>().join(" ");
+    format!("{character:?} inputs, {ranks}")
+}
+
+impl Row {
+    fn json(&self) -> serde_json::Value {
+        let (result, distance, detail) = match &self.verdict {
+            Verdict::Agrees(it) => ("ok", Some(it), None),
+            Verdict::Differs(it, call) => ("failed", Some(it), Some(format!("{} ({call})", it.worst))),
+            Verdict::Untested(why) => ("untested", None, Some(why.clone())),
+        };
+        json!({
+            "spec": self.spec, "kernel": self.kernel, "backend": self.backend.name(), "calls": self.calls,
+            "result": result, "error": distance.map(|it| it.error), "of_allowed": distance.map(|it| it.of_allowed),
+            "detail": detail,
+        })
+    }
+}
+
+fn table(rows: &[Row]) -> String {
+    let width = rows.iter().map(|it| it.kernel.len()).max().unwrap_or(0).max("kernel".len());
+    let mut text = format!(
+        "{:width$}  {:9}  {:>5}  {:>8}  {:>10}  result\n",
+        "kernel", "back end", "calls", "error", "of allowed"
+    );
+    for row in rows {
+        let (error, of_allowed, result) = match &row.verdict {
+            Verdict::Agrees(it) => (format!("{:.1e}", it.error), percent(it.of_allowed), "ok".to_owned()),
+            Verdict::Differs(it, call) => {
+                let result = format!("FAILED: {} ({call}; {})", it.worst, row.spec);
+                (format!("{:.1e}", it.error), percent(it.of_allowed), result)
+            }
+            Verdict::Untested(why) => ("-".to_owned(), "-".to_owned(), format!("untested: {why}")),
+        };
+        let (kernel, backend, calls) = (&row.kernel, row.backend.name(), row.calls);
+        text +=
+            &format!("{kernel:width$}  {backend:9}  {calls:>5}  {error:>8}  {of_allowed:>10}  {result}\n");
+    }
+    text
+}
+
+fn percent(part: f64) -> String {
+    if part > 10.0 { format!("{part:.1e} x") } else { format!("{:.1} %", 100.0 * part) }
+}
