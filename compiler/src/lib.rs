@@ -1,5 +1,6 @@
 //! The compiler of attnc.
 
+pub mod analyze;
 pub mod build_script;
 pub mod codegen;
 pub mod driver;

@@ -1,0 +1,258 @@
+//! Passes and barrier depth of a cascade as written, over the fibers of one rank (design section 5).
+//!
+//! A value is followed back to its *sources*: the tensors that are read at the rank's index. For each
+//! source it says in which pass over that source's fiber it is there, and whether it is *open*: there as
+//! soon as its element is read. A value that needs the whole fiber is closed; what reads an element again
+//! after it needs a further pass. The barrier depth is the same count with all sources taken for one.
+//!
+//! ```text
+//! M[m] = max[n](S)            S: K in pass 1, open         M: K in pass 1, closed
+//! N[m, n] = exp(S - M)        S open in 1, M closed in 1   N: K in pass 2, open
+//! ```
+
+use std::collections::BTreeMap;
+
+use crate::ir::cascade::{At, Cascade, Einsum, ExprId, Op, RankId, Recurrence, Role, Step, TensorId};
+use crate::ir::expr::{BinaryOp, Expr, operands};
+
+/// When a value is there, with respect to one source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stage {
+    pass: u32,
+    open: bool,
+}
+
+/// What a value needs of each source.
+type State = BTreeMap<Source, Stage>;
+
+/// What is read along the rank: one tensor, or any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    Any,
+    Tensor(TensorId),
+}
+
+/// How often the fibers of a rank are traversed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RankPasses {
+    /// The most passes over the fiber of any one tensor; 0 for a rank that is not traversed.
+    pub passes: u32,
+    /// The length of the longest chain of traversals that wait for each other.
+    pub depth: u32,
+    /// In which passes each tensor that has the rank is made or read, ascending.
+    pub used: BTreeMap<TensorId, Vec<u32>>,
+}
+
+/// Counts the passes over the fibers of a rank.
+pub fn passes(cascade: &Cascade, rank: RankId) -> RankPasses {
+    let mut count = Count {
+        cascade,
+        family: cascade.exprs.atoms(rank).to_vec(),
+        tensors: BTreeMap::new(),
+        result: RankPasses { passes: 0, depth: 0, used: BTreeMap::new() },
+    };
+    for step in &cascade.steps {
+        match step {
+            Step::Einsum(einsum) => {
+                count.einsum(einsum, None);
+            }
+            Step::Recurrence(recurrence) => count.recurrence(recurrence),
+        }
+    }
+    count.result
+}
+
+struct Count<'a> {
+    cascade: &'a Cascade,
+    /// The part-less ranks of the rank that is counted over.
+    family: Vec<RankId>,
+    tensors: BTreeMap<TensorId, State>,
+    result: RankPasses,
+}
+
+impl Count<'_> {
+    /// Members see each other's earlier coordinates, so their states are found by repetition.
+    fn recurrence(&mut self, it: &Recurrence) {
+        for base in &it.bases {
+            self.einsum(base, Some(it));
+        }
+        loop {
+            let before = self.tensors.clone();
+            for einsum in &it.body {
+                self.einsum(einsum, Some(it));
+            }
+            if self.tensors == before {
+                return;
+            }
+        }
+    }
+
+    fn einsum(&mut self, einsum: &Einsum, group: Option<&Recurrence>) {
+        let mut states: BTreeMap<ExprId, State> = BTreeMap::new();
+        let mut reads: Vec<(TensorId, bool)> = Vec::new();
+        for id in self.cascade.exprs.postorder(einsum.value) {
+            let state = match self.cascade.exprs.get(id) {
+                Expr::Read(tensor, coords, _) => {
+                    reads.push((*tensor, self.spans(id)));
+                    let at = coords.iter().map(|it| &states[it]);
+                    let point = self.read(*tensor, coords, group);
+                    self.joined(id, at.chain([&point]))
+                }
+                other => self.joined(id, operands(other).iter().map(|it| &states[it])),
+            };
+            states.insert(id, state);
+        }
+        let state = states.remove(&einsum.value).unwrap_or_default();
+        self.record(&state, einsum, &reads);
+        let state = self.after(einsum, state);
+        let known = self.tensors.entry(einsum.tensor).or_default();
+        for (source, stage) in state {
+            let old = known.get(&source).copied();
+            let open = stage.open && old.is_none_or(|it| it.open);
+            let pass = stage.pass.max(old.map_or(0, |it| it.pass));
+            known.insert(source, Stage { pass, open });
+        }
+    }
+
+    /// Notes what an einsum traverses.
+    fn record(&mut self, state: &State, einsum: &Einsum, reads: &[(TensorId, bool)]) {
+        let mut pass = 0;
+        for (source, stage) in state {
+            match source {
+                Source::Any => self.result.depth = self.result.depth.max(stage.pass),
+                Source::Tensor(_) => {
+                    self.result.passes = self.result.passes.max(stage.pass);
+                    pass = pass.max(stage.pass);
+                }
+            }
+        }
+        let traversed = reads.iter().filter(|(_, spans)| *spans).map(|(tensor, _)| *tensor);
+        let made = Some(einsum.tensor).filter(|_| self.spans(einsum.value) && self.keeps_all(einsum));
+        for tensor in traversed.chain(made).filter(|_| pass > 0) {
+            let used = self.result.used.entry(tensor).or_default();
+            if let Err(at) = used.binary_search(&pass) {
+                used.insert(at, pass);
+            }
+        }
+    }
+
+    /// Depends on the coordinate along all of the rank.
+    fn spans(&self, id: ExprId) -> bool {
+        let free = self.cascade.exprs.free(id);
+        self.family.iter().all(|it| free.contains(it))
+    }
+
+    /// Depends on the coordinate along some part of the rank.
+    fn touches(&self, id: ExprId) -> bool {
+        self.family.iter().any(|it| self.cascade.exprs.free(id).contains(it))
+    }
+
+    /// The left-hand side has all of the rank.
+    fn keeps_all(&self, einsum: &Einsum) -> bool {
+        let kept = self.kept(einsum);
+        self.family.iter().all(|it| kept.contains(it))
+    }
+
+    fn kept(&self, einsum: &Einsum) -> Vec<RankId> {
+        einsum.iterated().iter().flat_map(|&it| self.cascade.exprs.atoms(it).to_vec()).collect()
+    }
+
+    /// The state of a value from those of its operands.
+    fn joined<'s>(&self, id: ExprId, operands: impl Iterator<Item = &'s State>) -> State {
+        let mut stages: BTreeMap<Source, Vec<Stage>> = BTreeMap::new();
+        for (&source, &stage) in operands.flatten() {
+            stages.entry(source).or_default().push(stage);
+        }
+        let (spans, touches) = (self.spans(id), self.touches(id));
+        let join = |stages: Vec<Stage>| {
+            let most = |open: bool| stages.iter().filter(|it| it.open == open).map(|it| it.pass).max();
+            match (most(true), most(false)) {
+                // The element is read again after the whole fiber was.
+                (Some(open), Some(closed)) if spans => Stage { pass: open.max(closed + 1), open: true },
+                (Some(open), None) => Stage { pass: open, open: touches },
+                (open, closed) => Stage { pass: open.max(closed).unwrap_or(0), open: false },
+            }
+        };
+        stages.into_iter().map(|(source, stages)| (source, join(stages))).collect()
+    }
+
+    /// The state of a tensor where it is read.
+    fn read(&self, tensor: TensorId, coords: &[ExprId], group: Option<&Recurrence>) -> State {
+        let it = &self.cascade.tensors[tensor];
+        let mut state = self.tensors.get(&tensor).cloned().unwrap_or_default();
+        if let Some(recurrence) = group
+            && recurrence.body.iter().any(|it| it.tensor == tensor)
+            && self.is_earlier(recurrence, tensor, coords)
+        {
+            // An earlier step of a rank that is not counted over has fibers of its own.
+            let along = self.cascade.exprs.atoms(recurrence.rank);
+            if !along.iter().any(|it| self.family.contains(it)) {
+                return State::new();
+            }
+        }
+        let free: Vec<RankId> =
+            coords.iter().flat_map(|&it| self.cascade.exprs.free(it).iter().copied()).collect();
+        let spans = self.family.iter().all(|it| free.contains(it));
+        let in_place = coords.iter().zip(&it.dims).all(|(&coord, dim)| {
+            let along = self.cascade.exprs.atoms(dim.rank);
+            !along.iter().any(|it| self.family.contains(it)) || self.is_near(coord, dim.rank)
+        });
+        if !in_place {
+            state.values_mut().for_each(|it| it.open = false);
+        }
+        let is_source = it.role == Role::Input || (state.is_empty() && !it.dims.is_empty());
+        if spans && is_source {
+            let first = Stage { pass: 1, open: true };
+            state.extend([(Source::Any, first), (Source::Tensor(tensor), first)]);
+        }
+        state
+    }
+
+    /// The coordinate is the index along the rank, or a constant number of steps away.
+    fn is_near(&self, coord: ExprId, rank: RankId) -> bool {
+        self.offset(coord, rank).is_some()
+    }
+
+    fn offset(&self, coord: ExprId, rank: RankId) -> Option<i64> {
+        let exprs = &self.cascade.exprs;
+        match *exprs.get(coord) {
+            Expr::Index(it) => (it == rank).then_some(0),
+            Expr::Binary(op @ (BinaryOp::Add | BinaryOp::Sub), a, b) => match (exprs.get(a), exprs.get(b)) {
+                (Expr::Index(it), Expr::Int(by)) if *it == rank => {
+                    Some(if op == BinaryOp::Add { *by } else { -by })
+                }
+                (Expr::Int(by), Expr::Index(it)) if *it == rank && op == BinaryOp::Add => Some(*by),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// A read of a coordinate that an earlier step of the recurrence has written.
+    fn is_earlier(&self, recurrence: &Recurrence, tensor: TensorId, coords: &[ExprId]) -> bool {
+        let written = recurrence.body.iter().find(|it| it.tensor == tensor);
+        written.into_iter().flat_map(|it| it.at.iter().zip(coords)).any(|(at, &coord)| match *at {
+            At::Rank(rank, shift) if rank == recurrence.rank => {
+                self.offset(coord, rank).is_some_and(|offset| offset < shift)
+            }
+            At::Rank(..) | At::Const(_) => false,
+        })
+    }
+
+    /// The state of a tensor after its einsum's operation.
+    fn after(&self, einsum: &Einsum, mut state: State) -> State {
+        let kept = self.kept(einsum);
+        let gone = !self.family.iter().any(|it| kept.contains(it));
+        let whole_fiber_first = match &einsum.op {
+            Op::Place(along) => self.cascade.exprs.atoms(*along).iter().any(|it| self.family.contains(it)),
+            Op::Select(_, from, _) | Op::Arg(_, from) => {
+                self.cascade.exprs.atoms(*from).iter().any(|it| self.family.contains(it))
+            }
+            Op::Map | Op::Reduce(..) | Op::Scan(..) => false,
+        };
+        if gone || whole_fiber_first {
+            state.values_mut().for_each(|it| it.open = false);
+        }
+        state
+    }
+}
