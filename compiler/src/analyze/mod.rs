@@ -74,7 +74,7 @@ pub fn analyze(cascade: &Cascade) -> Analysis {
             ranks.insert(it.name.clone(), analysis);
         }
     }
-    let extents = work::extents(cascade);
+    let extents = crate::ir::interp::extents(cascade);
     let mut tensors = IndexMap::new();
     let mut bytes = extents.as_ref().map(|_| 0.0);
     for (id, it) in cascade.tensors.iter() {

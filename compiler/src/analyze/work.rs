@@ -2,48 +2,30 @@
 
 use attnc_dsl::ast::{DType, Kind};
 
-use crate::ir::array::Value;
-use crate::ir::cascade::{Cascade, Einsum, ExprId, Extent, Op, RankId, TensorId};
+use crate::ir::cascade::{Cascade, Einsum, ExprId, Op, RankId, TensorId};
 use crate::ir::expr::{Expr, operands};
-use crate::ir::interp::constant;
 use crate::ir::nest::bytes_of;
 
-/// The extent of every rank, if none waits for a call.
-pub(super) fn extents(cascade: &Cascade) -> Option<Vec<f64>> {
-    let mut extents = Vec::new();
-    for (_, rank) in cascade.ranks.iter() {
-        extents.push(match rank.extent {
-            Extent::Fixed(extent) => extent as f64,
-            Extent::Carried => return None,
-            Extent::Derived(value) => match constant(cascade, value)? {
-                Value::Int(extent) => extent as f64,
-                Value::Real(_) | Value::Bool(_) => return None,
-            },
-        });
-    }
-    Some(extents)
-}
-
 /// The bytes of a tensor.
-pub(super) fn bytes(cascade: &Cascade, tensor: TensorId, extents: &[f64]) -> f64 {
+pub(super) fn bytes(cascade: &Cascade, tensor: TensorId, extents: &[i64]) -> f64 {
     let it = &cascade.tensors[tensor];
     let dtype = it.dtype.unwrap_or(match it.kind {
         Kind::Real => DType::F32,
         Kind::Int => DType::I64,
         Kind::Bool => DType::Bool,
     });
-    let points: f64 = it.dims.iter().map(|dim| extents[dim.rank.idx()] + dim.lag as f64).product();
+    let points: f64 = it.dims.iter().map(|dim| (extents[dim.rank.idx()] + dim.lag) as f64).product();
     points * f64::from(bytes_of(dtype))
 }
 
 /// Operations on numbers of all einsums. Each operation is counted once for each point of the ranks it
 /// depends on; each reduction once for each point it combines. Masks do not lower the count.
-pub(super) fn flops(cascade: &Cascade, extents: &[f64]) -> f64 {
+pub(super) fn flops(cascade: &Cascade, extents: &[i64]) -> f64 {
     cascade.einsums().map(|it| einsum_flops(cascade, it, extents)).sum()
 }
 
-fn einsum_flops(cascade: &Cascade, einsum: &Einsum, extents: &[f64]) -> f64 {
-    let points = |ranks: &[RankId]| -> f64 { ranks.iter().map(|it| extents[it.idx()]).product() };
+fn einsum_flops(cascade: &Cascade, einsum: &Einsum, extents: &[i64]) -> f64 {
+    let points = |ranks: &[RankId]| -> f64 { ranks.iter().map(|it| extents[it.idx()] as f64).product() };
     let exprs = &cascade.exprs;
     let per_point = |id: ExprId| -> f64 {
         let reals = exprs.kind(id) == Kind::Real

@@ -43,6 +43,19 @@ pub fn fixed(cascade: &Cascade, id: ParamId) -> Option<Value> {
     machine.value(value).map(|it| scalar::cast(param.dtype, it))
 }
 
+/// The extent of every rank, if none waits for the shapes of a call.
+pub fn extents(cascade: &Cascade) -> Option<Vec<i64>> {
+    let call = Call::default();
+    let mut binder = Binder {
+        call: &call,
+        machine: Machine::new(cascade),
+        known_ranks: vec![false; cascade.ranks.len()],
+        known_params: vec![false; cascade.params.len()],
+    };
+    cascade.ranks.ids().try_for_each(|rank| binder.rank(rank)).ok()?;
+    Some(binder.machine.extents)
+}
+
 struct Binder<'a, 'c> {
     call: &'c Call,
     machine: Machine<'a>,

@@ -12,7 +12,7 @@ mod scalar;
 mod tile;
 mod walk;
 
-pub use bind::fixed;
+pub use bind::{extents, fixed};
 pub use memory::Layout;
 
 use std::fmt;
