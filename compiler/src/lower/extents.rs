@@ -174,6 +174,15 @@ impl<'a> Lowering<'a> {
                 self.cascade.ranks[rank].extent = Extent::Fixed(extent);
             }
         }
+        let relations = self.relations();
+        for relation in &relations {
+            // What a declaration fixes is no argument of the kernel, also where an input has the rank.
+            if let Relation::Is(rank, extent) = *relation
+                && let (&Expr::Int(extent), false) = (self.cascade.exprs.get(extent), self.known(rank))
+            {
+                self.cascade.ranks[rank].extent = Extent::Fixed(extent);
+            }
+        }
         let carried: Vec<String> = self
             .items()
             .filter_map(|it| if let KernelItemKind::Input(input) = it { Some(&input.ranks) } else { None })
@@ -186,7 +195,6 @@ impl<'a> Lowering<'a> {
                 self.cascade.ranks[rank].extent = Extent::Carried;
             }
         }
-        let relations = self.relations();
         let mut open: Vec<bool> = vec![true; relations.len()];
         while let Some(idx) = (0..relations.len()).find(|&idx| open[idx] && self.solve(&relations[idx])) {
             open[idx] = false;
