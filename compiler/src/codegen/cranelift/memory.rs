@@ -51,8 +51,10 @@ impl<'a> Emitter<'a, '_, '_> {
         contiguous: bool,
     ) {
         let dtype = self.nest.buffers[buffer].dtype;
-        let tile = self.tile(value);
-        let shape = &tile.ty.shape;
+        let ty = self.stored_type(index, value, guard);
+        let (value, form) = (self.tile(value), Form::of(&ty));
+        let tile = Tile { ty: &ty, form, registers: value.spread(&mut self.builder, &ty.shape, form) };
+        let shape = &ty.shape;
         let whole = tile.form == Form::Vectors
             && tile.ty.scalar == Scalar::F32
             && dtype == DType::F32
@@ -66,6 +68,17 @@ impl<'a> Emitter<'a, '_, '_> {
         for (place, element) in places.into_iter().zip(elements) {
             self.store_raw(dtype, element, place);
         }
+    }
+
+    /// What a store writes: an element for every point of the coordinates, the value and the guard.
+    fn stored_type(&self, index: &[ValueId], value: ValueId, guard: Option<ValueId>) -> TileType {
+        let mut ty = self.nest.values[value].clone();
+        for dim in index.iter().chain(&guard).flat_map(|&it| &self.nest.values[it].shape) {
+            if !ty.shape.contains(dim) {
+                ty.shape.push(*dim);
+            }
+        }
+        ty
     }
 
     /// Whether a guard is the same for all elements of a vector along the last rank.
