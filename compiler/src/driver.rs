@@ -47,6 +47,17 @@ pub fn front(request: Request<'_>) -> Result<Front, Box<Failure>> {
     Ok(Front { checked, cascades })
 }
 
+/// Text to cascades that may be looked at, but not run: extents and parameters may be open.
+///
+/// # Errors
+/// Everything that is wrong with the spec.
+pub fn outline(request: Request<'_>) -> Result<Front, Box<Failure>> {
+    let program = load(request.source, request.fetch)?;
+    let checked = check(program, &request.fixed)?;
+    let cascades = lower(&checked, &request.fixed);
+    Ok(Front { checked, cascades })
+}
+
 /// Cascades to machine code.
 ///
 /// # Errors

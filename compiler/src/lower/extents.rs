@@ -151,10 +151,9 @@ impl<'a> Lowering<'a> {
             self.expr(it, &scope, &[])
         });
         let value = given.or(default).map(|it| self.cascade.exprs.cast(param.dtype, it));
-        if fixed {
-            ParamValue::Fixed(value.expect("a fixed parameter has a value"))
-        } else {
-            ParamValue::Launch(value)
+        match value {
+            Some(value) if fixed => ParamValue::Fixed(value),
+            _ => ParamValue::Launch(value),
         }
     }
 
@@ -206,8 +205,8 @@ impl<'a> Lowering<'a> {
         }
         for rank in self.cascade.ranks.ids() {
             if !self.known(rank) {
-                // The checker has seen that nothing uses it.
-                self.cascade.ranks[rank].extent = Extent::Fixed(0);
+                // Either nothing uses it, or the cascade is only looked at.
+                self.cascade.ranks[rank].extent = if self.open { Extent::Carried } else { Extent::Fixed(0) };
             }
             let extent = self.extent(rank);
             let zero = self.cascade.exprs.int(0);

@@ -41,6 +41,8 @@ struct Lowering<'a> {
     model: &'a KernelModel,
     fixed: &'a Fixed,
     sources: &'a SourceMap,
+    /// Extents and parameters may be open: the cascade is only looked at.
+    open: bool,
     cascade: Cascade,
     ranks: HashMap<String, RankId>,
     params: HashMap<String, ParamId>,
@@ -79,6 +81,7 @@ impl<'a> Lowering<'a> {
             model,
             fixed,
             sources: &checked.program.sources,
+            open: !checked.unfixed.is_empty(),
             cascade: Cascade {
                 name: kernel.name.text.clone(),
                 docs: docs(&checked.program.spec, kernel),
