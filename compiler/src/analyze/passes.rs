@@ -87,6 +87,7 @@ impl Count<'_> {
         }
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn einsum(&mut self, einsum: &Einsum, group: Option<&Recurrence>) {
         let mut states: BTreeMap<ExprId, State> = BTreeMap::new();
         let mut reads: Vec<(TensorId, bool)> = Vec::new();
@@ -213,6 +214,7 @@ impl Count<'_> {
         self.offset(coord, rank).is_some()
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn offset(&self, coord: ExprId, rank: RankId) -> Option<i64> {
         let exprs = &self.cascade.exprs;
         match *exprs.get(coord) {

@@ -24,6 +24,7 @@ pub(super) fn flops(cascade: &Cascade, extents: &[i64]) -> f64 {
     cascade.einsums().map(|it| einsum_flops(cascade, it, extents)).sum()
 }
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn einsum_flops(cascade: &Cascade, einsum: &Einsum, extents: &[i64]) -> f64 {
     let points = |ranks: &[RankId]| -> f64 { ranks.iter().map(|it| extents[it.idx()] as f64).product() };
     let exprs = &cascade.exprs;

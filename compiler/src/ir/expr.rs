@@ -171,6 +171,7 @@ impl Exprs {
     }
 
     /// The id of an operation, which is added if it is new.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     pub fn add(&mut self, expr: Expr) -> ExprId {
         if let Some(&id) = self.ids.get(&expr) {
             return id;
@@ -277,6 +278,7 @@ impl Exprs {
 }
 
 /// The result of an operation on integer constants, where it is one that extents are made with.
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn folded(op: BinaryOp, a: i64, b: i64) -> Option<i64> {
     match op {
         BinaryOp::Add => a.checked_add(b),
@@ -374,6 +376,7 @@ impl UnaryOp {
     ];
 
     /// Its name; that of the language where it has one.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     pub fn name(self) -> &'static str {
         match self {
             UnaryOp::Neg => "neg",
@@ -421,6 +424,7 @@ impl UnaryOp {
     }
 
     /// The kind of its result for an operand of that kind.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     pub fn kind(self, operand: Kind) -> Kind {
         match self {
             UnaryOp::ToReal => Kind::Real,

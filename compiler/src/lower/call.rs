@@ -95,6 +95,7 @@ impl Lowering<'_> {
     }
 
     /// The reduction, scan or selection that an expression is, if it is nothing else.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     pub(super) fn as_traversal(
         &mut self,
         expr: &ast::Expr,
@@ -131,6 +132,7 @@ impl Lowering<'_> {
     }
 
     /// The value as a point of a tensor, so that reading it again costs nothing.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn stored(&mut self, value: ExprId, bound: &[RankId]) -> ExprId {
         match self.cascade.exprs.get(value) {
             Expr::Read(_, coords, _) if coords.iter().all(|&it| self.is_index(it)) => value,

@@ -56,6 +56,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// A rank that belongs to one call of a function.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     pub(super) fn local_rank(&mut self, name: &str, extent: ExprId) -> RankId {
         self.n_local += 1;
         let extent = match self.cascade.exprs.get(extent) {
@@ -244,6 +245,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// The extents that an expression mentions are known.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn computable(&self, expr: ExprId) -> bool {
         let exprs = &self.cascade.exprs;
         exprs.postorder(expr).into_iter().all(|it| match exprs.get(it) {
@@ -253,6 +255,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// Derives the one extent that a relation leaves open, if it leaves just one.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn solve(&mut self, relation: &Relation) -> bool {
         let (rank, extent) = match *relation {
             Relation::Is(rank, extent) if !self.known(rank) && self.computable(extent) => (rank, extent),

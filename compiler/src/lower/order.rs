@@ -91,6 +91,7 @@ impl Lowering<'_> {
     }
 
     /// The constant of `rank + constant`.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn offset(&self, rank: RankId, coord: ExprId) -> Option<i64> {
         let exprs = &self.cascade.exprs;
         let is_index = |id: ExprId| *exprs.get(id) == Expr::Index(rank);

@@ -160,6 +160,7 @@ impl Builder {
         self.emit(Op::Iota, TileType { scalar: Scalar::I64, shape: vec![dim] }, &[])
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     pub(super) fn unary(&mut self, op: UnaryOp, a: ValueId) -> ValueId {
         let scalar = match op {
             UnaryOp::IsNan | UnaryOp::IsInf => Scalar::Bool,

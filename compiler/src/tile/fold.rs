@@ -93,6 +93,7 @@ impl Fold {
     }
 
     /// The factors of a product that is summed and always present.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn factors(&self, tiling: &Tiling<'_>) -> Option<(ExprId, ExprId)> {
         match *tiling.cascade.exprs.get(self.value) {
             Expr::Binary(BinaryOp::Mul, a, b)
@@ -149,6 +150,7 @@ impl Folding for Fold {
         nexts
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn merge(&mut self, tiling: &mut Tiling<'_>, accs: &[ValueId], tiles: &[ValueId]) -> Vec<ValueId> {
         let b = &mut tiling.builder;
         let horizontal = match self.op {

@@ -68,6 +68,7 @@ impl Tiling<'_> {
         shared
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn reads_at_index(&self, value: ExprId, rank: RankId, group: &BTreeSet<TensorId>) -> bool {
         let exprs = &self.cascade.exprs;
         exprs.postorder(value).into_iter().all(|id| match exprs.get(id) {

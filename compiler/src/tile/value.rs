@@ -129,6 +129,7 @@ impl Tiling<'_> {
         Known { value: index.value, present: self.builder.both(index.present, Some(exists)) }
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn unary(&mut self, op: UnaryOp, a: ExprId, scalar: Scalar) -> Known {
         let Known { value: a, present } = self.known(a);
         match op {
@@ -143,6 +144,7 @@ impl Tiling<'_> {
         }
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn binary(&mut self, op: BinaryOp, a: ExprId, b: ExprId, scalar: Scalar) -> Known {
         let (divisor, count) = (b, b);
         let (a, b) = (self.operand(a, scalar), self.operand(b, scalar));
@@ -181,6 +183,7 @@ impl Tiling<'_> {
     }
 
     /// Where a divisor is not 0; `None` is everywhere.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn nonzero(&mut self, divisor: ExprId, value: ValueId) -> Option<ValueId> {
         match self.cascade.exprs.get(divisor) {
             Expr::Int(it) if *it != 0 => None,
@@ -194,6 +197,7 @@ impl Tiling<'_> {
     }
 
     /// Where a shift count is in 0 … 63; `None` is everywhere.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn shift_count(&mut self, count: ExprId, value: ValueId) -> Option<ValueId> {
         match self.cascade.exprs.get(count) {
             Expr::Int(0..64) => None,
@@ -282,6 +286,7 @@ impl Tiling<'_> {
 
     /// A coordinate is an index along the dimension's own rank (or one of the same extent), perhaps
     /// shifted within what a recurrence adds.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn is_inside(&mut self, coord: ExprId, rank: RankId, lag: i64) -> bool {
         let exprs = &self.cascade.exprs;
         let (index, shift) = match exprs.get(coord) {

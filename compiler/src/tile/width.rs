@@ -54,6 +54,7 @@ impl Widths {
         }
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn width(&self, cascade: &Cascade, expr: &Expr) -> Width {
         let of = |id: ExprId| match cascade.exprs.kind(id) {
             Kind::Real => self.exprs[id.idx()],

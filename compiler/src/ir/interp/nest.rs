@@ -298,6 +298,7 @@ impl<'a> State<'a> {
 }
 
 /// The words of the arguments, each tensor far from the others.
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn words(nest: &Nest, machine: &Machine<'_>, memory: &[Memory]) -> Vec<Value> {
     let word = |word: &Word| match word {
         Word::Extent(rank) => Value::Int(machine.extent(*rank)),
@@ -307,7 +308,7 @@ fn words(nest: &Nest, machine: &Machine<'_>, memory: &[Memory]) -> Vec<Value> {
         },
         Word::Data(buffer) => {
             let bytes = i64::from(bytes_of(nest.buffers[*buffer].dtype));
-            Value::Int((buffer.idx() as i64 + 1) << 40 | memory[buffer.idx()].origin() * bytes)
+            Value::Int(((buffer.idx() as i64 + 1) << 40) | (memory[buffer.idx()].origin() * bytes))
         }
         Word::Stride(buffer, dim) => Value::Int(memory[buffer.idx()].strides[*dim]),
     };

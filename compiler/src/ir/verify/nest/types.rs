@@ -24,6 +24,7 @@ impl Scope<'_> {
         self.expect_of(fits, id, "the result has the ranks of its operands, with their extents");
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn scalars_fit(&self, id: ValueId, op: &Op) -> bool {
         let result = self.scalar(id);
         let of = |id: &ValueId| self.scalar(*id);
