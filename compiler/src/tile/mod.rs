@@ -29,6 +29,7 @@ use crate::ir::nest::{Block, Checks, Nest, Scalar, Stage, TileDim, ValueId};
 use builder::Builder;
 use memory::Stored;
 use width::Widths;
+pub use width::in_f32;
 
 /// How many coordinates of a rank one tile has: two vectors of four f32, so that additions overlap.
 const LANES: u32 = 8;

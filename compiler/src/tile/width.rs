@@ -92,6 +92,12 @@ impl Widths {
     }
 }
 
+/// Whether each expression is a real that is computed in f32.
+pub fn in_f32(cascade: &Cascade) -> Vec<bool> {
+    let widths = Widths::of(cascade);
+    cascade.exprs.iter().map(|(id, _)| widths.scalar(cascade, id) == Scalar::F32).collect()
+}
+
 fn scalar(kind: Kind, width: Width) -> Scalar {
     match (kind, width) {
         (Kind::Int, _) => Scalar::I64,

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod commands;
+mod compile;
 mod folder;
 mod help;
 mod run;

@@ -133,3 +133,32 @@ fn back_ends_that_are_not_built_in_are_refused() {
     folder.attnc("run dot.attn --backend abacus --out C=C.npy").expect(2, &["abacus", "interp"]);
     folder.attnc("run dot.attn --backend interp --in A=A.npy --in B=B.npy").expect(2, &["--out"]);
 }
+
+#[test]
+fn compiled_kernels_write_declared_dtypes() {
+    let folder = Folder::with_dot();
+    let run = |spec: &str, more: &str| {
+        folder.write("k.attn", spec);
+        folder.attnc(&format!("run k.attn --backend cranelift --in A=A.npy {more}"))
+    };
+    let ran = run(&DOT.replace("B[n]: f32", "B[n]: bf16"), "--in B=B.npy --out C=C.npy --threads 1");
+    ran.expect(0, &[]);
+    assert_eq!(folder.read_npy::<f32>("C.npy"), (vec![2], vec![321., 654.]));
+    let narrow = "kernel k { rank m, n input A[m, n]: f32 output H: f16 = sum[m, n](A) output T[m]: i4 = i4(sum[n](A)) \
+        output Y[m]: bool = sum[n](A) > 7 output F: bf16 = sum[m, n](A) }";
+    run(narrow, "--out-dir .").expect(0, &["`T` is i4, which .npy lacks: written as i8", "`F` is bf16"]);
+    assert_eq!(folder.read_npy::<i8>("T.npy").1, [6, 7]);
+    assert_eq!(folder.read_npy::<bool>("Y.npy").1, [false, true]);
+    assert_eq!(folder.read_npy::<f32>("F.npy").1, [21.]);
+}
+
+#[test]
+fn compiled_kernels_refuse_what_does_not_fit() {
+    let folder = Folder::with_dot();
+    folder.npy("short.npy", &[2], &[1f32, 10.]);
+    let ran = folder.attnc("run dot.attn --backend cranelift --in A=A.npy --in B=short.npy --out C=C.npy");
+    ran.expect(1, &["`n`", "`B`", "2", "3"]);
+    let ran = folder.attnc("run dot.attn --backend cranelift --in A=A.npy --out C=C.npy");
+    ran.expect(1, &["input `B` is missing"]);
+    assert!(!folder.path("C.npy").exists());
+}

@@ -39,7 +39,7 @@ impl Backend {
 /// A kernel that is ready to be called.
 pub(crate) enum Engine<'a> {
     Interp(&'a Cascade),
-    Compiled(&'a Cascade, Kernel),
+    Compiled(&'a Cascade, Box<Kernel>),
 }
 
 impl Engine<'_> {
@@ -48,7 +48,7 @@ impl Engine<'_> {
             Backend::Interp => Ok(Engine::Interp(cascade)),
             Backend::Cranelift => {
                 let kernel = driver::jit(cascade).map_err(Stop::internal)?;
-                Ok(Engine::Compiled(cascade, kernel))
+                Ok(Engine::Compiled(cascade, Box::new(kernel)))
             }
             Backend::Llvm | Backend::PtxEmu | Backend::Cuda => Err(Stop::refused(format!(
                 "this attnc is built without the back end `{}`, only with `interp` and `cranelift`",

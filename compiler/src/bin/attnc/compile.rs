@@ -103,10 +103,8 @@ fn stem(spec: &Path, front: &Front) -> String {
 }
 
 fn stop(error: package::Error) -> Stop {
-    match error {
-        package::Error::NoLinker { .. } | package::Error::Linker { .. } => Stop::refused(error),
-        _ => Stop::internal(error),
-    }
+    let no_library = matches!(error, package::Error::NoLinker { .. } | package::Error::Linker { .. });
+    if no_library { Stop::refused(error) } else { Stop::internal(error) }
 }
 
 fn refuse_what_is_missing(args: &Args) -> Outcome {

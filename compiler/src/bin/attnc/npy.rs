@@ -52,14 +52,13 @@ pub(crate) fn read(path: &Path) -> Result<Npy, String> {
 /// The name and the bytes of the type of the elements, if it is one of the simple types.
 fn element(header: &NpyHeader) -> Result<(String, u64), String> {
     let npyz::DType::Plain(it) = header.dtype() else { return Err("its elements are structures".to_owned()) };
-    let letter = match it.type_char() {
-        TypeChar::Float => 'f',
-        TypeChar::Int => 'i',
-        TypeChar::Uint => 'u',
-        TypeChar::Bool => return Ok(("bool".to_owned(), 1)),
-        _ => return Err(format!("its elements are of type {it}, expected floats, integers or bools")),
-    };
-    Ok((format!("{letter}{}", 8 * it.size_field()), it.size_field()))
+    let letters =
+        [(TypeChar::Float, 'f'), (TypeChar::Int, 'i'), (TypeChar::Uint, 'u'), (TypeChar::Bool, 'b')];
+    match letters.into_iter().find(|(char, _)| *char == it.type_char()) {
+        Some((_, 'b')) => Ok(("bool".to_owned(), 1)),
+        Some((_, letter)) => Ok((format!("{letter}{}", 8 * it.size_field()), it.size_field())),
+        None => Err(format!("its elements are of type {it}, expected floats, integers or bools")),
+    }
 }
 
 fn data(header: NpyHeader, bytes: &[u8]) -> io::Result<Data> {

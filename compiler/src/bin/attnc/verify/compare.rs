@@ -1,28 +1,29 @@
 //! Outputs to how far they are from the interpreter's, in units of what rounding explains.
 //!
-//! A kernel is right if it computes what the interpreter would for inputs that differ by a few roundings. So each point
-//! may differ by what it moves when every real input moves by a relative 2^-23, the ulp of f32, times [`SLACK`]; in place
-//! of a point that happens not to move stands the median of its tensor. Sums add roundings of their own: the ulp times the
-//! length of the longest reduction times the largest magnitude of the tensor. What is stored in fewer bits, on the way or
-//! in the end, adds an ulp of that dtype. Integers and bools must agree, except at points that such a move changes.
+//! A kernel is right if it computes what the interpreter would if each of its operations were off by a rounding: the
+//! interpreter runs on a cascade with [`noise`], and each point may differ by [`SLACK`] times what it moves. In place of a
+//! point that happens to move little stands the median of its tensor. Sums add roundings of their own: the ulp of f32 times
+//! the length of the longest reduction times the largest magnitude of the tensor. What is stored in fewer bits, on the
+//! way or in the end, adds an ulp of that dtype. Integers and bools must agree, except at points that noise changes.
 //!
 //! What the meaning of a spec leaves open is not compared: points whose reference is NaN or infinite, and everything in a
 //! call whose intermediates leave the range of f32, where f64 does not.
 
 use attnc::ir::array::{Array, Data};
-use attnc::ir::cascade::{Cascade, Op, Role};
+use attnc::ir::cascade::{Cascade, Op, Role, Step};
 use attnc::ir::expr::Expr;
 use attnc::ir::interp::{self, Call, CallError};
 use attnc_dsl::ast::{DType, Kind};
 use indexmap::IndexMap;
 
+use super::noise::noisy;
 use super::random::Random;
 use crate::tensors::Output;
 
-/// How much more than the inputs' own roundings those on the way may matter.
+/// How much larger than the noise's the errors of a right kernel may be.
 const SLACK: f64 = 16.0;
 
-/// How many times the inputs are moved.
+/// How many times there is noise.
 const MOVES: usize = 3;
 
 /// What a kernel must compute for one call.
@@ -58,10 +59,9 @@ impl Reference {
         random: &mut Random,
     ) -> Result<Reference, CallError> {
         let all = interp::cascade::run(&telling_all(cascade), call)?;
-        let moved_cascade = storing_wide(cascade);
         let mut moved = Vec::new();
         for _ in 0..MOVES {
-            moved.push(interp::cascade::run(&moved_cascade, &moved_call(call, random))?);
+            moved.push(interp::cascade::run(&noisy(cascade, random), call)?);
         }
         let mut outputs = IndexMap::new();
         for id in cascade.outputs() {
@@ -139,28 +139,6 @@ fn telling_all(cascade: &Cascade) -> Cascade {
     all
 }
 
-/// The same kernel with inputs that may take any value.
-fn storing_wide(cascade: &Cascade) -> Cascade {
-    let mut wide = cascade.clone();
-    for id in cascade.inputs().filter(|&it| cascade.tensors[it].kind == Kind::Real) {
-        wide.tensors[id].dtype = Some(DType::F64);
-    }
-    wide.assumes.clear();
-    wide
-}
-
-/// The same call with every real input moved by up to an ulp of f32.
-fn moved_call(call: &Call, random: &mut Random) -> Call {
-    let mut call = call.clone();
-    for array in call.inputs.values_mut() {
-        if let Data::Real(values) = &mut array.data {
-            let ulp = f64::from(f32::EPSILON);
-            values.iter_mut().for_each(|it| *it *= 1.0 + ulp * (2.0 * random.unit() - 1.0));
-        }
-    }
-    call
-}
-
 /// How far each point may be off.
 fn allowed(values: &Array, moved: &[&Array], ulps: f64) -> Vec<f64> {
     let moves = |at: usize| {
@@ -191,8 +169,8 @@ fn longest(cascade: &Cascade, extents: &[i64]) -> f64 {
         }
     };
     let steps = cascade.steps.iter().filter_map(|it| match it {
-        attnc::ir::cascade::Step::Recurrence(it) => Some(extents[it.rank.idx()] as f64),
-        attnc::ir::cascade::Step::Einsum(_) => None,
+        Step::Recurrence(it) => Some(extents[it.rank.idx()] as f64),
+        Step::Einsum(_) => None,
     });
     cascade.einsums().map(|it| along(&it.op)).chain(steps).fold(1.0, f64::max)
 }
@@ -200,10 +178,10 @@ fn longest(cascade: &Cascade, extents: &[i64]) -> f64 {
 /// The ulp of the narrowest float that an intermediate is rounded to.
 fn narrowest(cascade: &Cascade) -> f64 {
     let stored = cascade.einsums().map(|it| ulp_of(cascade.tensors[it.tensor].dtype));
-    let cast = cascade.exprs.iter().map(|(_, it)| match it {
-        Expr::Cast(dtype, _) => ulp_of(Some(*dtype)),
-        _other => 0.0,
-    });
+    let cast = cascade
+        .exprs
+        .iter()
+        .map(|(_, it)| if let Expr::Cast(dtype, _) = it { ulp_of(Some(*dtype)) } else { 0.0 });
     stored.chain(cast).fold(0.0, f64::max)
 }
 

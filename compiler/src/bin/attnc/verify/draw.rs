@@ -2,10 +2,12 @@
 
 use attnc::codegen::math::narrow::round_to;
 use attnc::ir::array::{Array, Data, Value};
-use attnc::ir::cascade::{At, Cascade, Einsum, Extent, Op, ParamValue, RankId, Role, Step, Tensor};
+use attnc::ir::cascade::{
+    At, Cascade, Check, Einsum, ExprId, Extent, Op, ParamValue, RankId, Role, Step, Tensor,
+};
 use attnc::ir::expr::Expr;
 use attnc::ir::interp::{self, Call, CallError};
-use attnc_dsl::ast::{DType, Kind};
+use attnc_dsl::ast::{CompareOp, DType, Kind};
 
 use super::random::Random;
 
@@ -43,19 +45,19 @@ const MOST_POINTS: i64 = 2_000_000;
 /// How often extents are drawn before the spec's constraints count as not to be met.
 const TRIES: usize = 2000;
 
+/// How often extents are made to follow from each other.
+const REPAIRS: usize = 4;
+
 /// The extents of all ranks, small and such that the cascade's checks hold.
 pub(crate) fn extents(cascade: &Cascade, character: Character, random: &mut Random) -> Option<Vec<i64>> {
     for attempt in 0..TRIES {
         let most = 2 + attempt as i64 * 40 / TRIES as i64;
-        let carried: Vec<i64> = (0..cascade.ranks.len())
-            .map(|_| match character {
-                Character::Single if attempt == 0 => 1,
-                Character::Empty if random.below(4) == 0 => 0,
-                _ if random.below(3) == 0 => 1 + random.below(3 * most),
-                _ => 1 + random.below(most),
-            })
-            .collect();
-        let Ok(extents) = derive(cascade, &carried, random) else { continue };
+        let mut drawn: Vec<i64> = (0..cascade.ranks.len()).map(|_| extent(character, most, random)).collect();
+        for _ in 0..REPAIRS {
+            let Ok((extents, demands)) = evaluate(cascade, &drawn, false, random) else { break };
+            repair(cascade, &mut drawn, &extents, &demands, random);
+        }
+        let Ok((extents, _)) = evaluate(cascade, &drawn, true, random) else { continue };
         if points(cascade, &extents) <= MOST_POINTS {
             return Some(extents);
         }
@@ -63,38 +65,92 @@ pub(crate) fn extents(cascade: &Cascade, character: Character, random: &mut Rand
     None
 }
 
-/// All extents, given those that inputs carry: the interpreter runs a cascade whose outputs are its own extents.
-fn derive(cascade: &Cascade, carried: &[i64], random: &mut Random) -> Result<Vec<i64>, CallError> {
+fn extent(character: Character, most: i64, random: &mut Random) -> i64 {
+    match character {
+        Character::Single => 1,
+        Character::Empty if random.below(4) == 0 => 0,
+        Character::Plain | Character::Empty | Character::Zero | Character::Large | Character::Poisoned => {
+            let most = if random.below(3) == 0 { 3 * most } else { most };
+            1 + random.below(most)
+        }
+    }
+}
+
+/// Makes carried extents follow from others, where the checks ask for it.
+fn repair(
+    cascade: &Cascade,
+    drawn: &mut [i64],
+    extents: &[i64],
+    demands: &[(RankId, i64)],
+    random: &mut Random,
+) {
+    for (id, rank) in cascade.ranks.iter().filter(|(_, it)| !it.parts.is_empty()) {
+        let product =
+            |parts: &[RankId]| parts.iter().map(|it| extents[it.idx()]).fold(1, i64::saturating_mul);
+        let (all, minor) = (product(&rank.parts), product(&rank.parts[1..]));
+        // The last major part need not be full.
+        let follows = all.saturating_sub(minor) < drawn[id.idx()] && drawn[id.idx()] <= all;
+        if !follows {
+            let missing = if random.below(2) == 0 { random.below(minor.max(1)) } else { 0 };
+            drawn[id.idx()] = (all - missing).max(0);
+        }
+    }
+    for &(rank, extent) in demands {
+        drawn[rank.idx()] = extent;
+    }
+}
+
+/// Extents that checks ask ranks to have.
+type Demands = Vec<(RankId, i64)>;
+
+/// All extents, given those that inputs carry, and what equations among the checks demand of carried ones: the
+/// interpreter runs a cascade whose outputs they are.
+fn evaluate(
+    cascade: &Cascade,
+    carried: &[i64],
+    checked: bool,
+    random: &mut Random,
+) -> Result<(Vec<i64>, Demands), CallError> {
     let mut own = cascade.clone();
     own.steps.clear();
     own.assumes.clear();
-    let inputs: Vec<_> = own.tensors.ids().collect();
-    inputs.into_iter().for_each(|id| own.tensors[id].role = Role::Temporary);
-    let mut outputs = Vec::new();
+    let demands: Vec<(RankId, ExprId)> = cascade.checks.iter().filter_map(|it| demand(cascade, it)).collect();
+    if !checked {
+        own.checks.clear();
+    }
+    for id in cascade.tensors.ids() {
+        own.tensors[id].role = Role::Temporary;
+    }
+    let mut values = Vec::new();
     for rank in cascade.ranks.ids() {
         if cascade.ranks[rank].extent == Extent::Carried {
             own.ranks[rank].extent = Extent::Fixed(carried[rank.idx()]);
         }
-        let name = format!("|{}|", cascade.ranks[rank].name);
-        let role = Role::Output;
-        let tensor = own.tensors.push(Tensor {
-            name: name.clone(),
-            dims: Vec::new(),
-            kind: Kind::Int,
-            dtype: None,
-            role,
-        });
-        let value = own.exprs.add(Expr::Extent(rank));
+        values.push(own.exprs.add(Expr::Extent(rank)));
+    }
+    values.extend(demands.iter().map(|it| it.1));
+    for (place, &value) in values.iter().enumerate() {
+        let (name, role) = (format!("value {place}"), Role::Output);
+        let tensor = own.tensors.push(Tensor { name, dims: Vec::new(), kind: Kind::Int, dtype: None, role });
         own.steps.push(Step::Einsum(Einsum { tensor, at: Vec::new(), op: Op::Map, value, exact: false }));
-        outputs.push(name);
     }
     let call = Call { inputs: Default::default(), params: params(cascade, random) };
-    let values = interp::cascade::run(&own, &call)?;
-    let extent = |name: &String| match values[name].data.get(0) {
+    let results = interp::cascade::run(&own, &call)?;
+    let mut results = results.values().map(|it| match it.data.get(0) {
         Value::Int(it) => it,
         Value::Real(_) | Value::Bool(_) => unreachable!("extents are integers"),
+    });
+    let extents = results.by_ref().take(cascade.ranks.len()).collect();
+    Ok((extents, demands.iter().map(|it| it.0).zip(results).collect()))
+}
+
+/// The carried rank and the value that a check asks it to have.
+fn demand(cascade: &Cascade, check: &Check) -> Option<(RankId, ExprId)> {
+    let &Expr::Compare(CompareOp::Eq, extent, value) = cascade.exprs.get(check.condition) else {
+        return None;
     };
-    Ok(outputs.iter().map(extent).collect())
+    let &Expr::Extent(rank) = cascade.exprs.get(extent) else { return None };
+    (cascade.ranks[rank].extent == Extent::Carried).then_some((rank, value))
 }
 
 /// How many points all einsums visit.
@@ -176,11 +232,14 @@ fn ints(len: usize, dtype: DType, character: Character, extents: &[i64], random:
     let largest = extents.iter().copied().max().unwrap_or(0);
     let typical = extents.get(random.below(extents.len().max(1) as i64) as usize).copied().unwrap_or(1);
     let (low, high) = dtype.int_range().unwrap_or((i64::MIN, i64::MAX));
-    let mut draw = || match character {
-        Character::Large if high.saturating_sub(low) < 256 => low + random.below(high - low + 1),
-        Character::Zero => 0,
-        _ if random.below(8) == 0 => random.below(largest + 3) - 1,
-        _ => random.below(typical.max(1)),
-    };
-    (0..len).map(|_| draw().clamp(low, high)).collect()
+    let is_narrow = high.saturating_sub(low) < 256;
+    let mut coordinate =
+        || if random.below(8) == 0 { random.below(largest + 3) - 1 } else { random.below(typical.max(1)) };
+    match character {
+        Character::Zero => vec![0; len],
+        Character::Large if is_narrow => (0..len).map(|_| low + random.below(high - low + 1)).collect(),
+        Character::Plain | Character::Single | Character::Empty | Character::Large | Character::Poisoned => {
+            (0..len).map(|_| coordinate().clamp(low, high)).collect()
+        }
+    }
 }

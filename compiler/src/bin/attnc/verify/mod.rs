@@ -2,6 +2,7 @@
 
 mod compare;
 mod draw;
+mod noise;
 mod random;
 
 use std::io::IsTerminal;
