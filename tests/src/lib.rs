@@ -1,4 +1,5 @@
 //! Shared pieces of the tests of attnc.
 
 pub mod fixture;
+pub mod jit;
 pub mod npy;

@@ -1,12 +1,13 @@
 //! Every kernel of the gallery, on every back end, against references that know nothing of attnc.
 
 use attnc::ir::array::{Array, Data};
-use attnc::ir::cascade::Cascade;
+use attnc::ir::cascade::{Cascade, Role};
 use attnc::ir::interp::nest::Manner;
 use attnc::ir::interp::{self, Call, Layout};
 use attnc::ir::verify;
 use attnc::tile::tile;
-use attnc_tests::fixture;
+use attnc_dsl::ast::{DType, Kind};
+use attnc_tests::{fixture, jit};
 use indexmap::IndexMap;
 
 type Outputs = IndexMap<String, Array>;
@@ -28,6 +29,8 @@ const NEST: Backend = Backend { run: |cascade, call| run_nest(cascade, call, fal
 
 const NEST_BACKWARDS: Backend =
     Backend { run: |cascade, call| run_nest(cascade, call, true), tolerance: 5e-5 };
+
+const CRANELIFT: Backend = Backend { run: jit::run, tolerance: 5e-5 };
 
 fn run_nest(cascade: &Cascade, call: &Call, backwards: bool) -> Result<Outputs, String> {
     let nest = tile(cascade);
@@ -54,6 +57,11 @@ fn nests_agree_with_the_references() {
 }
 
 #[test]
+fn machine_code_agrees_with_the_references() {
+    check(&CRANELIFT);
+}
+
+#[test]
 fn the_order_of_tasks_and_the_strides_do_not_matter() {
     check(&NEST_BACKWARDS);
 }
@@ -64,13 +72,40 @@ fn check(backend: &Backend) {
     for case in fixture::all() {
         n_cases += 1;
         let fault = match (backend.run)(&case.cascade, &case.call) {
-            Ok(found) => difference(&found, &case.expected, backend.tolerance),
+            Ok(found) => difference(&found, &case.expected, backend.tolerance)
+                .map(|it| format!("{it}; {}", first_wrong(backend, &case.cascade, &case.call))),
             Err(error) => Some(error),
         };
         faults.extend(fault.map(|fault| format!("{}: {fault}", case.name)));
     }
     assert!(n_cases > 0, "there are no fixtures");
     assert!(faults.is_empty(), "{} of {n_cases} cases:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// The first tensor that a back end and the interpreter do not agree on when all are handed back.
+fn first_wrong(backend: &Backend, cascade: &Cascade, call: &Call) -> String {
+    let mut telling = cascade.clone();
+    for id in cascade.tensors.ids() {
+        let tensor = &mut telling.tensors[id];
+        if tensor.role != Role::Input {
+            tensor.role = Role::Output;
+            tensor.dtype.get_or_insert(match tensor.kind {
+                Kind::Real => DType::F32,
+                Kind::Int => DType::I64,
+                Kind::Bool => DType::Bool,
+            });
+        }
+    }
+    let expected = (INTERPRETER.run)(&telling, call);
+    let (Ok(mut expected), Ok(found)) = (expected, (backend.run)(&telling, call)) else {
+        return "it cannot be told which tensor is the first".to_owned();
+    };
+    let place = |name: &String| telling.einsums().position(|it| telling.tensors[it.tensor].name == *name);
+    expected.sort_by(|a, _, b, _| place(a).cmp(&place(b)));
+    match difference(&found, &expected, backend.tolerance) {
+        Some(difference) => format!("first {difference}"),
+        None => "no tensor is wrong when all are handed back".to_owned(),
+    }
 }
 
 /// The first output that is not as expected.

@@ -9,6 +9,8 @@ mod machine;
 mod memory;
 pub mod nest;
 mod scalar;
+#[cfg(test)]
+mod tests;
 mod tile;
 mod walk;
 
