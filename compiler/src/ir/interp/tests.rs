@@ -219,14 +219,24 @@ fn a_call_that_makes_no_sense_is_refused() {
     let real = Array { shape: vec![3], data: Data::Real(vec![0.0; 3]) };
     assert_eq!(with(&|_| {}), Ok(vec![14.0, -14.0, 0.0]));
     assert_eq!(with(&|it| it.params.clear()), Err(CallError::MissingParam("s".to_owned())));
-    let surplus = with(&|it| drop(it.params.insert("t".to_owned(), Value::Int(0))));
+    let surplus = with(&|it| {
+        it.params.insert("t".to_owned(), Value::Int(0));
+    });
     assert_eq!(surplus, Err(CallError::UnknownParam("t".to_owned())));
-    let missing = with(&|it| drop(it.inputs.shift_remove("x")));
+    let missing = with(&|it| {
+        it.inputs.shift_remove("x");
+    });
     assert_eq!(missing, Err(CallError::MissingInput("x".to_owned())));
-    let disagreeing = with(&|it| drop(it.inputs.insert("i".to_owned(), short.clone())));
+    let disagreeing = with(&|it| {
+        it.inputs.insert("i".to_owned(), short.clone());
+    });
     assert_eq!(disagreeing, Err(CallError::Disagree("n".to_owned(), 3, "i".to_owned(), 2)));
-    let of_reals = with(&|it| drop(it.inputs.insert("i".to_owned(), real.clone())));
+    let of_reals = with(&|it| {
+        it.inputs.insert("i".to_owned(), real.clone());
+    });
     assert_eq!(of_reals, Err(CallError::Kind("i".to_owned())));
-    let beyond = with(&|it| drop(it.params.insert("s".to_owned(), Value::Int(3))));
+    let beyond = with(&|it| {
+        it.params.insert("s".to_owned(), Value::Int(3));
+    });
     assert_eq!(beyond, Err(CallError::Assume("i * s < 20".to_owned())));
 }
