@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "data goes to standard output")]
 
+mod analyze;
 mod backend;
 mod check;
 mod compile;
@@ -44,6 +45,7 @@ enum Command {
     Compile(compile::Args),
     Run(run::Args),
     Verify(verify::Args),
+    Analyze(analyze::Args),
     Dump(dump::Args),
     Fmt(fmt::Args),
     Completions(completions::Args),
@@ -64,6 +66,7 @@ fn dispatch(command: Command) -> Outcome {
         Command::Compile(args) => compile::compile(&args),
         Command::Run(args) => run::run(&args),
         Command::Verify(args) => verify::verify(&args),
+        Command::Analyze(args) => analyze::analyze(&args),
         Command::Dump(args) => dump::dump(&args),
         Command::Fmt(args) => fmt::fmt(&args),
         Command::Completions(args) => completions::completions(&args),

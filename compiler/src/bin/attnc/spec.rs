@@ -91,9 +91,22 @@ pub(crate) fn check(path: &Path, fixed: &Fixed) -> Outcome<Result<Checked, Box<F
 
 /// Compiles a spec as far as cascades; what is wrong with it is reported.
 pub(crate) fn front(path: &Path, settings: &Settings) -> Outcome<Front> {
+    cascades(path, settings, driver::front)
+}
+
+/// A spec as cascades to look at: extents and parameters may be open.
+pub(crate) fn outline(path: &Path, settings: &Settings) -> Outcome<Front> {
+    cascades(path, settings, driver::outline)
+}
+
+fn cascades(
+    path: &Path,
+    settings: &Settings,
+    front: fn(Request<'_>) -> Result<Front, Box<Failure>>,
+) -> Outcome<Front> {
     let (fixed, root) = (settings.fixed()?, files::root_of(path));
     let mut fetch = |path: &str| files::fetch(&root, path);
-    let front = read(path)?.and_then(|source| driver::front(Request { source, fetch: &mut fetch, fixed }));
+    let front = read(path)?.and_then(|source| front(Request { source, fetch: &mut fetch, fixed }));
     let front = front.map_err(|failure| refused(&failure))?;
     report::text(&front.checked.program.sources, &front.checked.warnings);
     Ok(front)

@@ -1,0 +1,65 @@
+//! `attnc analyze`: passes, depth, footprints and work of each kernel as written.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use attnc::analyze::{Analysis, Footprint, analyze as analysis_of};
+use serde_json::json;
+
+use crate::exit::Outcome;
+use crate::output;
+use crate::spec::{self, Settings};
+
+/// Count passes, footprints, FLOPs and bytes of the cascades as written
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "FLOPs and bytes need the extents of all ranks.\n\nExample:\n  attnc analyze examples/gallery/softmax_attention.attn --set b=1 --set h=8 --set m=2048 --set n=2048 --set d=64 --set e=64"
+)]
+pub(crate) struct Args {
+    /// The spec; `-` is standard input
+    spec: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+pub(crate) fn analyze(args: &Args) -> Outcome {
+    let front = spec::outline(&args.spec, &args.settings)?;
+    let kernels: Vec<Analysis> = front.cascades.iter().map(analysis_of).collect();
+    output::stdout(&if args.json {
+        format!("{:#}\n", json!({ "kernels": kernels }))
+    } else {
+        kernels.iter().map(text).collect::<Vec<_>>().join("\n")
+    })
+}
+
+fn text(kernel: &Analysis) -> String {
+    let mut text = format!("kernel {}\n\n  {:<12} {:>6} {:>6}\n", kernel.name, "rank", "passes", "depth");
+    for (name, it) in &kernel.ranks {
+        put(&mut text, format_args!("  {name:<12} {:>6} {:>6}", it.passes.written, it.depth.written));
+    }
+    put(&mut text, format_args!("\n  {:<20} {:<9} {:>14}", "tensor", "footprint", "bytes"));
+    for (name, it) in &kernel.tensors {
+        let footprint = match it.footprint {
+            Footprint::Tile => "tile",
+            Footprint::Fiber => "fiber",
+        };
+        put(&mut text, format_args!("  {name:<20} {footprint:<9} {:>14}", number(it.bytes)));
+    }
+    put(
+        &mut text,
+        format_args!("\n  FLOPs {}, bytes in and out {}", number(kernel.flops), number(kernel.bytes)),
+    );
+    text
+}
+
+/// A count, where extents are known.
+fn number(count: Option<f64>) -> String {
+    count.map_or_else(|| "?".to_owned(), |it| format!("{it}"))
+}
+
+fn put(text: &mut String, line: std::fmt::Arguments<'_>) {
+    writeln!(text, "{line}").expect("text can grow");
+}
