@@ -9,16 +9,44 @@ use attnc_dsl::ast::DType;
 use attnc_runtime::{Scalar, TensorView, TensorViewMut};
 use indexmap::IndexMap;
 
+/// How tensors lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// In C order, without gaps.
+    Dense,
+    /// With gaps around every row and so many elements from one to the next. The gaps hold NaN, or what
+    /// is no sensible integer, and must be as they were after the call.
+    Padded(usize),
+}
+
+/// What the gaps hold: NaN for floats, −1 for integers.
+const POISON: u8 = 0xFF;
+
 /// The outputs of a cascade, by name, as machine code computes them.
-pub fn run(cascade: &Cascade, call: &Call) -> Result<IndexMap<String, Array>, String> {
+pub fn run(cascade: &Cascade, call: &Call, placement: Placement) -> Result<IndexMap<String, Array>, String> {
     let kernel = jit(cascade).map_err(|it| it.to_string())?;
-    let inputs: Vec<_> = call.inputs.iter().map(|(name, it)| (name, dtype_of(cascade, name), it)).collect();
-    let inputs: Vec<_> =
-        inputs.into_iter().map(|(name, dtype, it)| (name, dtype, encoded(dtype, it), it)).collect();
+    let inputs: Vec<_> = call
+        .inputs
+        .iter()
+        .map(|(name, it)| {
+            let dtype = dtype_of(cascade, name);
+            let mut memory = Memory::new(dtype, &it.shape, placement);
+            memory.write(&encoded(dtype, it));
+            (name, memory)
+        })
+        .collect();
     let begin = || {
         let mut running = kernel.call();
-        for (name, dtype, bytes, array) in &inputs {
-            let view = TensorView::from_bytes(attnc::package::dtype(*dtype), bytes, &array.shape);
+        for (name, memory) in &inputs {
+            // SAFETY: the memory has room for every element of the view and outlives it.
+            let view = unsafe {
+                TensorView::from_raw(
+                    memory.first().cast_mut(),
+                    memory.dtype(),
+                    &memory.shape,
+                    &memory.strides,
+                )
+            };
             running = running.input(name, view.map_err(|it| it.to_string())?);
         }
         Ok::<_, String>(
@@ -28,21 +56,91 @@ pub fn run(cascade: &Cascade, call: &Call) -> Result<IndexMap<String, Array>, St
     let shapes = begin()?.shapes().map_err(|it| it.to_string())?;
     let mut outputs: Vec<_> = shapes
         .iter()
-        .map(|(name, shape)| (name, dtype_of(cascade, name), shape))
-        .map(|(name, dtype, shape)| {
-            (name, dtype, encoded(dtype, &Array::zeros(dtype.kind(), shape.to_vec())), shape)
-        })
+        .map(|(name, shape)| (name, Memory::new(dtype_of(cascade, name), shape, placement)))
         .collect();
     let mut running = begin()?;
-    for (name, dtype, bytes, shape) in &mut outputs {
-        let view = TensorViewMut::from_bytes(attnc::package::dtype(*dtype), bytes, shape);
+    for (name, memory) in &mut outputs {
+        let (data, dtype) = (memory.first_mut(), memory.dtype());
+        // SAFETY: the memory has room for every element of the view, outlives it, and is its alone.
+        let view = unsafe { TensorViewMut::from_raw(data, dtype, &memory.shape, &memory.strides) };
         running = running.output(name, view.map_err(|it| it.to_string())?);
     }
     running.run().map_err(|it| it.to_string())?;
-    let output = |(name, dtype, bytes, shape): (&str, DType, Vec<u8>, &[usize])| {
-        (name.to_owned(), Array { shape: shape.to_vec(), data: decoded(dtype, &bytes) })
-    };
-    Ok(outputs.into_iter().map(output).collect())
+    outputs.into_iter().map(|(name, memory)| Ok((name.to_owned(), memory.read(name)?))).collect()
+}
+
+/// One tensor in memory of its own.
+struct Memory {
+    dtype: DType,
+    shape: Vec<usize>,
+    /// In elements.
+    strides: Vec<isize>,
+    first: usize,
+    bytes: Vec<u8>,
+}
+
+impl Memory {
+    fn new(dtype: DType, shape: &[usize], placement: Placement) -> Memory {
+        let (mut stride, gap) = match placement {
+            Placement::Dense => (1, 0),
+            Placement::Padded(apart) => (apart, 1),
+        };
+        let first = 3 * gap;
+        let mut strides = vec![0; shape.len()];
+        for (at, &extent) in shape.iter().enumerate().rev() {
+            strides[at] = isize::try_from(stride).expect("tensors of tests are small");
+            stride *= extent + gap;
+        }
+        // There is room even for no elements, so that the bytes are aligned.
+        let room = (first + stride + 2) * attnc::package::dtype(dtype).size();
+        Memory { dtype, shape: shape.to_vec(), strides, first, bytes: vec![POISON; room.max(16)] }
+    }
+
+    fn dtype(&self) -> attnc_runtime::DType {
+        attnc::package::dtype(self.dtype)
+    }
+
+    fn first(&self) -> *const u8 {
+        self.bytes[self.first * self.dtype().size()..].as_ptr()
+    }
+
+    fn first_mut(&mut self) -> *mut u8 {
+        let first = self.first * self.dtype().size();
+        self.bytes[first..].as_mut_ptr()
+    }
+
+    /// Where the elements lie, in C order, in bytes.
+    fn places(&self) -> Vec<usize> {
+        let mut places = vec![self.first];
+        for (&extent, &stride) in self.shape.iter().zip(&self.strides) {
+            places = places
+                .iter()
+                .flat_map(|at| (0..extent).map(move |i| at + i * stride.unsigned_abs()))
+                .collect();
+        }
+        places.iter().map(|it| it * self.dtype().size()).collect()
+    }
+
+    fn write(&mut self, elements: &[u8]) {
+        let size = self.dtype().size();
+        for (at, element) in self.places().into_iter().zip(elements.chunks(size)) {
+            self.bytes[at..at + size].copy_from_slice(element);
+        }
+    }
+
+    /// The elements, if nothing was written beside them.
+    fn read(mut self, name: &str) -> Result<Array, String> {
+        let size = self.dtype().size();
+        let mut elements = Vec::new();
+        for at in self.places() {
+            elements.extend_from_slice(&self.bytes[at..at + size]);
+            self.bytes[at..at + size].fill(POISON);
+        }
+        match self.bytes.iter().all(|&it| it == POISON) {
+            true => Ok(Array { shape: self.shape, data: decoded(self.dtype, &elements) }),
+            false => Err(format!("`{name}`: the kernel wrote beside its elements")),
+        }
+    }
 }
 
 fn dtype_of(cascade: &Cascade, name: &str) -> DType {
@@ -58,9 +156,9 @@ fn scalar(value: Value) -> Scalar {
     }
 }
 
-/// The elements as the kernel sees them. There is room even for none, so that the bytes are aligned.
+/// The elements as the kernel sees them.
 fn encoded(dtype: DType, array: &Array) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(16 + 8 * array.data.len());
+    let mut bytes = Vec::new();
     for at in 0..array.data.len() {
         match (dtype, array.data.get(at)) {
             (DType::F64, Value::Real(it)) => bytes.extend(it.to_le_bytes()),

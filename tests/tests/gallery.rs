@@ -7,6 +7,7 @@ use attnc::ir::interp::{self, Call, Layout};
 use attnc::ir::verify;
 use attnc::tile::tile;
 use attnc_dsl::ast::{DType, Kind};
+use attnc_tests::jit::Placement;
 use attnc_tests::{fixture, jit};
 use indexmap::IndexMap;
 
@@ -30,7 +31,14 @@ const NEST: Backend = Backend { run: |cascade, call| run_nest(cascade, call, fal
 const NEST_BACKWARDS: Backend =
     Backend { run: |cascade, call| run_nest(cascade, call, true), tolerance: 5e-5 };
 
-const CRANELIFT: Backend = Backend { run: jit::run, tolerance: 5e-5 };
+const CRANELIFT: Backend =
+    Backend { run: |cascade, call| jit::run(cascade, call, Placement::Dense), tolerance: 5e-5 };
+
+const CRANELIFT_PADDED: Backend =
+    Backend { run: |cascade, call| jit::run(cascade, call, Placement::Padded(1)), tolerance: 5e-5 };
+
+const CRANELIFT_SCATTERED: Backend =
+    Backend { run: |cascade, call| jit::run(cascade, call, Placement::Padded(2)), tolerance: 5e-5 };
 
 fn run_nest(cascade: &Cascade, call: &Call, backwards: bool) -> Result<Outputs, String> {
     let nest = tile(cascade);
@@ -59,6 +67,16 @@ fn nests_agree_with_the_references() {
 #[test]
 fn machine_code_agrees_with_the_references() {
     check(&CRANELIFT);
+}
+
+#[test]
+fn what_lies_between_rows_influences_nothing() {
+    check(&CRANELIFT_PADDED);
+}
+
+#[test]
+fn what_lies_between_elements_influences_nothing() {
+    check(&CRANELIFT_SCATTERED);
 }
 
 #[test]
