@@ -16,14 +16,23 @@ pub enum Layout {
     Spread,
 }
 
+/// Who is at work: tasks are numbered through all stages.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Turn {
+    /// The task at hand.
+    pub(super) task: u64,
+    /// The first task of its stage.
+    pub(super) stage: u64,
+}
+
 /// The elements of one buffer.
 pub(super) struct Memory {
     pub(super) shape: Vec<i64>,
     pub(super) strides: Vec<i64>,
     /// Where the element at coordinates 0 lies.
     origin: i64,
-    /// `None` where nothing was written yet.
-    cells: Vec<Option<Value>>,
+    /// What was written, and by which task; `None` where nothing was yet.
+    cells: Vec<Option<(Value, u64)>>,
 }
 
 impl Memory {
@@ -65,16 +74,29 @@ impl Memory {
         Ok((self.origin + distance) as usize)
     }
 
-    pub(super) fn load(&self, buffer: &Buffer, coords: &[i64]) -> Result<Value, NestError> {
-        let value = self.cells[self.place(buffer, coords)?];
-        let unwritten =
-            || NestError::Fault(format!("{}{coords:?} is read before it is written", buffer.name));
-        value.ok_or_else(unwritten)
+    pub(super) fn load(&self, buffer: &Buffer, coords: &[i64], turn: Turn) -> Result<Value, NestError> {
+        let fault = |what: &str| NestError::Fault(format!("{}{coords:?} is {what}", buffer.name));
+        match self.cells[self.place(buffer, coords)?] {
+            None => Err(fault("read before it is written")),
+            Some((_, task)) if turn.shares_stage_with(task) => {
+                Err(fault("read while another task writes it"))
+            }
+            Some((value, _)) => Ok(value),
+        }
     }
 
-    pub(super) fn store(&mut self, buffer: &Buffer, coords: &[i64], value: Value) -> Result<(), NestError> {
+    pub(super) fn store(
+        &mut self,
+        buffer: &Buffer,
+        coords: &[i64],
+        value: Value,
+        turn: Turn,
+    ) -> Result<(), NestError> {
         let place = self.place(buffer, coords)?;
-        self.cells[place] = Some(value);
+        if self.cells[place].is_some_and(|(_, task)| turn.shares_stage_with(task)) {
+            return Err(NestError::Fault(format!("{}{coords:?} is written by two tasks", buffer.name)));
+        }
+        self.cells[place] = Some((value, turn.task));
         Ok(())
     }
 
@@ -90,5 +112,12 @@ impl Memory {
             }
             coords
         })
+    }
+}
+
+impl Turn {
+    /// Another task that may run at the same time.
+    fn shares_stage_with(self, task: u64) -> bool {
+        task != self.task && task >= self.stage
     }
 }

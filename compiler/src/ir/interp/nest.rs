@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 
 use super::bind::bind;
 use super::machine::{Machine, int};
-use super::memory::{Layout, Memory};
+use super::memory::{Layout, Memory, Turn};
 use super::tile::{self, Projection, points};
 use super::{Call, NestError, scalar};
 use crate::ir::array::{Array, Data, Value};
@@ -60,6 +60,7 @@ struct State<'a> {
     /// By buffer; those in the workspace are there after the prologue.
     memory: Vec<Memory>,
     workspace_bytes: i64,
+    turn: Turn,
 }
 
 /// The address of the workspace, where nothing else lies.
@@ -78,7 +79,8 @@ impl<'a> State<'a> {
                     let points = &machine.tensors[tensor.idx()].points;
                     for (coords, point) in memory.coords().zip(points) {
                         let value = point.expect("every point of an input is present");
-                        let stored = memory.store(buffer, &coords, tile::stored(buffer.dtype, value));
+                        let stored =
+                            memory.store(buffer, &coords, tile::stored(buffer.dtype, value), Turn::default());
                         stored.expect("a tensor's own coordinates are inside it");
                     }
                 }
@@ -88,7 +90,7 @@ impl<'a> State<'a> {
         let memory: Vec<Memory> = memory.collect();
         let words = words(nest, machine, &memory);
         let tiles = vec![Vec::new(); nest.values.len()];
-        State { nest, manner, words, tiles, memory, workspace_bytes: 0 }
+        State { nest, manner, words, tiles, memory, workspace_bytes: 0, turn: Turn::default() }
     }
 
     /// Fills in the parameters that the caller leaves out; what the prologue made of them is void.
@@ -156,15 +158,18 @@ impl<'a> State<'a> {
 
     fn stage(&mut self, stage: &Stage) -> Result<(), NestError> {
         let n_tasks = self.int(stage.tasks);
+        self.turn.stage = self.turn.task + 1;
         for task in 0..n_tasks {
             let task = if self.manner.backwards { n_tasks - 1 - task } else { task };
+            self.turn.task += 1;
             self.tiles[stage.task.idx()] = vec![Value::Int(task)];
             self.block(&stage.body)?;
         }
         Ok(())
     }
 
-    fn outputs(&self) -> Result<IndexMap<String, Array>, NestError> {
+    fn outputs(&mut self) -> Result<IndexMap<String, Array>, NestError> {
+        self.turn.stage = self.turn.task + 1;
         let mut outputs = IndexMap::new();
         for (id, buffer) in self.nest.buffers.iter() {
             if let Place::Output(_) = buffer.place {
@@ -172,7 +177,7 @@ impl<'a> State<'a> {
                 let shape: Vec<usize> = memory.shape.iter().map(|&it| it as usize).collect();
                 let mut data = Data::zeros(buffer.dtype.kind(), shape.iter().product());
                 for (at, coords) in memory.coords().enumerate() {
-                    data.set(at, memory.load(buffer, &coords)?);
+                    data.set(at, memory.load(buffer, &coords, self.turn)?);
                 }
                 outputs.insert(buffer.name.clone(), Array { shape, data });
             }
@@ -285,8 +290,9 @@ impl<'a> State<'a> {
             Op::Load { buffer, index, guard, contiguous } => {
                 let access = Access { buffer: *buffer, index, guard: *guard, contiguous: *contiguous };
                 for coords in self.coords(&access, shape)? {
-                    let loaded =
-                        coords.map(|it| self.memory[buffer.idx()].load(&self.nest.buffers[*buffer], &it));
+                    let loaded = coords.map(|it| {
+                        self.memory[buffer.idx()].load(&self.nest.buffers[*buffer], &it, self.turn)
+                    });
                     tile.push(loaded.transpose()?.map_or(tile::zero(held), |it| tile::held(held, it)));
                 }
             }

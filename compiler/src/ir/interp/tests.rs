@@ -8,8 +8,10 @@ use super::cascade::run;
 use super::nest::Manner;
 use super::{Call, CallError, Layout, nest};
 use crate::driver::{Request, front};
+use crate::ir::arena::Id;
 use crate::ir::array::{Array, Data, Value};
 use crate::ir::cascade::Cascade;
+use crate::ir::nest::{Block, Op, Stmt};
 use crate::ir::{print, verify};
 
 const NAN: f64 = f64::NAN;
@@ -239,4 +241,53 @@ fn a_call_that_makes_no_sense_is_refused() {
         it.params.insert("s".to_owned(), Value::Int(3));
     });
     assert_eq!(beyond, Err(CallError::Assume("i * s < 20".to_owned())));
+}
+
+/// What the interpreter says of the nest of these items after a change to its first stage.
+fn fault(items: &str, change: impl Fn(&mut Stmt)) -> String {
+    let cascade = lowered(items);
+    let mut nest = crate::tile::tile(&cascade);
+    nest.stages[0].body.stmts.iter_mut().for_each(|it| each(it, &change));
+    nest::run(&nest, &cascade, &call(), Manner::default()).unwrap_err().to_string()
+}
+
+fn each(stmt: &mut Stmt, change: &impl Fn(&mut Stmt)) {
+    match stmt {
+        Stmt::Loop(it) => it.body.stmts.iter_mut().for_each(|it| each(it, change)),
+        Stmt::If { then, otherwise, .. } => {
+            then.stmts.iter_mut().chain(&mut otherwise.stmts).for_each(|it| each(it, change));
+        }
+        Stmt::Let(..) | Stmt::Store { .. } => {}
+    }
+    change(stmt);
+}
+
+#[test]
+fn a_nest_that_leaves_a_buffer_is_told_where() {
+    let unguarded = fault("output o[n] = x[n + 1]", |stmt| {
+        if let Stmt::Let(_, Op::Load { guard, .. }) = stmt {
+            *guard = None;
+        }
+    });
+    assert_eq!(unguarded, "the nest is wrong: x[3] is outside the extents [3]");
+}
+
+#[test]
+fn a_nest_that_reads_what_nobody_wrote_is_told_where() {
+    let unwritten = fault("a[n] = 2 * i; output o = sum[n](a)", |stmt| {
+        if let Stmt::Store { .. } = stmt {
+            *stmt = Stmt::If { condition: Id::new(0), then: Block::default(), otherwise: Block::default() };
+        }
+    });
+    assert_eq!(unwritten, "the nest is wrong: a[0] is read before it is written");
+}
+
+#[test]
+fn tasks_that_write_the_same_element_are_found() {
+    let shared = fault("rank r: n; output o[r, n] = r + n", |stmt| {
+        if let Stmt::Store { index, .. } = stmt {
+            index[0] = index[1];
+        }
+    });
+    assert!(shared.contains("is written by two tasks"), "{shared}");
 }

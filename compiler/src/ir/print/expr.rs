@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::ir::cascade::{Cascade, ExprId};
+use crate::ir::cascade::{Cascade, Dim, ExprId};
 use crate::ir::expr::{BinaryOp, Expr, UnaryOp, operands};
 
 /// A part longer than this is printed once.
@@ -77,8 +77,11 @@ impl Printer<'_> {
             Expr::Param(param, _) => atom(params[*param].name.clone()),
             Expr::Read(tensor, coords, _) => {
                 let name = &tensors[*tensor].name;
-                let own = tensors[*tensor].dims.iter().map(|dim| Expr::Index(dim.rank));
-                if coords.iter().map(|&it| self.cascade.exprs.get(it)).eq(own.collect::<Vec<_>>().iter()) {
+                let dims = &tensors[*tensor].dims;
+                let is_own = |(coord, dim): (&ExprId, &Dim)| {
+                    dim.lag == 0 && *self.cascade.exprs.get(*coord) == Expr::Index(dim.rank)
+                };
+                if coords.iter().zip(dims).all(is_own) {
                     return atom(name.clone());
                 }
                 atom(format!("{name}[{}]", self.list(coords)))

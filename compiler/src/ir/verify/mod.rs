@@ -3,6 +3,8 @@
 mod cascade;
 mod nest;
 mod operands;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 

@@ -73,7 +73,7 @@ impl State<'_> {
         for (coords, value) in coords.into_iter().zip(values) {
             if let Some(coords) = coords {
                 let stored = tile::stored(buffer.dtype, value);
-                self.memory[access.buffer.idx()].store(buffer, &coords, stored)?;
+                self.memory[access.buffer.idx()].store(buffer, &coords, stored, self.turn)?;
             }
         }
         Ok(())
