@@ -3,12 +3,15 @@
 //! ```text
 //! S[m, n] = sum[d](Q * K)   ->   S[m, n] = sum[d]((Q * K) * (1 + ulp * sin(seed + a * m + b * n + c * d)))
 //! ```
+//!
+//! What leaves the range of f32 on the way becomes an infinity or 0, as in a kernel.
 
 use std::collections::HashMap;
 
 use attnc::ir::cascade::{Cascade, Einsum, ExprId, Step};
 use attnc::ir::expr::{BinaryOp, Expr, UnaryOp, operands, with_operands};
 use attnc::tile::in_f32;
+use attnc_dsl::ast::CompareOp;
 
 use super::random::Random;
 
@@ -17,9 +20,10 @@ const ULP: f64 = f32::EPSILON as f64;
 
 /// The same kernel with noise; an operation on the same operands is always off by the same.
 pub(crate) fn noisy(cascade: &Cascade, random: &mut Random) -> Cascade {
-    let mut noise = Noise { in_f32: in_f32(cascade), cascade: cascade.clone(), done: HashMap::new(), random };
+    let (subnormal, cascade) = (random.below(2) == 0, cascade.clone());
+    let mut noise = Noise { in_f32: in_f32(&cascade), cascade, done: HashMap::new(), subnormal, random };
     noise.cascade.assumes.clear();
-    let mut steps = cascade.steps.clone();
+    let mut steps = noise.cascade.steps.clone();
     for step in &mut steps {
         match step {
             Step::Einsum(einsum) => noise.einsum(einsum),
@@ -36,6 +40,8 @@ struct Noise<'a> {
     in_f32: Vec<bool>,
     /// What became of an expression.
     done: HashMap<ExprId, ExprId>,
+    /// Numbers below the least normal one are kept.
+    subnormal: bool,
     random: &'a mut Random,
 }
 
@@ -55,9 +61,19 @@ impl Noise<'_> {
         let old = self.cascade.exprs.get(id).clone();
         let new: Vec<ExprId> = operands(&old).iter().map(|it| self.done[it]).collect();
         let same = self.cascade.exprs.add(with_operands(&old, &new));
-        if !rounds(&old) || !self.in_f32[id.idx()] {
-            return same;
+        match (self.in_f32[id.idx()], &old) {
+            (true, old) if rounds(old) => {
+                let off = self.off(same);
+                self.within_range(off)
+            }
+            // What a reduction stored.
+            (true, Expr::Read(..)) => self.within_range(same),
+            _ => same,
         }
+    }
+
+    /// An operation that is off by a rounding.
+    fn off(&mut self, id: ExprId) -> ExprId {
         let exprs = &mut self.cascade.exprs;
         let mut phase = exprs.real(self.random.unit() * 1e3);
         for rank in exprs.free(id).to_vec() {
@@ -69,7 +85,21 @@ impl Noise<'_> {
         let (sine, ulp, one) = (exprs.unary(UnaryOp::Sin, phase), exprs.real(ULP), exprs.real(1.0));
         let error = exprs.binary(BinaryOp::Mul, ulp, sine);
         let factor = exprs.binary(BinaryOp::Add, one, error);
-        exprs.binary(BinaryOp::Mul, same, factor)
+        exprs.binary(BinaryOp::Mul, id, factor)
+    }
+
+    /// The value, or what f32 has beyond its largest number and below its least, with or without subnormal ones.
+    fn within_range(&mut self, id: ExprId) -> ExprId {
+        let least = f64::from(if self.subnormal { f32::from_bits(1) } else { f32::MIN_POSITIVE });
+        let exprs = &mut self.cascade.exprs;
+        let size = exprs.unary(UnaryOp::Abs, id);
+        let [most, least, zero, infinity] =
+            [f64::from(f32::MAX), least, 0.0, f64::INFINITY].map(|it| exprs.real(it));
+        let (small, large) =
+            (exprs.compare(CompareOp::Lt, size, least), exprs.compare(CompareOp::Gt, size, most));
+        let beyond = exprs.binary(BinaryOp::Mul, id, infinity);
+        let rest = exprs.add(Expr::If(large, beyond, id));
+        exprs.add(Expr::If(small, zero, rest))
     }
 }
 
