@@ -99,7 +99,8 @@ pub struct Default {
     pub param: usize,
     /// The word to fill in.
     pub word: u32,
-    /// What computes it; it reads words, not the prologue, for the prologue came earlier.
+    /// What computes it: it may use the prologue's extents, but reads parameters as words, for those may
+    /// have been filled in just before.
     pub block: Block,
     /// The value: an F64 or an I64.
     pub value: ValueId,
