@@ -175,8 +175,8 @@ pub struct Input {
     pub name: Name,
     /// Its ranks; none for a rank-less tensor.
     pub ranks: Vec<Name>,
-    /// What is stored.
-    pub dtype: DType,
+    /// The dtype of what is stored.
+    pub dtype: Name,
 }
 
 /// `param scale: f32 = 1 / sqrt(|d|)`
@@ -184,8 +184,8 @@ pub struct Input {
 pub struct Param {
     /// Its name.
     pub name: Name,
-    /// Its type.
-    pub dtype: DType,
+    /// Its dtype.
+    pub dtype: Name,
     /// The value it has when the caller gives none.
     pub default: Option<Expr>,
 }
@@ -202,7 +202,7 @@ pub struct Equation {
     /// Left coordinates: a rank, `t + c`, or the base constant of a recurrence.
     pub coords: Vec<Expr>,
     /// `: i8`
-    pub dtype: Option<DType>,
+    pub dtype: Option<Name>,
     /// The right-hand side.
     pub value: Expr,
 }
@@ -216,7 +216,7 @@ pub struct Expr {
     pub span: Span,
 }
 
-/// The forms of expressions. Names are resolved by the checker, not here.
+/// The forms of expressions. Names, those of dtypes too, are resolved by the checker, not here.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "the examples show the fields")]
 pub enum ExprKind {
@@ -280,6 +280,9 @@ pub enum ExprKind {
     Where(Box<Expr>, Box<Expr>),
     /// `x else y`
     Else(Box<Expr>, Box<Expr>),
+    /// What the parser refused though it follows the grammar: a number that is too large, a tree that is too high.
+    /// No spec without errors has one.
+    Refused,
 }
 
 /// Prefix operators.

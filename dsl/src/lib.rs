@@ -4,6 +4,7 @@ pub mod ast;
 pub mod builtins;
 pub mod check;
 pub mod diag;
+pub mod functions;
 pub mod load;
 pub mod model;
 mod parse;

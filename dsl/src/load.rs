@@ -2,83 +2,95 @@
 //!
 //! ```text
 //! kernel …            \
-//! import "x.attn"      >  Program { spec, functions: own over imported over the prelude's }
+//! import "x.attn"      >  Program { spec, functions of all, faults }
 //! the prelude         /
 //! ```
 
 use std::collections::VecDeque;
 
-use indexmap::map::Entry;
-use indexmap::{IndexMap, IndexSet};
+use indexmap::IndexSet;
 
 use crate::ast::{FnDef, Import, Item, Spec};
-use crate::diag::{Code, Diagnostic, Failure, Source, SourceId, SourceMap, Span};
+use crate::diag::{Code, Diagnostic, Failure, Source, SourceMap, Span};
+use crate::functions::{Functions, SPEC_ID};
 use crate::model::Program;
-use crate::parse::parse;
+use crate::parse::read;
 
 /// The functions that every spec sees, in the language itself.
 const PRELUDE: &str = include_str!("../prelude.attn");
-
-/// The source id of the prelude; that of the spec is 0.
-pub(crate) const PRELUDE_ID: SourceId = SourceId(1);
 
 /// Parses a spec and what it refers to.
 ///
 /// The spec has source id 0, the prelude 1. Imports are read through `fetch`, which gets a path relative to the root
 /// folder; each file is read once and brings its functions and those that it imports. Files may import each other.
+///
+/// # Errors
+/// The spec does not follow the grammar. All else that is wrong is among the program's faults, which
+/// [`check`](crate::check::check) reports with its own findings.
 pub fn load(
     source: Source,
     fetch: &mut dyn FnMut(&str) -> Result<String, String>,
 ) -> Result<Program, Box<Failure>> {
-    let mut loader = Loader { sources: SourceMap::default(), diagnostics: Vec::new(), fetch };
+    let mut loader = Loader {
+        sources: SourceMap::default(),
+        functions: Functions::default(),
+        faults: Vec::new(),
+        incomplete: false,
+        fetch,
+    };
     let spec = loader.file(source);
-    let prelude = loader.file(Source { name: "prelude.attn".to_owned(), text: PRELUDE.to_owned() });
-    let mut functions = prelude.map(|it| loader.functions(&it)).unwrap_or_default();
+    loader.file(Source { name: "prelude.attn".to_owned(), text: PRELUDE.to_owned() });
     if let Some(spec) = &spec {
-        functions.extend(loader.imported(spec));
-        functions.extend(loader.functions(spec));
+        loader.imported(spec);
         if !spec.items.iter().any(|it| matches!(it, Item::Kernel(_))) {
-            loader.diagnostics.push(no_kernel());
+            loader.faults.push(no_kernel());
         }
     }
-    let Loader { sources, diagnostics, .. } = loader;
+    let Loader { sources, functions, faults, incomplete, .. } = loader;
     match spec {
-        Some(spec) if diagnostics.is_empty() => Ok(Program { sources, spec, functions }),
-        _ => Err(Box::new(Failure { sources, diagnostics })),
+        Some(spec) => Ok(Program { sources, spec, functions, faults, incomplete }),
+        None => Err(Box::new(Failure { sources, diagnostics: faults })),
     }
 }
 
-type Functions = IndexMap<String, FnDef>;
-
 struct Loader<'a> {
     sources: SourceMap,
-    diagnostics: Vec<Diagnostic>,
+    functions: Functions,
+    faults: Vec<Diagnostic>,
+    incomplete: bool,
     fetch: &'a mut dyn FnMut(&str) -> Result<String, String>,
 }
 
 impl Loader<'_> {
-    /// Reads a file; what is wrong with it is noted.
+    /// Reads a file and keeps its functions; what is wrong with it is noted.
     fn file(&mut self, source: Source) -> Option<Spec> {
         let id = self.sources.add(source);
-        let parsed = parse(id, &self.sources.get(id).text);
-        parsed.map_err(|errors| self.diagnostics.extend(errors)).ok()
+        let parsed = read(id, &self.sources.get(id).text);
+        let (spec, faults) =
+            parsed.map_or_else(|faults| (None, faults), |(spec, faults)| (Some(spec), faults));
+        self.faults.extend(faults);
+        for function in spec.iter().flat_map(functions) {
+            if let Some(first) = self.functions.add(function) {
+                let harmless = first.span.source != function.span.source && says_the_same(first, function);
+                self.faults.extend((!harmless).then(|| defined_twice(first, function)));
+            }
+        }
+        spec
     }
 
-    /// The functions of all files that a spec imports, directly or not.
-    fn imported(&mut self, spec: &Spec) -> Functions {
-        let (mut functions, mut seen) = (Functions::new(), IndexSet::new());
+    /// Reads all files that a spec imports, directly or not.
+    fn imported(&mut self, spec: &Spec) {
+        let mut seen = IndexSet::new();
         let mut todo: VecDeque<Import> = imports(spec).cloned().collect();
         while let Some(import) = todo.pop_front() {
             if !seen.insert(import.path.clone()) {
                 continue;
             }
-            let Some(spec) = self.import(&import) else { continue };
-            todo.extend(imports(&spec).cloned());
-            for (name, function) in self.functions(&spec) {
-                self.define(&mut functions, name, function, says_the_same);
+            match self.import(&import) {
+                Some(spec) => todo.extend(imports(&spec).cloned()),
+                None => self.incomplete = true,
             }
         }
-        functions
     }
 
     /// Reads an imported file; what is wrong with it is noted.
@@ -86,37 +98,18 @@ impl Loader<'_> {
         match check_path(&import.path).and_then(|()| (self.fetch)(&import.path)) {
             Ok(text) => self.file(Source { name: import.path.clone(), text }),
             Err(why) => {
-                self.diagnostics.push(import_failed(import, &why));
+                self.faults.push(import_failed(import, &why));
                 None
             }
         }
     }
+}
 
-    /// The functions of one file, by name.
-    fn functions(&mut self, spec: &Spec) -> Functions {
-        let mut functions = Functions::new();
-        for item in &spec.items {
-            if let Item::Fn(function) = item {
-                self.define(&mut functions, function.name.text.clone(), function.clone(), |_, _| false);
-            }
-        }
-        functions
-    }
-
-    /// Adds a function, unless its name is taken; that is an error unless `may_repeat` the first one.
-    fn define(
-        &mut self,
-        functions: &mut Functions,
-        name: String,
-        function: FnDef,
-        may_repeat: fn(&FnDef, &FnDef) -> bool,
-    ) {
-        match functions.entry(name) {
-            Entry::Vacant(free) => drop(free.insert(function)),
-            Entry::Occupied(taken) if may_repeat(taken.get(), &function) => {}
-            Entry::Occupied(taken) => self.diagnostics.push(defined_twice(taken.get(), &function)),
-        }
-    }
+fn functions(spec: &Spec) -> impl Iterator<Item = &FnDef> {
+    spec.items.iter().filter_map(|it| match it {
+        Item::Fn(function) => Some(function),
+        Item::Import(_) | Item::Kernel(_) => None,
+    })
 }
 
 fn imports(spec: &Spec) -> impl Iterator<Item = &Import> {
@@ -147,7 +140,7 @@ fn says_the_same(first: &FnDef, second: &FnDef) -> bool {
 }
 
 fn no_kernel() -> Diagnostic {
-    let start = Span { source: SourceId(0), start: 0, end: 0 };
+    let start = Span { source: SPEC_ID, start: 0, end: 0 };
     Diagnostic::error(Code::NoKernel, "the file has no kernel")
         .label(start, "in this file")
         .help("a kernel is written `kernel NAME { … }`".to_owned())
@@ -167,6 +160,8 @@ fn defined_twice(first: &FnDef, second: &FnDef) -> Diagnostic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diag::SourceId;
+    use crate::functions::PRELUDE_ID;
 
     const KERNEL: &str = "kernel k { rank n  input A[n]: f32  output O = sum[n](A) }";
 
@@ -179,25 +174,29 @@ mod tests {
     }
 
     fn codes(text: &str, files: &[(&str, &str)]) -> Vec<Code> {
-        match load_from(text, files) {
-            Ok(_) => Vec::new(),
-            Err(failure) => failure.diagnostics.iter().map(|it| it.code).collect(),
-        }
+        let program = load_from(text, files).unwrap();
+        program.faults.iter().map(|it| it.code).collect()
     }
 
-    fn values_of(program: &Program, function: &str) -> usize {
-        program.functions[function].values.len()
+    /// The function of that name that a file sees.
+    fn seen<'p>(program: &'p Program, function: &str, from: SourceId) -> &'p FnDef {
+        &program.functions[program.functions.seen(function, from).unwrap()]
     }
 
     #[test]
     fn own_functions_shadow_imported_ones_and_those_the_prelude() {
         let files = [("a/x.attn", "fn own() { 1 } fn causal() { 2 } kernel ignored { rank n }")];
         let program = load_from("import \"a/x.attn\" fn own(a, b) { a + b }", &files).unwrap();
-        assert_eq!(values_of(&program, "own"), 2);
-        assert!(program.functions["causal"].ranks.is_empty());
-        assert_eq!(program.functions["softmax"].ranks.len(), 1);
+        let imported = SourceId(2);
+        assert_eq!(program.sources.get(imported).name, "a/x.attn");
+        assert_eq!(seen(&program, "own", SPEC_ID).values.len(), 2);
+        assert_eq!(seen(&program, "own", imported).values.len(), 0);
+        assert!(program.functions.seen("own", PRELUDE_ID).is_none());
+        assert!(seen(&program, "causal", SPEC_ID).ranks.is_empty());
+        assert!(seen(&program, "causal", imported).ranks.is_empty());
+        assert_eq!(seen(&program, "causal", PRELUDE_ID).ranks.len(), 2);
+        assert_eq!(seen(&program, "softmax", SPEC_ID).ranks.len(), 1);
         assert_eq!(program.spec.items.len(), 3);
-        assert_eq!(program.sources.get(SourceId(2)).name, "a/x.attn");
     }
 
     #[test]
@@ -209,7 +208,7 @@ mod tests {
         ];
         let program = load_from("import \"x.attn\" import \"y.attn\"", &files).unwrap();
         assert_eq!(program.sources.iter().count(), 5);
-        assert!(program.functions.contains_key("f") && program.functions.contains_key("g"));
+        assert!(["f", "g"].iter().all(|it| program.functions.seen(it, SPEC_ID).is_some()));
     }
 
     #[test]
@@ -249,7 +248,7 @@ mod tests {
     #[test]
     fn a_spec_has_a_kernel() {
         let source = Source { name: "main.attn".to_owned(), text: "fn f() { 1 }".to_owned() };
-        let failure = load(source, &mut |_| Err(String::new())).unwrap_err();
-        assert_eq!(failure.diagnostics[0].code, Code::NoKernel);
+        let program = load(source, &mut |_| Err(String::new())).unwrap();
+        assert_eq!(program.faults[0].code, Code::NoKernel);
     }
 }

@@ -5,8 +5,9 @@
 
 use indexmap::IndexMap;
 
-use crate::ast::{DType, FnDef, Kind, Spec};
+use crate::ast::{DType, Kind, Spec};
 use crate::diag::{Diagnostic, Failure, SourceMap, Span};
+use crate::functions::Functions;
 
 /// A spec and all that it refers to.
 #[derive(Debug, Clone)]
@@ -15,8 +16,12 @@ pub struct Program {
     pub sources: SourceMap,
     /// The spec itself.
     pub spec: Spec,
-    /// Functions by name: the prelude's, shadowed by imported ones, shadowed by the spec's own.
-    pub functions: IndexMap<String, FnDef>,
+    /// The functions of all files.
+    pub functions: Functions,
+    /// What is wrong with the files already. A program with faults may be checked, for what is wrong besides.
+    pub faults: Vec<Diagnostic>,
+    /// A file that was imported could not be read: which functions there are is not known.
+    pub incomplete: bool,
 }
 
 /// A program that may be lowered.

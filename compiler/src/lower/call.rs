@@ -12,20 +12,20 @@ use crate::ir::expr::{BinaryOp, Expr, UnaryOp};
 impl Lowering<'_> {
     pub(super) fn call(
         &mut self,
-        name: &str,
+        name: &Name,
         ranks: &[Name],
         args: &[ast::Expr],
         scope: &Scope,
         bound: &[RankId],
     ) -> ExprId {
         let over = scope.ranks(ranks.iter().map(|it| it.text.as_str()));
-        if let Some(op) = traversal(name, &over) {
+        if let Some(op) = traversal(&name.text, &over) {
             return self.traverse(op, &args[0], scope, bound).stored(self);
         }
         let values: Vec<ExprId> = args.iter().map(|it| self.expr(it, scope, bound)).collect();
-        match self.functions.get(name) {
+        match self.functions.meant(name) {
             Some(function) => self.inline(function, ranks, over, values, scope, bound),
-            None => self.built_in(name, &values),
+            None => self.built_in(&name.text, &values),
         }
     }
 

@@ -31,7 +31,7 @@ impl Lowering<'_> {
                 let value = self.name(&name.text, scope);
                 self.reindexed(value, &coords)
             }
-            ExprKind::Call { name, ranks, args } => self.call(&name.text, ranks, args, scope, bound),
+            ExprKind::Call { name, ranks, args } => self.call(name, ranks, args, scope, bound),
             ExprKind::Select { name, from, to, arg } => {
                 self.select(selection(name, from, to, scope), arg, scope, bound)
             }
@@ -63,6 +63,7 @@ impl Lowering<'_> {
                 let (a, b) = self.cascade.exprs.joined(a, b);
                 self.cascade.exprs.add(Expr::Else(a, b))
             }
+            ExprKind::Refused => unreachable!("a checked spec has no gaps"),
         }
     }
 

@@ -1,9 +1,9 @@
 //! Ranks, parameters and where their values come from.
 
-use attnc_dsl::ast::{CompareOp, DType, ExprKind, KernelItemKind, Kind, RankDecl, RankDef};
+use attnc_dsl::ast::{self, CompareOp, DType, KernelItemKind, Kind, RankDecl, RankDef};
 
 use super::Lowering;
-use super::scope::Scope;
+use super::scope::{Scope, collect_names};
 use crate::ir::cascade::{Check, ExprId, Extent, ExtentFault, Param, ParamValue, Rank, RankId};
 use crate::ir::expr::{BinaryOp, Expr};
 
@@ -79,7 +79,7 @@ impl<'a> Lowering<'a> {
         }
         for param in &params {
             let (name, value) = (param.name.text.clone(), ParamValue::Launch(None));
-            let id = self.cascade.params.push(Param { name: name.clone(), dtype: param.dtype, value });
+            let id = self.cascade.params.push(Param { name: name.clone(), dtype: dtype_of(param), value });
             self.params.insert(name, id);
         }
         let fixed = self.fixed_params(&params);
@@ -104,7 +104,7 @@ impl<'a> Lowering<'a> {
     fn waits(
         &self,
         default: &attnc_dsl::ast::Expr,
-        pending: &[&attnc_dsl::ast::Param],
+        pending: &[&ast::Param],
         fixed: &[String],
         own: &str,
     ) -> bool {
@@ -115,7 +115,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// Parameters that rank declarations use, directly or through defaults, and those given by `--param`.
-    fn fixed_params(&self, params: &[&attnc_dsl::ast::Param]) -> Vec<String> {
+    fn fixed_params(&self, params: &[&ast::Param]) -> Vec<String> {
         let mut todo: Vec<String> = self.fixed.params.keys().cloned().collect();
         for decl in self.rank_decls() {
             match &decl.def {
@@ -145,13 +145,14 @@ impl<'a> Lowering<'a> {
         fixed
     }
 
-    fn param_value(&mut self, param: &attnc_dsl::ast::Param, fixed: bool) -> ParamValue {
-        let given = self.fixed.params.get(&param.name.text).map(|text| self.literal(text, param.dtype));
+    fn param_value(&mut self, param: &ast::Param, fixed: bool) -> ParamValue {
+        let dtype = dtype_of(param);
+        let given = self.fixed.params.get(&param.name.text).map(|text| self.literal(text, dtype));
         let default = param.default.as_ref().map(|it| {
             let scope = self.top_scope();
             self.expr(it, &scope, &[])
         });
-        let value = given.or(default).map(|it| self.cascade.exprs.cast(param.dtype, it));
+        let value = given.or(default).map(|it| self.cascade.exprs.cast(dtype, it));
         match value {
             Some(value) if fixed => ParamValue::Fixed(value),
             _ => ParamValue::Launch(value),
@@ -377,25 +378,6 @@ enum Relation {
     Parts(RankId),
 }
 
-/// The names that an expression mentions, those between bars included.
-fn collect_names(expr: &attnc_dsl::ast::Expr, names: &mut Vec<String>) {
-    match &expr.kind {
-        ExprKind::Name(name) => names.push(name.clone()),
-        ExprKind::Bars(name) => names.push(name.text.clone()),
-        ExprKind::Int(_) | ExprKind::Real(_) | ExprKind::Bool(_) | ExprKind::Inf | ExprKind::Pi => {}
-        ExprKind::Read { coords: args, .. } | ExprKind::Call { args, .. } => {
-            args.iter().for_each(|it| collect_names(it, names));
-        }
-        ExprKind::Reindex { coords, .. } => coords.iter().for_each(|(_, it)| collect_names(it, names)),
-        ExprKind::Select { arg, .. } | ExprKind::Unary(_, arg) => collect_names(arg, names),
-        ExprKind::Binary(_, a, b) | ExprKind::Where(a, b) | ExprKind::Else(a, b) => {
-            collect_names(a, names);
-            collect_names(b, names);
-        }
-        ExprKind::Compare(first, rest) => {
-            collect_names(first, names);
-            rest.iter().for_each(|(_, it)| collect_names(it, names));
-        }
-        ExprKind::If(c, a, b) => [c, a, b].into_iter().for_each(|it| collect_names(it, names)),
-    }
+fn dtype_of(param: &ast::Param) -> DType {
+    DType::from_name(&param.dtype.text).expect("the checker refuses what is no dtype")
 }

@@ -22,8 +22,8 @@ use std::collections::HashMap;
 use attnc_dsl::ast::{self, Item, KernelItemKind};
 use attnc_dsl::check::Fixed;
 use attnc_dsl::diag::SourceMap;
+use attnc_dsl::functions::Functions;
 use attnc_dsl::model::{Checked, KernelModel};
-use indexmap::IndexMap;
 
 use crate::ir::arena::Arena;
 use crate::ir::cascade::{Cascade, Einsum, ExprId, Op, ParamId, RankId, TensorId};
@@ -36,7 +36,7 @@ pub fn lower(checked: &Checked, fixed: &Fixed) -> Vec<Cascade> {
 
 /// One kernel on its way.
 struct Lowering<'a> {
-    functions: &'a IndexMap<String, ast::FnDef>,
+    functions: &'a Functions,
     kernel: &'a ast::Kernel,
     model: &'a KernelModel,
     fixed: &'a Fixed,

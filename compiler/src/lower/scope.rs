@@ -1,6 +1,8 @@
-//! What names mean at one place of a spec.
+//! What names mean at one place of a spec, and which an expression mentions.
 
 use std::collections::HashMap;
+
+use attnc_dsl::ast::{Expr, ExprKind};
 
 use crate::ir::cascade::{ExprId, RankId};
 
@@ -21,5 +23,33 @@ impl Scope {
     /// The rank that a name stands for.
     pub(super) fn rank(&self, name: &str) -> RankId {
         self.ranks[name][0]
+    }
+}
+
+/// The names that an expression mentions, those between bars included.
+pub(super) fn collect_names(expr: &Expr, names: &mut Vec<String>) {
+    match &expr.kind {
+        ExprKind::Name(name) => names.push(name.clone()),
+        ExprKind::Bars(name) => names.push(name.text.clone()),
+        ExprKind::Int(_)
+        | ExprKind::Real(_)
+        | ExprKind::Bool(_)
+        | ExprKind::Inf
+        | ExprKind::Pi
+        | ExprKind::Refused => {}
+        ExprKind::Read { coords: args, .. } | ExprKind::Call { args, .. } => {
+            args.iter().for_each(|it| collect_names(it, names));
+        }
+        ExprKind::Reindex { coords, .. } => coords.iter().for_each(|(_, it)| collect_names(it, names)),
+        ExprKind::Select { arg, .. } | ExprKind::Unary(_, arg) => collect_names(arg, names),
+        ExprKind::Binary(_, a, b) | ExprKind::Where(a, b) | ExprKind::Else(a, b) => {
+            collect_names(a, names);
+            collect_names(b, names);
+        }
+        ExprKind::Compare(first, rest) => {
+            collect_names(first, names);
+            rest.iter().for_each(|(_, it)| collect_names(it, names));
+        }
+        ExprKind::If(c, a, b) => [c, a, b].into_iter().for_each(|it| collect_names(it, names)),
     }
 }

@@ -12,12 +12,13 @@ use crate::check::atoms::RankId;
 use crate::check::infer::together;
 use crate::check::kinds::Wanted;
 use crate::check::names::{FnScope, Scope, Typed, What};
-use crate::diag::{Code, Diagnostic, Span};
+use crate::diag::{Code, Diagnostic, SourceId, Span};
 
 /// A function with what it is applied to.
 #[derive(PartialEq, Eq, Hash)]
-pub(super) struct CallKey<'a> {
-    function: &'a str,
+pub(super) struct CallKey {
+    /// Its place.
+    function: usize,
     ranks: Vec<Vec<RankId>>,
     values: Vec<Typed>,
 }
@@ -46,7 +47,7 @@ impl<'a> Cx<'a, '_> {
         let values: Vec<Typed> = args.iter().map(|it| self.infer(it, scope)).collect();
         let resolved: Option<Vec<_>> = ranks.iter().map(|it| self.rank(it, scope)).collect();
         let program = self.program;
-        let Some(function) = program.functions.get(&name.text) else {
+        let Some(place) = program.functions.place(name) else {
             self.unknown_function(name, form, scope);
             return Typed::unknown();
         };
@@ -54,8 +55,8 @@ impl<'a> Cx<'a, '_> {
         self.listed_atoms(
             ranks.iter().zip(&resolved).flat_map(|(name, ids)| ids.iter().map(move |id| (name, *id))),
         );
-        if self.check_counts(function, call, name, ranks.len(), args.len()) {
-            self.inline(function, call.span, resolved, values)
+        if self.check_counts(&program.functions[place], call, name, ranks.len(), args.len()) {
+            self.inline(place, call.span, resolved, values)
         } else {
             Typed::unknown()
         }
@@ -89,8 +90,11 @@ impl<'a> Cx<'a, '_> {
             return;
         }
         let program = self.program;
-        let known =
-            program.functions.keys().map(String::as_str).chain(crate::builtins::all().map(|it| it.name));
+        if program.incomplete {
+            return;
+        }
+        let functions = program.functions.iter().map(|it| it.name.text.as_str());
+        let known = functions.chain(crate::builtins::all().map(|it| it.name));
         let suggestion = self.report.suggest(text, known);
         self.report.push(
             Diagnostic::error(Code::UnknownFunction, format!("function `{text}` is not declared"))
@@ -122,12 +126,13 @@ impl<'a> Cx<'a, '_> {
     }
 
     /// Inlines a function. One rank parameter may be given several ranks and stands for all of them.
-    fn inline(&mut self, f: &'a FnDef, call: Span, ranks: Vec<Vec<RankId>>, values: Vec<Typed>) -> Typed {
-        if self.recursive.contains(f.name.text.as_str()) {
+    fn inline(&mut self, place: usize, call: Span, ranks: Vec<Vec<RankId>>, values: Vec<Typed>) -> Typed {
+        let f = &self.program.functions[place];
+        if self.recursive.contains(&place) {
             return Typed::unknown();
         }
         let ranks = if f.ranks.len() == 1 { vec![ranks.concat()] } else { ranks };
-        let key = CallKey { function: &f.name.text, ranks, values };
+        let key = CallKey { function: place, ranks, values };
         let known = self.inlined.get(&key).cloned();
         let found = known.unwrap_or_else(|| self.look_into(f, call, key));
         self.n_calls = self.n_calls.saturating_add(found.n_calls);
@@ -135,7 +140,7 @@ impl<'a> Cx<'a, '_> {
         found.result
     }
 
-    fn look_into(&mut self, f: &'a FnDef, call: Span, key: CallKey<'a>) -> Inlined {
+    fn look_into(&mut self, f: &'a FnDef, call: Span, key: CallKey) -> Inlined {
         let outer = (self.n_calls, self.highest);
         (self.n_calls, self.highest) = (1, self.height);
         let names = f.ranks.iter().map(|it| it.text.as_str());
@@ -306,12 +311,12 @@ impl<'a> Cx<'a, '_> {
         Typed { kind: Some(Kind::Int), free: rest.or(&new), constant: false }
     }
 
-    /// How a function is called, if there is one of that name.
-    pub(super) fn call_form(&self, name: &str) -> Option<String> {
+    /// How a function is called, if a file sees one of that name.
+    pub(super) fn call_form(&self, name: &str, from: SourceId) -> Option<String> {
         if let Some(it) = builtins(name).next() {
             return Some(written(it));
         }
-        let f = self.program.functions.get(name)?;
+        let f = &self.program.functions[self.program.functions.seen(name, from)?];
         let list = |names: &[Name]| names.iter().map(|it| it.text.as_str()).collect::<Vec<_>>().join(", ");
         let ranks = if f.ranks.is_empty() { String::new() } else { format!("[{}]", list(&f.ranks)) };
         Some(format!("{name}{ranks}({})", list(&f.values)))

@@ -70,7 +70,7 @@ impl Evaluator<'_> {
                 Some(extent) => Ok(Value::Int(extent)),
                 None => same("abs", (env.value)(&name.text).unwrap_or(Err(Failing::Beyond))?, &[]),
             },
-            ExprKind::Read { .. } | ExprKind::Select { .. } => Err(Failing::Beyond),
+            ExprKind::Read { .. } | ExprKind::Select { .. } | ExprKind::Refused => Err(Failing::Beyond),
             ExprKind::Call { name, ranks, args } => self.call(name, ranks, args, env),
             ExprKind::Unary(UnaryOp::Not, a) => Ok(Value::Bool(!truth(self.eval(a, env)?)?)),
             ExprKind::Unary(UnaryOp::Neg, a) => negate(self.eval(a, env)?),
@@ -115,7 +115,7 @@ impl Evaluator<'_> {
             return apply(it, &values);
         }
         let program = self.program;
-        let f = program.functions.get(&name.text).ok_or(Failing::Beyond)?;
+        let f = program.functions.meant(name).ok_or(Failing::Beyond)?;
         let extents: Option<Vec<i64>> = ranks.iter().map(|it| (env.extent)(&it.text)).collect();
         let extents = extents.ok_or(Failing::Beyond)?;
         let extents = if f.ranks.len() == 1 { vec![product(&extents)?] } else { extents };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use indexmap::IndexSet;
 
-use crate::ast::{BinaryOp, Equation, Expr, ExprKind, Kind, Name};
+use crate::ast::{BinaryOp, DType, Equation, Expr, ExprKind, Kind, Name};
 use crate::check::atoms::{Atoms, RankId};
 use crate::check::kinds::words;
 use crate::check::names::What;
@@ -243,28 +243,27 @@ impl<'a> Cx<'a, '_> {
     }
 
     fn declared_dtype(&mut self, place: usize, group: &[usize]) {
-        let mut first: Option<&Equation> = None;
+        let mut first: Option<(DType, &Name)> = None;
         for &at in group {
             let ast = self.equations[at].ast;
-            let (Some(before), Some(dtype)) = (first.and_then(|it| it.dtype), ast.dtype) else {
-                first = first.or(ast.dtype.map(|_| ast));
+            let Some(name) = &ast.dtype else { continue };
+            let Some(dtype) = self.dtype(name) else {
+                self.tensors[place].dtype_unknown = true;
                 continue;
             };
+            let (before, earlier) = *first.get_or_insert((dtype, &ast.name));
             if before != dtype {
                 let message = format!("`{}` is {} and {}", ast.name.text, before.name(), dtype.name());
                 self.report.push(
                     Diagnostic::error(Code::BaseMisfit, message)
                         .label(ast.name.span, format!("{} here", dtype.name()))
-                        .label(
-                            first.map_or(ast.name.span, |it| it.name.span),
-                            format!("{} here", before.name()),
-                        ),
+                        .label(earlier.span, format!("{} here", before.name())),
                 );
             }
         }
-        let dtype = first.and_then(|it| it.dtype);
+        let dtype = first.map(|it| it.0);
         self.tensors[place].dtype = dtype;
-        self.tensors[place].kind = dtype.map(crate::ast::DType::kind);
+        self.tensors[place].kind = dtype.map(DType::kind);
     }
 
     /// Finds the kinds of tensors that need each other: from what is known, until nothing new follows.
@@ -306,6 +305,9 @@ impl<'a> Cx<'a, '_> {
                 dtype.kind(),
                 &format!("`{}`, which is {},", ast.name.text, dtype.name()),
             );
+            return;
+        }
+        if tensor.dtype_unknown {
             return;
         }
         let span = ast.value.span;

@@ -3,7 +3,7 @@
 //! Each declaration ties some ranks and parameters together. It is looked at when all it ties together
 //! is known, or all but one that then follows; so every declaration is looked at twice at most.
 
-use crate::ast::{Expr, Kernel, Kind, Param};
+use crate::ast::{Expr, Kernel, Kind};
 use crate::check::atoms::RankId;
 use crate::check::constant::{Env, Failing, Value, cast, evaluate, product, whole};
 use crate::check::graph::components;
@@ -11,7 +11,7 @@ use crate::check::names::{Typed, What};
 use crate::check::ranks::Def;
 use crate::check::settings::read_value;
 use crate::check::walk::{bound_ranks, read_name, walk};
-use crate::check::{Cx, Fixed};
+use crate::check::{Cx, Fixed, Param};
 use crate::diag::{Code, Diagnostic, Span};
 
 /// What ties ranks and parameters together.
@@ -104,10 +104,11 @@ impl<'a> Cx<'a, '_> {
             }
         }
         for param in self.params.clone() {
-            if let Some(e) = &param.default {
+            if let Some(e) = &param.ast.default {
                 let found = self.infer_root(e);
-                let what = format!("the default of `{}`", param.name.text);
-                good.extend(self.is_constant(&found, e, param.dtype.kind(), &what).then_some(e));
+                let what = format!("the default of `{}`", param.ast.name.text);
+                let fits = param.dtype.is_some_and(|it| self.is_constant(&found, e, it.kind(), &what));
+                good.extend(fits.then_some(e));
             }
         }
         good
@@ -116,12 +117,13 @@ impl<'a> Cx<'a, '_> {
     /// Reports parameters whose defaults need each other.
     fn check_defaults(&mut self, n_ranks: usize) {
         let param = |at: usize| at.checked_sub(n_ranks);
-        let needs =
-            |it: &&Param| it.default.iter().flat_map(|e| self.needed(e, n_ranks)).filter_map(param).collect();
+        let needs = |it: &Param<'a>| {
+            it.ast.default.iter().flat_map(|e| self.needed(e, n_ranks)).filter_map(param).collect()
+        };
         let needs: Vec<Vec<usize>> = self.params.iter().map(needs).collect();
         for circle in components(&needs) {
             if circle.len() > 1 || needs[circle[0]].contains(&circle[0]) {
-                let name = &self.params[circle[0]].name;
+                let name = &self.params[circle[0]].ast.name;
                 let message = format!("the default of parameter `{}` depends on itself", name.text);
                 self.report.push(Diagnostic::error(Code::Cycle, message).label(name.span, "declared here"));
             }
@@ -170,7 +172,7 @@ impl<'a> Cx<'a, '_> {
             }
         }
         for (at, param) in self.params.iter().enumerate() {
-            if let Some(e) = param.default.as_ref().filter(|it| is_good(it)) {
+            if let Some(e) = param.ast.default.as_ref().filter(|it| is_good(it)) {
                 let mut of = self.needed(e, n_ranks);
                 of.push(n_ranks + at);
                 all.add(Tie::Default(at, e), of);
@@ -203,12 +205,13 @@ impl<'a> Cx<'a, '_> {
         for (name, text) in &fixed.params {
             let Some(What::Param(at)) = self.names.get(name.as_str()).map(|it| it.what) else { continue };
             let param = self.params[at];
-            let known = match read_value(text, param.dtype) {
+            let Some(dtype) = param.dtype else { continue };
+            let known = match read_value(text, dtype) {
                 Some(value) => Known::Value(value, Why { words: "`--param`".to_owned(), span: None }),
                 None => {
-                    let message = format!("`--param {name}={text}` is no {}", param.dtype.name());
-                    let error =
-                        Diagnostic::error(Code::BadSetting, message).label(param.name.span, "declared here");
+                    let message = format!("`--param {name}={text}` is no {}", dtype.name());
+                    let error = Diagnostic::error(Code::BadSetting, message)
+                        .label(param.ast.name.span, "declared here");
                     self.report.push(error.label(kernel.name.span, "in this kernel"));
                     Known::AtCall
                 }
@@ -240,9 +243,9 @@ impl<'a> Cx<'a, '_> {
             Tie::Default(at, e) => {
                 let open = all.known[all.n_ranks + at] == Known::No;
                 let Some(value) = self.value(e, all).filter(|_| open) else { return };
-                let param = self.params[at];
+                let Some(dtype) = self.params[at].dtype else { return };
                 let why = Why { words: "its default".to_owned(), span: Some(e.span) };
-                let value = value.and_then(|it| cast(it, param.dtype));
+                let value = value.and_then(|it| cast(it, dtype));
                 all.learn(all.n_ranks + at, value.map_or(Known::AtCall, |it| Known::Value(it, why)));
             }
             Tie::Alias(a, b) => match (all.get(a), all.get(b)) {
@@ -394,7 +397,7 @@ impl<'a> Cx<'a, '_> {
         let inputs = self.tensors.iter().filter(|it| it.input);
         let bound: Vec<usize> =
             inputs.flat_map(|it| it.dims.iter().flatten().map(|it| it.rank.idx())).collect();
-        let given = self.params.iter().enumerate().filter(|(_, it)| it.default.is_none());
+        let given = self.params.iter().enumerate().filter(|(_, it)| it.ast.default.is_none());
         let given: Vec<usize> = given.map(|(at, _)| all.n_ranks + at).collect();
         all.ready = (0..all.ties.len()).filter(|it| all.missing[*it] == 1).collect();
         for at in bound.into_iter().chain(given) {

@@ -12,12 +12,12 @@ use crate::check::ranks::Def;
 use crate::check::report::{Report, duplicate};
 use crate::check::walk::walk;
 use crate::diag::{Code, Diagnostic};
-use crate::load::PRELUDE_ID;
+use crate::functions::PRELUDE_ID;
 use crate::model::Program;
 
 /// Reports functions named like a built-in one, or with a name twice inside.
 pub(super) fn check_names(program: &Program, report: &mut Report) {
-    for f in program.functions.values() {
+    for f in program.functions.iter() {
         let name = &f.name.text;
         if builtins(name).next().is_some() {
             report.push(
@@ -44,8 +44,8 @@ pub(super) fn check_names(program: &Program, report: &mut Report) {
 }
 
 /// The functions that call themselves, directly or through others; one error for each circle.
-pub(super) fn find_recursive<'a>(program: &'a Program, report: &mut Report) -> HashSet<&'a str> {
-    let calls: Vec<Vec<usize>> = program.functions.values().map(|f| callees(program, f)).collect();
+pub(super) fn find_recursive(program: &Program, report: &mut Report) -> HashSet<usize> {
+    let calls: Vec<Vec<usize>> = program.functions.iter().map(|f| callees(program, f)).collect();
     let mut recursive = HashSet::new();
     for circle in super::graph::components(&calls) {
         let names: Vec<&FnDef> = circle.iter().map(|it| &program.functions[*it]).collect();
@@ -53,7 +53,7 @@ pub(super) fn find_recursive<'a>(program: &'a Program, report: &mut Report) -> H
         if !own {
             continue;
         }
-        recursive.extend(names.iter().map(|it| it.name.text.as_str()));
+        recursive.extend(&circle);
         let first =
             names.iter().min_by_key(|it| (it.name.span.source, it.name.span.start)).unwrap_or(&names[0]);
         let mut error =
@@ -72,7 +72,7 @@ pub(super) fn callees(program: &Program, f: &FnDef) -> Vec<usize> {
     let mut found = Vec::new();
     walk_body(f, &mut |e| {
         if let ExprKind::Call { name, .. } = &e.kind {
-            found.extend(program.functions.get_index_of(&name.text));
+            found.extend(program.functions.place(name));
         }
     });
     found
@@ -99,8 +99,8 @@ impl<'a> Cx<'a, '_> {
     /// Looks into every function of the user's with nothing known of its values.
     pub(super) fn check_functions(&mut self) {
         let program = self.program;
-        for f in program.functions.values().filter(|it| it.span.source != PRELUDE_ID) {
-            if self.recursive.contains(f.name.text.as_str()) {
+        for (place, f) in program.functions.iter().enumerate() {
+            if f.span.source == PRELUDE_ID || self.recursive.contains(&place) {
                 continue;
             }
             let ranks = f.ranks.iter().map(|it| {

@@ -52,6 +52,7 @@ impl<'a> Cx<'a, '_> {
             ExprKind::Int(_) => Typed::constant(Kind::Int),
             ExprKind::Real(_) | ExprKind::Inf | ExprKind::Pi => Typed::constant(Kind::Real),
             ExprKind::Bool(_) => Typed::constant(Kind::Bool),
+            ExprKind::Refused => Typed::unknown(),
             ExprKind::Name(name) => self.infer_name(name, e.span, scope),
             ExprKind::Bars(name) => self.infer_bars(name, scope),
             ExprKind::Read { name, coords } => self.infer_read(name, coords, scope),
@@ -157,7 +158,7 @@ impl<'a> Cx<'a, '_> {
                 Typed { kind: Some(Kind::Int), free: self.ranks.get(one).atoms.clone(), constant: false }
             }
             Meaning::Tensor(place) => self.infer_tensor(place, span, &[]),
-            Meaning::Param(dtype) => Typed::constant(dtype.kind()),
+            Meaning::Param(kind) => Typed { kind, ..Typed::unknown() },
             Meaning::Local(value) => value,
             Meaning::Unknown => Typed::unknown(),
         }
@@ -186,7 +187,7 @@ impl<'a> Cx<'a, '_> {
         let x = match self.meaning(&name.text, name.span, scope) {
             Meaning::Ranks(_) => return Typed::constant(Kind::Int),
             Meaning::Tensor(place) => self.infer_tensor(place, name.span, &[]),
-            Meaning::Param(dtype) => Typed::constant(dtype.kind()),
+            Meaning::Param(kind) => Typed { kind, ..Typed::unknown() },
             Meaning::Local(value) => value,
             Meaning::Unknown => return Typed::unknown(),
         };

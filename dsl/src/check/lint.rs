@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::ast::{BinaryOp, Expr, ExprKind, UnaryOp};
+use crate::ast::{BinaryOp, Expr, ExprKind, Name, UnaryOp};
 use crate::builtins::{Family, Form, builtin};
 use crate::check::Cx;
 use crate::check::atoms::{Atoms, RankId};
@@ -28,15 +28,15 @@ struct Hollow {
 }
 
 /// The functions that exponentiate something, directly or through others.
-pub(super) fn exponentials(program: &Program) -> HashSet<&str> {
-    let calls: Vec<Vec<usize>> = program.functions.values().map(|f| callees(program, f)).collect();
+pub(super) fn exponentials(program: &Program) -> HashSet<usize> {
+    let calls: Vec<Vec<usize>> = program.functions.iter().map(|f| callees(program, f)).collect();
     let mut found = HashSet::new();
     for at in components(&calls).into_iter().flatten() {
         let f = &program.functions[at];
         let mut direct = false;
         super::functions::walk_body(f, &mut |e| direct |= is_exponential(e));
-        if direct || calls[at].iter().any(|it| found.contains(program.functions[*it].name.text.as_str())) {
-            found.insert(f.name.text.as_str());
+        if direct || calls[at].iter().any(|it| found.contains(it)) {
+            found.insert(at);
         }
     }
     found
@@ -49,15 +49,17 @@ fn is_exponential(e: &Expr) -> bool {
 
 impl Cx<'_, '_> {
     /// Warns of sums of nothing that are exponentiated or compared.
-    pub(super) fn lint(&mut self, groups: &[Group], extents: &Extents<'_>, exponentials: &HashSet<&str>) {
+    pub(super) fn lint(&mut self, groups: &[Group], extents: &Extents<'_>, exponentials: &HashSet<usize>) {
         let mut hollow = HashMap::new();
         let mut found = Vec::new();
         for &place in groups.iter().flat_map(|it| &it.members) {
             for &at in &self.tensors[place].equations {
                 let value = &self.equations[at].ast.value;
+                let exponential =
+                    |it: &Name| self.program.functions.place(it).is_some_and(|it| exponentials.contains(&it));
                 let seek = Seek { cx: self, extents, hollow: &hollow };
                 walk(value, &mut |e| {
-                    for arg in judged(e, exponentials) {
+                    for arg in judged(e, exponential) {
                         found.extend(seek.hollow_in(arg).map(|it| (it, e.span)));
                     }
                 });
@@ -82,12 +84,12 @@ impl Cx<'_, '_> {
 }
 
 /// What an expression exponentiates or compares.
-fn judged<'e>(e: &'e Expr, exponentials: &HashSet<&str>) -> Vec<&'e Expr> {
+fn judged(e: &Expr, is_exponential_function: impl Fn(&Name) -> bool) -> Vec<&Expr> {
     let ordering = |family| matches!(family, Family::Arg | Family::Place | Family::Select);
     let judges = if let ExprKind::Call { name, ranks, .. } = &e.kind {
         let form = if ranks.is_empty() { Form::Values } else { Form::Ranks };
         is_exponential(e)
-            || exponentials.contains(name.text.as_str())
+            || is_exponential_function(name)
             || builtin(&name.text, form).is_some_and(|it| ordering(it.family))
             || !ranks.is_empty() && ["max", "min", "cummax"].contains(&name.text.as_str())
     } else {

@@ -25,7 +25,7 @@ use std::collections::{HashMap, HashSet};
 
 use indexmap::IndexMap;
 
-use crate::ast::{DType, Input, Item, Kernel, KernelItemKind, Kind, Name, Param};
+use crate::ast::{self, DType, Input, Item, Kernel, KernelItemKind, Kind, Name};
 use crate::check::atoms::{Atoms, RankId};
 use crate::check::calls::{CallKey, Inlined};
 use crate::check::equations::EquationInfo;
@@ -50,7 +50,7 @@ pub struct Fixed {
 ///
 /// What compiling needs besides is told by [`Checked::fixed`].
 pub fn check(program: Program, fixed: &Fixed) -> Result<Checked, Box<Failure>> {
-    let mut report = Report::default();
+    let mut report = Report::of(&program.faults);
     functions::check_names(&program, &mut report);
     let recursive = functions::find_recursive(&program, &mut report);
     Cx::new(&program, &mut report, recursive.clone()).check_functions();
@@ -81,15 +81,15 @@ pub fn check(program: Program, fixed: &Fixed) -> Result<Checked, Box<Failure>> {
 struct Cx<'a, 'r> {
     program: &'a Program,
     report: &'r mut Report,
-    recursive: HashSet<&'a str>,
+    recursive: HashSet<usize>,
     names: IndexMap<&'a str, Decl>,
     /// Names that are declared as different things; what they mean is not known.
     clashing: HashSet<&'a str>,
     ranks: Ranks<'a>,
     tensors: Vec<Tensor<'a>>,
-    params: Vec<&'a Param>,
+    params: Vec<Param<'a>>,
     equations: Vec<EquationInfo<'a>>,
-    inlined: HashMap<CallKey<'a>, Inlined>,
+    inlined: HashMap<CallKey, Inlined>,
     /// How deep the expression lies that is looked at, calls inlined.
     height: usize,
     /// The greatest `height` so far.
@@ -105,6 +105,14 @@ struct Dim {
     lag: i64,
 }
 
+/// A parameter.
+#[derive(Clone, Copy)]
+struct Param<'a> {
+    ast: &'a ast::Param,
+    /// None if it is in error.
+    dtype: Option<DType>,
+}
+
 /// An input, or what equations define.
 struct Tensor<'a> {
     name: &'a str,
@@ -114,6 +122,8 @@ struct Tensor<'a> {
     atoms: Atoms,
     kind: Option<Kind>,
     dtype: Option<DType>,
+    /// Its dtype is in error, so that its kind is not known.
+    dtype_unknown: bool,
     input: bool,
     output: bool,
     /// All its equations, the one of no constant coordinates, and the others in order.
@@ -131,6 +141,7 @@ impl<'a> Tensor<'a> {
             atoms: Atoms::none(),
             kind: None,
             dtype: None,
+            dtype_unknown: false,
             input: false,
             output: false,
             equations: Vec::new(),
@@ -139,14 +150,13 @@ impl<'a> Tensor<'a> {
         }
     }
 
-    fn input(input: &'a Input) -> Tensor<'a> {
-        let (kind, dtype) = (Some(input.dtype.kind()), Some(input.dtype));
-        Tensor { kind, dtype, input: true, ..Tensor::defined(&input.name) }
+    fn input(name: &'a Name, dtype: Option<DType>) -> Tensor<'a> {
+        Tensor { kind: dtype.map(DType::kind), dtype, input: true, ..Tensor::defined(name) }
     }
 }
 
 impl<'a, 'r> Cx<'a, 'r> {
-    fn new(program: &'a Program, report: &'r mut Report, recursive: HashSet<&'a str>) -> Cx<'a, 'r> {
+    fn new(program: &'a Program, report: &'r mut Report, recursive: HashSet<usize>) -> Cx<'a, 'r> {
         Cx {
             program,
             report,

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use crate::ast::{DType, FnDef, Kernel, KernelItemKind, Kind, Name, Part, RankDecl, RankDef};
-use crate::check::Cx;
 use crate::check::atoms::{Atoms, RankId};
 use crate::check::ranks::{Def, fixed_parts};
 use crate::check::report::duplicate;
+use crate::check::{Cx, Param};
 use crate::diag::{Code, Diagnostic, Span};
 
 /// What a kernel declares under a name.
@@ -90,8 +90,8 @@ pub(super) enum Meaning {
     Ranks(Vec<RankId>),
     /// A tensor, by its place.
     Tensor(usize),
-    /// A parameter of the kernel.
-    Param(DType),
+    /// A parameter of the kernel, of that kind.
+    Param(Option<Kind>),
     /// A value or local of a function.
     Local(Typed),
     /// Nothing; reported.
@@ -113,13 +113,15 @@ impl<'a> Cx<'a, '_> {
                 KernelItemKind::Input(input) => {
                     let place = self.tensors.len();
                     if self.declare(&input.name, What::Input(place)) {
-                        self.tensors.push(super::Tensor::input(input));
+                        let dtype = self.dtype(&input.dtype);
+                        self.tensors.push(super::Tensor::input(&input.name, dtype));
                     }
                 }
                 KernelItemKind::Param(param) => {
                     let place = self.params.len();
                     if self.declare(&param.name, What::Param(place)) {
-                        self.params.push(param);
+                        let dtype = self.dtype(&param.dtype);
+                        self.params.push(Param { ast: param, dtype });
                     }
                 }
                 KernelItemKind::Equation(equation) => self.declare_tensor(&equation.name),
@@ -183,6 +185,20 @@ impl<'a> Cx<'a, '_> {
         let advice = "ranks, tensors and parameters of a kernel share one name space; rename one of them";
         self.report.push(found.help((old != new).then(|| advice.to_owned())));
         false
+    }
+
+    /// The dtype of that name; reports if there is none.
+    pub(super) fn dtype(&mut self, name: &Name) -> Option<DType> {
+        let found = DType::from_name(&name.text);
+        if found.is_none() {
+            let known = DType::ALL.map(DType::name).join(", ");
+            self.report.push(
+                Diagnostic::error(Code::UnknownDType, format!("`{}` is not a dtype", name.text))
+                    .label(name.span, "used as a dtype here")
+                    .help(format!("the dtypes are {known}")),
+            );
+        }
+        found
     }
 
     /// Resolves what a rank declaration refers to.
@@ -265,7 +281,7 @@ impl<'a> Cx<'a, '_> {
             Scope::Kernel => self.names.get(text).map(|it| match it.what {
                 What::Rank(id) => Meaning::Ranks(vec![id]),
                 What::Input(place) | What::Defined(place) => Meaning::Tensor(place),
-                What::Param(place) => Meaning::Param(self.params[place].dtype),
+                What::Param(place) => Meaning::Param(self.params[place].dtype.map(DType::kind)),
             }),
             Scope::Fn(f) => {
                 let local = f.locals.get(text).cloned().map(Meaning::Local);
@@ -282,7 +298,7 @@ impl<'a> Cx<'a, '_> {
     }
 
     fn unknown_name(&mut self, text: &str, span: Span, scope: &Scope<'a>) {
-        if let Some(form) = self.call_form(text) {
+        if let Some(form) = self.call_form(text, span.source) {
             self.report.push(
                 Diagnostic::error(Code::KindOfName, format!("`{text}` is a function"))
                     .label(span, "a value must stand here")

@@ -209,7 +209,8 @@ impl<'a> Cx<'a, '_> {
             | ExprKind::Compare(..)
             | ExprKind::If(..)
             | ExprKind::Where(..)
-            | ExprKind::Else(..) => None,
+            | ExprKind::Else(..)
+            | ExprKind::Refused => None,
         };
         if read.bound.common(&self.ranks.get(rank).atoms).is_some() {
             return Err(self.not_a_step(place, read, rank, read.e.span, None));

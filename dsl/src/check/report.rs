@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::ast::Name;
 use crate::diag::{Code, Diagnostic, Label, Severity, Span};
-use crate::load::PRELUDE_ID;
+use crate::functions::PRELUDE_ID;
 
 /// Misspelt names that get a suggestion; a file with more has other troubles.
 const MAX_SUGGESTIONS: usize = 64;
@@ -22,6 +22,11 @@ pub(super) struct Report {
 }
 
 impl Report {
+    /// A report that begins with what was found before.
+    pub(super) fn of(findings: &[Diagnostic]) -> Report {
+        Report { found: findings.to_vec(), ..Report::default() }
+    }
+
     /// Adds a finding, unless its place was blamed for the same before.
     ///
     /// Inside of an inlined function it says which call of the kernel leads there; for one of the

@@ -83,10 +83,10 @@ impl<'a> Cx<'a, '_> {
                 let Some(at) = at.checked_sub(all.n_ranks).filter(|it| !seen[*it]) else { continue };
                 seen[at] = true;
                 let param = self.params[at];
-                match &param.default {
+                match &param.ast.default {
                     Some(default) => todo.extend(self.needed(default, all.n_ranks)),
                     None if matches!(all.known[all.n_ranks + at], Known::Value(..)) => {}
-                    None => found.push(unfixed_param(&param.name, rank.name, extent.span)),
+                    None => found.push(unfixed_param(&param.ast.name, rank.name, extent.span)),
                 }
             }
         }

@@ -11,7 +11,8 @@ pub(super) fn children(e: &Expr) -> Vec<&Expr> {
         | ExprKind::Inf
         | ExprKind::Pi
         | ExprKind::Name(_)
-        | ExprKind::Bars(_) => vec![],
+        | ExprKind::Bars(_)
+        | ExprKind::Refused => vec![],
         ExprKind::Read { coords, .. } => coords.iter().collect(),
         ExprKind::Reindex { coords, .. } => coords.iter().map(|(_, e)| e).collect(),
         ExprKind::Call { args, .. } => args.iter().collect(),
@@ -52,7 +53,8 @@ pub(super) fn read_name(e: &Expr) -> Option<&str> {
         | ExprKind::Compare(..)
         | ExprKind::If(..)
         | ExprKind::Where(..)
-        | ExprKind::Else(..) => None,
+        | ExprKind::Else(..)
+        | ExprKind::Refused => None,
     }
 }
 

@@ -5,41 +5,34 @@ use pest::iterators::{Pair, Pairs};
 use super::remarks::{Remarks, span};
 use super::{Rule, complain};
 use crate::ast::{
-    DType, Equation, FnDef, FnStmt, Import, Input, Item, Kernel, KernelItem, KernelItemKind, Name, Param,
-    Part, RankDecl, RankDef, Spec,
+    Equation, FnDef, FnStmt, Import, Input, Item, Kernel, KernelItem, KernelItemKind, Name, Param, Part,
+    RankDecl, RankDef, Spec,
 };
 use crate::diag::{Diagnostic, SourceId, Span};
 
-/// What a thing is built into, or the first that is wrong with it.
-pub(super) type Built<T> = Result<T, Diagnostic>;
-
-/// The tree of a file that follows the grammar, or what is wrong with its items.
-pub(super) fn spec(id: SourceId, text: &str, file: Pairs<'_, Rule>) -> Result<Spec, Vec<Diagnostic>> {
+/// The tree of a file that follows the grammar, and what is wrong with it all the same.
+pub(super) fn spec(id: SourceId, text: &str, file: Pairs<'_, Rule>) -> (Spec, Vec<Diagnostic>) {
     let mut builder = Builder { id, remarks: Remarks::of(id, text), errors: Vec::new() };
-    let items = file.flat_map(children).filter_map(|it| builder.item(it)).collect();
+    let items = file.flat_map(children).map(|it| builder.item(it)).collect();
     let Builder { mut remarks, errors, .. } = builder;
-    if !errors.is_empty() {
-        return Err(errors);
-    }
     let docs = std::mem::take(&mut remarks.file_docs);
-    Ok(Spec { docs, items, comments: remarks.into_comments() })
+    (Spec { docs, items, comments: remarks.into_comments() }, errors)
 }
 
 /// What building needs and finds.
 pub(super) struct Builder {
     id: SourceId,
     remarks: Remarks,
-    errors: Vec<Diagnostic>,
+    pub(super) errors: Vec<Diagnostic>,
 }
 
 impl Builder {
-    fn item(&mut self, pair: Pair<'_, Rule>) -> Option<Item> {
-        let built = match pair.as_rule() {
-            Rule::import => Ok(Item::Import(self.import(pair))),
-            Rule::function => self.function(pair).map(Item::Fn),
-            _ => Ok(Item::Kernel(self.kernel(pair))),
-        };
-        built.map_err(|error| self.errors.push(error)).ok()
+    fn item(&mut self, pair: Pair<'_, Rule>) -> Item {
+        match pair.as_rule() {
+            Rule::import => Item::Import(self.import(pair)),
+            Rule::function => Item::Fn(self.function(pair)),
+            _ => Item::Kernel(self.kernel(pair)),
+        }
     }
 
     fn import(&self, pair: Pair<'_, Rule>) -> Import {
@@ -48,7 +41,7 @@ impl Builder {
         Import { path: quoted.as_str().trim_matches('"').to_owned(), span }
     }
 
-    fn function(&mut self, pair: Pair<'_, Rule>) -> Built<FnDef> {
+    fn function(&mut self, pair: Pair<'_, Rule>) -> FnDef {
         let span = self.span(&pair);
         let docs = self.remarks.take_docs(span.start as usize);
         let mut parts = children(pair).peekable();
@@ -59,14 +52,14 @@ impl Builder {
         let mut body = Vec::new();
         while let Some(local) = parts.next_if(|it| it.as_rule() != Rule::expr) {
             if local.as_rule() == Rule::ranks {
-                body.extend(self.ranks(local)?.into_iter().map(FnStmt::Rank));
+                body.extend(self.ranks(local).into_iter().map(FnStmt::Rank));
             } else {
-                let (name, value) = self.binding(local)?;
+                let (name, value) = self.binding(local);
                 body.push(FnStmt::Let(name, value));
             }
         }
-        let result = self.expr(next(&mut parts))?;
-        Ok(FnDef { docs, name, ranks, values, body, result, span })
+        let result = self.expr(next(&mut parts));
+        FnDef { docs, name, ranks, values, body, result, span }
     }
 
     fn kernel(&mut self, pair: Pair<'_, Rule>) -> Kernel {
@@ -74,77 +67,69 @@ impl Builder {
         let docs = self.remarks.take_docs(span.start as usize);
         let mut parts = children(pair);
         let name = self.name(&next(&mut parts));
-        let mut items = Vec::new();
-        for part in parts {
-            match self.kernel_item(part) {
-                Ok(item) => items.push(item),
-                Err(error) => self.errors.push(error),
-            }
-        }
+        let items = parts.map(|it| self.kernel_item(it)).collect();
         Kernel { docs, name, items, span }
     }
 
-    fn kernel_item(&mut self, pair: Pair<'_, Rule>) -> Built<KernelItem> {
+    fn kernel_item(&mut self, pair: Pair<'_, Rule>) -> KernelItem {
         let span = self.span(&pair);
         let docs = self.remarks.take_docs(span.start as usize);
         let item = only_child(pair);
         let kind = match item.as_rule() {
-            Rule::ranks => KernelItemKind::Ranks(self.ranks(item)?),
-            Rule::input => KernelItemKind::Input(self.input(item)?),
-            Rule::param => KernelItemKind::Param(self.param(item)?),
-            Rule::assume => KernelItemKind::Assume(self.expr(only_child(item))?),
-            _ => KernelItemKind::Equation(self.equation(item)?),
+            Rule::ranks => KernelItemKind::Ranks(self.ranks(item)),
+            Rule::input => KernelItemKind::Input(self.input(item)),
+            Rule::param => KernelItemKind::Param(self.param(item)),
+            Rule::assume => KernelItemKind::Assume(self.expr(only_child(item))),
+            _ => KernelItemKind::Equation(self.equation(item)),
         };
-        Ok(KernelItem { docs, kind, span })
+        KernelItem { docs, kind, span }
     }
 
-    fn ranks(&self, pair: Pair<'_, Rule>) -> Built<Vec<RankDecl>> {
+    fn ranks(&mut self, pair: Pair<'_, Rule>) -> Vec<RankDecl> {
         children(pair).map(|it| self.rank_decl(it)).collect()
     }
 
-    fn rank_decl(&self, pair: Pair<'_, Rule>) -> Built<RankDecl> {
+    fn rank_decl(&mut self, pair: Pair<'_, Rule>) -> RankDecl {
         let span = self.span(&pair);
         let mut parts = children(pair);
         let name = self.name(&next(&mut parts));
-        let Some(def) = parts.next() else { return Ok(RankDecl { name, def: RankDef::Symbolic, span }) };
+        let Some(def) = parts.next() else { return RankDecl { name, def: RankDef::Symbolic, span } };
         let def = match def.as_rule() {
             Rule::alias => RankDef::Alias(self.name(&only_child(def))),
             Rule::bound => {
                 let bound = only_child(def);
-                RankDef::Bounded(self.integer(&bound)?, self.span(&bound))
+                self.integer(&bound).map_or(RankDef::Symbolic, |it| RankDef::Bounded(it, self.span(&bound)))
             }
-            Rule::composite => {
-                RankDef::Composite(children(def).map(|it| self.part(it)).collect::<Built<_>>()?)
-            }
-            _ => RankDef::Fixed(self.expr(only_child(def))?),
+            Rule::composite => RankDef::Composite(children(def).map(|it| self.part(it)).collect()),
+            _ => RankDef::Fixed(self.expr(only_child(def))),
         };
-        Ok(RankDecl { name, def, span })
+        RankDecl { name, def, span }
     }
 
-    fn part(&self, pair: Pair<'_, Rule>) -> Built<Part> {
+    fn part(&mut self, pair: Pair<'_, Rule>) -> Part {
         let mut parts = children(pair);
         let name = self.name(&next(&mut parts));
-        let extent = parts.next().map(|it| self.expr(it)).transpose()?;
-        Ok(Part { name, extent })
+        let extent = parts.next().map(|it| self.expr(it));
+        Part { name, extent }
     }
 
-    fn input(&self, pair: Pair<'_, Rule>) -> Built<Input> {
+    fn input(&mut self, pair: Pair<'_, Rule>) -> Input {
         let mut parts = children(pair).peekable();
         let name = self.name(&next(&mut parts));
         let ranks = parts.next_if(|it| it.as_rule() == Rule::rank_params);
         let ranks = ranks.map(|it| self.names(it)).unwrap_or_default();
-        Ok(Input { name, ranks, dtype: self.dtype(&next(&mut parts))? })
+        Input { name, ranks, dtype: self.name(&next(&mut parts)) }
     }
 
-    fn param(&self, pair: Pair<'_, Rule>) -> Built<Param> {
+    fn param(&mut self, pair: Pair<'_, Rule>) -> Param {
         let mut parts = children(pair);
         let name = self.name(&next(&mut parts));
-        let dtype = self.dtype(&next(&mut parts))?;
-        let default = parts.next().map(|it| self.expr(it)).transpose()?;
-        Ok(Param { name, dtype, default })
+        let dtype = self.name(&next(&mut parts));
+        let default = parts.next().map(|it| self.expr(it));
+        Param { name, dtype, default }
     }
 
-    fn equation(&self, pair: Pair<'_, Rule>) -> Built<Equation> {
+    fn equation(&mut self, pair: Pair<'_, Rule>) -> Equation {
         let mut parts = children(pair).peekable();
         let mut optional = |rule| parts.next_if(|it: &Pair<'_, Rule>| it.as_rule() == rule);
         let exact = optional(Rule::kw_exact).is_some();
@@ -152,15 +137,15 @@ impl Builder {
         let name = self.name(&next(&mut parts));
         let mut optional = |rule| parts.next_if(|it: &Pair<'_, Rule>| it.as_rule() == rule);
         let coords = optional(Rule::coords);
-        let dtype = optional(Rule::dtype).map(|it| self.dtype(&it)).transpose()?;
-        let coords = coords.map(|it| self.exprs(it)).transpose()?.unwrap_or_default();
-        Ok(Equation { exact, output, name, coords, dtype, value: self.expr(next(&mut parts))? })
+        let dtype = optional(Rule::dtype).map(|it| self.name(&it));
+        let coords = coords.map(|it| self.exprs(it)).unwrap_or_default();
+        Equation { exact, output, name, coords, dtype, value: self.expr(next(&mut parts)) }
     }
 
-    pub(super) fn binding(&self, pair: Pair<'_, Rule>) -> Built<(Name, crate::ast::Expr)> {
+    pub(super) fn binding(&mut self, pair: Pair<'_, Rule>) -> (Name, crate::ast::Expr) {
         let mut parts = children(pair);
         let name = self.name(&next(&mut parts));
-        Ok((name, self.expr(next(&mut parts))?))
+        (name, self.expr(next(&mut parts)))
     }
 
     fn names(&self, pair: Pair<'_, Rule>) -> Vec<Name> {
@@ -171,12 +156,10 @@ impl Builder {
         Name { text: pair.as_str().to_owned(), span: self.span(pair) }
     }
 
-    fn dtype(&self, pair: &Pair<'_, Rule>) -> Built<DType> {
-        DType::from_name(pair.as_str()).ok_or_else(|| complain::unknown_dtype(&self.name(pair)))
-    }
-
-    pub(super) fn integer(&self, pair: &Pair<'_, Rule>) -> Built<i64> {
-        pair.as_str().parse().map_err(|_| complain::int_too_large(self.span(pair)))
+    /// An integer, unless it is too large.
+    pub(super) fn integer(&mut self, pair: &Pair<'_, Rule>) -> Option<i64> {
+        let read = pair.as_str().parse();
+        read.map_err(|_| self.errors.push(complain::int_too_large(self.span(pair)))).ok()
     }
 
     /// From the first to the last token; the span of pest goes on over space and comments.

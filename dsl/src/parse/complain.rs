@@ -6,7 +6,7 @@ use super::Rule;
 use super::lex::{Kind, Lexeme};
 use super::outline::Spot;
 use super::remarks::span;
-use crate::ast::{DType, MAX_NESTING, Name};
+use crate::ast::{MAX_NESTING, Name};
 use crate::diag::{Code, Diagnostic, SourceId, Span};
 
 /// What the grammar may have wanted, in the order of mention.
@@ -170,14 +170,6 @@ pub(super) fn too_high(place: Span) -> Diagnostic {
     Diagnostic::error(Code::TooDeep, format!("the expression is more than {MAX_NESTING} operators high"))
         .label(place, "one operator too many")
         .help("give a part its own equation".to_owned())
-}
-
-/// A dtype that does not exist.
-pub(super) fn unknown_dtype(name: &Name) -> Diagnostic {
-    let known = DType::ALL.map(DType::name).join(", ");
-    Diagnostic::error(Code::UnknownDType, format!("`{}` is not a dtype", name.text))
-        .label(name.span, "used as a dtype here")
-        .help(format!("the dtypes are {known}"))
 }
 
 /// An integer of more than 63 bits.

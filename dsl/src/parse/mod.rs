@@ -40,6 +40,14 @@ const MAX_ERRORS: usize = 20;
 /// Never panics and never exhausts the stack, whatever the text; takes time linear in its size but for the
 /// first errors, each of which may read the text again.
 pub fn parse(id: SourceId, text: &str) -> Result<Spec, Vec<Diagnostic>> {
+    match read(id, text) {
+        Ok((spec, errors)) if errors.is_empty() => Ok(spec),
+        Ok((_, errors)) | Err(errors) => Err(errors),
+    }
+}
+
+/// As [`parse`], but text that follows the grammar has a tree, whatever else is wrong with it.
+pub(crate) fn read(id: SourceId, text: &str) -> Result<(Spec, Vec<Diagnostic>), Vec<Diagnostic>> {
     if text.len() > MAX_BYTES {
         let message = format!("the file has {} bytes, more than the limit of {MAX_BYTES}", text.len());
         return Err(vec![Diagnostic::error(Code::TooLarge, message).label(span(id, 0, 0), "in this file")]);
@@ -48,7 +56,7 @@ pub fn parse(id: SourceId, text: &str) -> Result<Spec, Vec<Diagnostic>> {
         return Err(vec![complain::too_deep(span(id, found.start, found.end()), found.text)]);
     }
     match Grammar::parse(Rule::file, text) {
-        Ok(pairs) => build::spec(id, text, pairs),
+        Ok(pairs) => Ok(build::spec(id, text, pairs)),
         Err(error) => Err(syntax_errors(id, text, &error)),
     }
 }

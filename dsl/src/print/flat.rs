@@ -111,11 +111,11 @@ impl<'a> Flat<'a> {
         if !input.ranks.is_empty() {
             self.names("[", &input.ranks, "]");
         }
-        self.put(": ").put(input.dtype.name());
+        self.put(": ").put(&input.dtype.text);
     }
 
     fn param(&mut self, param: &Param) {
-        self.put("param ").put(&param.name.text).put(": ").put(param.dtype.name());
+        self.put("param ").put(&param.name.text).put(": ").put(&param.dtype.text);
         if let Some(default) = &param.default {
             self.put(" = ").expr(default, Level::Loose);
         }
@@ -128,8 +128,8 @@ impl<'a> Flat<'a> {
         if !equation.coords.is_empty() {
             self.list("[", &equation.coords, "]", Self::coord);
         }
-        if let Some(dtype) = equation.dtype {
-            self.put(": ").put(dtype.name());
+        if let Some(dtype) = &equation.dtype {
+            self.put(": ").put(&dtype.text);
         }
         self.put(" = ");
         if let ExprKind::Where(value, condition) = &equation.value.kind {
@@ -195,6 +195,7 @@ impl<'a> Flat<'a> {
                 self.guarded(value);
                 self.space(Level::Loose).put("else ").expr(other, Level::If);
             }
+            ExprKind::Refused => self.word(&self.source[expr.span.start as usize..expr.span.end as usize]),
         }
     }
 
@@ -257,7 +258,8 @@ fn level(kind: &ExprKind) -> Level {
         | ExprKind::Read { .. }
         | ExprKind::Reindex { .. }
         | ExprKind::Call { .. }
-        | ExprKind::Select { .. } => Level::Operand,
+        | ExprKind::Select { .. }
+        | ExprKind::Refused => Level::Operand,
         ExprKind::Unary(op, _) => op.level(),
         ExprKind::Binary(op, _, _) => op.level(),
         ExprKind::Compare(..) => Level::Compare,

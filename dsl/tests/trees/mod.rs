@@ -1,8 +1,8 @@
 //! Random syntax trees, such as text can mean.
 
 use attnc_dsl::ast::{
-    BinaryOp, CompareOp, DType, Equation, Expr, ExprKind, FnDef, FnStmt, Import, Input, Item, Kernel,
-    KernelItem, KernelItemKind, Name, Param, Part, RankDecl, RankDef, Spec, UnaryOp,
+    BinaryOp, CompareOp, Equation, Expr, ExprKind, FnDef, FnStmt, Import, Input, Item, Kernel, KernelItem,
+    KernelItemKind, Name, Param, Part, RankDecl, RankDef, Spec, UnaryOp,
 };
 use attnc_dsl::diag::{SourceId, Span};
 use proptest::collection::vec;
@@ -56,10 +56,6 @@ fn text() -> impl Strategy<Value = String> {
     select(names.to_vec()).prop_map(str::to_owned)
 }
 
-fn dtype() -> impl Strategy<Value = DType> {
-    select(DType::ALL.to_vec())
-}
-
 fn function() -> impl Strategy<Value = FnDef> {
     let stmt = prop_oneof![
         rank_decl().prop_map(FnStmt::Rank),
@@ -89,10 +85,10 @@ fn kernel() -> impl Strategy<Value = Kernel> {
 
 fn kernel_item() -> impl Strategy<Value = KernelItem> {
     let input =
-        (name(), vec(name(), 0..4), dtype()).prop_map(|(name, ranks, dtype)| Input { name, ranks, dtype });
-    let param = (name(), dtype(), option::of(expr()));
+        (name(), vec(name(), 0..4), name()).prop_map(|(name, ranks, dtype)| Input { name, ranks, dtype });
+    let param = (name(), name(), option::of(expr()));
     let param = param.prop_map(|(name, dtype, default)| Param { name, dtype, default });
-    let equation = (any::<bool>(), any::<bool>(), name(), vec(expr(), 0..3), option::of(dtype()), expr());
+    let equation = (any::<bool>(), any::<bool>(), name(), vec(expr(), 0..3), option::of(name()), expr());
     let equation = equation.prop_map(|(exact, output, name, coords, dtype, value)| {
         KernelItemKind::Equation(Equation { exact, output, name, coords, dtype, value })
     });

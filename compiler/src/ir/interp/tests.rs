@@ -17,12 +17,13 @@ use crate::ir::{print, verify};
 const NAN: f64 = f64::NAN;
 const INF: f64 = f64::INFINITY;
 
-/// A kernel of inputs `x = [3, NaN, 1]`, `i = [7, -7, 0]` and `f = [true, false, true]` along `n`.
+/// A kernel of inputs `x = [3, NaN, 1]`, `i = [7, -7, 0]` and `f = [true, false, true]` along `n`, beside a function `own`
+/// and another of that name in a file that it imports.
 fn lowered(items: &str) -> Cascade {
     let inputs = "rank n; input x[n]: f64; input i[n]: i64; input f[n]: bool";
-    let text = format!("kernel k {{ {inputs} {items} }}");
+    let text = format!("import \"own.attn\" fn own(x) {{ 10 * x }} kernel k {{ {inputs} {items} }}");
     let source = Source { name: "k.attn".to_owned(), text };
-    let mut fetch = |_: &str| Err("there are no imports".to_owned());
+    let mut fetch = |_: &str| Ok("fn own(x) { x } fn twice(x) { own(x) + own(x) }".to_owned());
     let front = front(Request { source, fetch: &mut fetch, fixed: Fixed::default() });
     let front = front.unwrap_or_else(|failure| {
         panic!("{}", attnc_dsl::render::text(&failure.sources, &failure.diagnostics));
@@ -88,6 +89,12 @@ fn integers_divide_down_and_wrap() {
     check("output o[n] = present(ilog2(i))", &[1.0, 0.0, 0.0]);
     check("output o[n] = ilog2(i) else 9", &[2.0, 9.0, 9.0]);
     check("output o[n]: bool = i + 9223372036854775807 < 0", &[1.0, 0.0, 0.0]);
+}
+
+#[test]
+fn a_file_calls_its_own_functions() {
+    check("output o[n] = own(i)", &[70.0, -70.0, 0.0]);
+    check("output o[n] = twice(i)", &[14.0, -14.0, 0.0]);
 }
 
 #[test]
