@@ -10,5 +10,6 @@ pub mod lower;
 pub mod package;
 pub mod target;
 pub mod tile;
+pub mod verify;
 
 pub use build_script::Build;

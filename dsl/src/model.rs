@@ -36,6 +36,8 @@ pub struct Checked {
     /// The errors of compiling it now: ranks that nothing binds, parameters that extents depend on and
     /// nothing fixes. The program is right; `--set` and `--param` are missing.
     pub unfixed: Vec<Diagnostic>,
+    /// The ranks that nothing binds, the reason of some of these errors.
+    pub unbound: Vec<String>,
 }
 
 impl Checked {

@@ -9,7 +9,7 @@ use crate::library;
 /// Includes the kernels that `attnc::Build` compiled from `NAME.attn`, as a module `NAME` with a
 /// function for each kernel that returns it.
 ///
-/// ```ignore
+/// ```text
 /// attnc_runtime::kernel!(mha);
 ///
 /// mha::causal().call().input("Q", q).input("K", k).input("V", v).output("O", o).run()?;

@@ -36,6 +36,20 @@ pub fn all() -> impl Iterator<Item = Fixture> {
     systems.filter(move |it| stem(it).starts_with(&wanted)).flat_map(|it| sorted(&it)).map(|it| read(&it))
 }
 
+/// The kernels of the systems of the gallery that have no fixtures, in order of their names.
+pub fn without() -> impl Iterator<Item = (String, Vec<Cascade>)> {
+    let wanted = std::env::var("ATTNC_FIXTURE").unwrap_or_default();
+    let specs = sorted(&repository("examples/gallery")).into_iter();
+    let specs = specs.filter(|it| it.extension().is_some_and(|it| it == "attn"));
+    let lacks = |it: &PathBuf| !repository("tests/fixtures").join(stem(it)).exists();
+    specs.filter(lacks).filter(move |it| stem(it).starts_with(&wanted)).map(|it| {
+        let cascades = lowered(&it, Fixed::default()).unwrap_or_else(|failure| {
+            panic!("{}", attnc_dsl::render::text(&failure.sources, &failure.diagnostics));
+        });
+        (stem(&it), cascades)
+    })
+}
+
 /// A path of the repository.
 pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
@@ -60,9 +74,10 @@ fn read(folder: &Path) -> Fixture {
 /// Fixes the parameters that must be fixed when a spec is compiled, and where it can be told no other.
 fn compile(path: &Path, sets: IndexMap<String, i64>, params: &serde_json::Map<String, Json>) -> Cascade {
     let texts = params.iter().map(|(name, value)| (name.clone(), value.to_string()));
-    let Ok(cascade) = lowered(path, Fixed { sets: sets.clone(), params: IndexMap::new() }) else {
+    let first = |fixed| lowered(path, fixed).map(|it| it.into_iter().next().expect("a spec has a kernel"));
+    let Ok(cascade) = first(Fixed { sets: sets.clone(), params: IndexMap::new() }) else {
         let all = Fixed { sets, params: texts.collect() };
-        return lowered(path, all).unwrap_or_else(|failure| {
+        return first(all).unwrap_or_else(|failure| {
             panic!("{}", attnc_dsl::render::text(&failure.sources, &failure.diagnostics));
         });
     };
@@ -70,14 +85,13 @@ fn compile(path: &Path, sets: IndexMap<String, i64>, params: &serde_json::Map<St
         cascade.params.iter().any(|(_, it)| it.name == *name && matches!(it.value, ParamValue::Fixed(_)))
     };
     let fixed = Fixed { sets, params: texts.filter(|(name, _)| is_fixed(name)).collect() };
-    lowered(path, fixed).expect("a spec that compiles with defaults compiles with values")
+    first(fixed).expect("a spec that compiles with defaults compiles with values")
 }
 
-fn lowered(path: &Path, fixed: Fixed) -> Result<Cascade, Box<Failure>> {
+fn lowered(path: &Path, fixed: Fixed) -> Result<Vec<Cascade>, Box<Failure>> {
     let source = read_spec(path).expect("the spec can be read");
     let mut fetch = |it: &str| fetch(&root_of(path), it);
-    let front = front(Request { source, fetch: &mut fetch, fixed })?;
-    Ok(front.cascades.into_iter().next().expect("a spec of the gallery has a kernel"))
+    Ok(front(Request { source, fetch: &mut fetch, fixed })?.cascades)
 }
 
 fn arrays(folder: &Path) -> IndexMap<String, Array> {

@@ -6,7 +6,7 @@ use attnc::ir::array::{Array, Data, Value};
 use attnc::ir::cascade::Cascade;
 use attnc::ir::interp::Call;
 use attnc_dsl::ast::DType;
-use attnc_runtime::{Scalar, TensorView, TensorViewMut};
+use attnc_runtime::{Kernel, Scalar, TensorView, TensorViewMut};
 use indexmap::IndexMap;
 
 /// How tensors lie in memory.
@@ -24,7 +24,16 @@ const POISON: u8 = 0xFF;
 
 /// The outputs of a cascade, by name, as machine code computes them.
 pub fn run(cascade: &Cascade, call: &Call, placement: Placement) -> Result<IndexMap<String, Array>, String> {
-    let kernel = jit(cascade).map_err(|it| it.to_string())?;
+    call_kernel(&jit(cascade).map_err(|it| it.to_string())?, cascade, call, placement)
+}
+
+/// The outputs of the kernel that a cascade was compiled to.
+pub fn call_kernel(
+    kernel: &Kernel,
+    cascade: &Cascade,
+    call: &Call,
+    placement: Placement,
+) -> Result<IndexMap<String, Array>, String> {
     let inputs: Vec<_> = call
         .inputs
         .iter()

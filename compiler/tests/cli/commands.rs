@@ -78,6 +78,9 @@ fn dump_prints_each_form() {
     assert_eq!(dump("check"), model);
     assert!(dump("lower").contains("sum"));
     assert!(dump("tile").contains("dot"));
+    let code = dump("codegen");
+    assert!(code.contains("attnc_dot_run:") && code.contains("ret"), "{code}");
+    assert!(dump("package").contains("== manifest.json\n{"));
     folder.attnc("dump dot.attn --after lunch").expect(2, &["lunch", "parse"]);
     folder.attnc("dump dot.attn --after lower --kernel other").expect(1, &["no kernel `other`"]);
 }

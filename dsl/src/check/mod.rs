@@ -34,6 +34,7 @@ use crate::check::names::{Decl, Scope};
 use crate::check::ranks::Ranks;
 use crate::check::recurrences::Group;
 use crate::check::report::{Report, duplicate};
+use crate::check::settings::unbound_rank;
 use crate::diag::{Failure, Severity, Span};
 use crate::model::{Checked, DimModel, GroupModel, KernelModel, Program, Role, TensorModel};
 
@@ -56,7 +57,7 @@ pub fn check(program: Program, fixed: &Fixed) -> Result<Checked, Box<Failure>> {
     Cx::new(&program, &mut report, recursive.clone()).check_functions();
     settings::check_settings(&program.spec, fixed, &mut report);
     let exponentials = lint::exponentials(&program);
-    let (mut kernels, mut unfixed) = (Vec::new(), Vec::new());
+    let (mut kernels, mut unfixed, mut unbound) = (Vec::new(), Vec::new(), Vec::new());
     let mut seen: HashMap<&str, Span> = HashMap::new();
     for (item, kernel) in program.spec.items.iter().enumerate() {
         let Item::Kernel(kernel) = kernel else { continue };
@@ -66,7 +67,10 @@ pub fn check(program: Program, fixed: &Fixed) -> Result<Checked, Box<Failure>> {
         }
         let mut cx = Cx::new(&program, &mut report, recursive.clone());
         let (groups, extents) = cx.check_kernel(kernel, fixed);
-        unfixed.extend(cx.unfixed(&extents));
+        let ranks = cx.unbound(&extents);
+        unbound.extend(ranks.iter().map(|(name, _)| (*name).to_owned()));
+        unfixed.extend(ranks.into_iter().map(|(name, span)| unbound_rank(name, span)));
+        unfixed.extend(cx.unfixed_params(&extents));
         cx.lint(&groups, &extents, &exponentials);
         kernels.push(cx.model(item, kernel, &groups));
     }
@@ -74,7 +78,7 @@ pub fn check(program: Program, fixed: &Fixed) -> Result<Checked, Box<Failure>> {
     if findings.iter().any(|it| it.severity == Severity::Error) {
         return Err(Box::new(Failure { sources: program.sources, diagnostics: findings }));
     }
-    Ok(Checked { program, kernels, warnings: findings, unfixed })
+    Ok(Checked { program, kernels, warnings: findings, unfixed, unbound })
 }
 
 /// What is known of a kernel while it is checked, and where findings go.

@@ -61,19 +61,18 @@ pub(super) fn read_value(text: &str, dtype: DType) -> Option<Value> {
 }
 
 impl<'a> Cx<'a, '_> {
-    /// What must be fixed before the kernel can be compiled, and is not.
-    pub(super) fn unfixed(&self, all: &Extents<'a>) -> Vec<Diagnostic> {
+    /// The ranks that must be bound before the kernel can be compiled, and are not.
+    pub(super) fn unbound(&self, all: &Extents<'a>) -> Vec<(&'a str, Span)> {
         let open = |id: RankId| all.known[id.idx()] == Known::No;
         let unbound: Vec<_> = self.ranks.of_kernel().filter(|(id, rank)| rank.used && open(*id)).collect();
         let is_root = |def: &Def<'_>| matches!(def, Def::Symbolic | Def::Bounded(..));
         let any_root = unbound.iter().any(|(_, it)| is_root(&it.def));
         let unbound = unbound.into_iter().filter(|(_, it)| is_root(&it.def) || !any_root);
-        let unbound = unbound.map(|(_, it)| unbound_rank(it.name, it.span));
-        unbound.chain(self.unfixed_params(all)).collect()
+        unbound.map(|(_, it)| (it.name, it.span)).collect()
     }
 
     /// The parameters without a value on which extents depend, directly or by way of defaults.
-    fn unfixed_params(&self, all: &Extents<'a>) -> Vec<Diagnostic> {
+    pub(super) fn unfixed_params(&self, all: &Extents<'a>) -> Vec<Diagnostic> {
         let mut found = Vec::new();
         let mut seen = vec![false; self.params.len()];
         for (_, rank) in self.ranks.of_kernel() {
@@ -94,7 +93,8 @@ impl<'a> Cx<'a, '_> {
     }
 }
 
-fn unbound_rank(name: &str, span: Span) -> Diagnostic {
+/// The error of a rank that nothing binds.
+pub(super) fn unbound_rank(name: &str, span: Span) -> Diagnostic {
     Diagnostic::error(Code::UnboundRank, format!("nothing binds the extent of rank `{name}`"))
         .label(span, "no input has this rank, and its declaration gives no extent")
         .help(format!("give it with `--set {name}=…`, or in its declaration: `rank {name} = …`"))

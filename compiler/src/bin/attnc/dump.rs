@@ -3,13 +3,17 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use attnc::codegen::cranelift;
+use attnc::driver;
 use attnc::ir::cascade::Cascade;
 use attnc::ir::print;
+use attnc::package::{Emit, Packing, package};
+use attnc::target::Target;
 use attnc::tile::tile;
 use attnc_dsl::ast::{DType, Kind};
 use attnc_dsl::model::{Checked, KernelModel, Role};
 
-use crate::exit::Outcome;
+use crate::exit::{Outcome, Stop};
 use crate::output;
 use crate::spec::{self, Settings};
 
@@ -39,6 +43,10 @@ enum Stage {
     Lower,
     /// The tile program
     Tile,
+    /// The machine code
+    Codegen,
+    /// The files of an artifact that are text
+    Package,
 }
 
 pub(crate) fn dump(args: &Args) -> Outcome {
@@ -48,18 +56,37 @@ pub(crate) fn dump(args: &Args) -> Outcome {
             let wanted = |it: &&KernelModel| args.kernel.as_ref().is_none_or(|name| *name == it.name);
             checked(args)?.kernels.iter().filter(wanted).map(model).collect()
         }
-        Stage::Lower => cascades(args, print::cascade)?,
-        Stage::Tile => cascades(args, |it| print::nest(&tile(it)))?,
+        Stage::Lower => cascades(args, |it| Ok(print::cascade(it)))?,
+        Stage::Tile => cascades(args, |it| Ok(print::nest(&tile(it))))?,
+        Stage::Codegen => {
+            cascades(args, |it| cranelift::listing(&tile(it), &Target::default()).map_err(Stop::internal))?
+        }
+        Stage::Package => packaged(args)?,
     })
 }
 
 /// The text of each cascade that is asked for.
-fn cascades(args: &Args, text: impl Fn(&Cascade) -> String) -> Outcome<String> {
+fn cascades(args: &Args, text: impl Fn(&Cascade) -> Outcome<String>) -> Outcome<String> {
     let front = spec::front(&args.spec, &args.settings)?;
     match &args.kernel {
-        Some(name) => Ok(text(spec::kernel(&front, Some(name))?)),
-        None => Ok(front.cascades.iter().map(text).collect()),
+        Some(name) => text(spec::kernel(&front, Some(name))?),
+        None => front.cascades.iter().map(text).collect(),
     }
+}
+
+/// The C header, the Rust bindings and the manifest.
+fn packaged(args: &Args) -> Outcome<String> {
+    let mut front = spec::front(&args.spec, &args.settings)?;
+    if let Some(name) = &args.kernel {
+        front.cascades = vec![spec::kernel(&front, Some(name))?.clone()];
+    }
+    let object = driver::compile(&front, &Target::default()).map_err(Stop::internal)?;
+    let stem = front.cascades.first().map(|it| it.name.clone()).unwrap_or_default();
+    let packing = Packing { stem, emit: vec![Emit::Header, Emit::Rust, Emit::Manifest], linker: None };
+    let artifact = package(&object, &packing).map_err(Stop::internal)?;
+    let files =
+        artifact.files.iter().map(|it| format!("== {}\n{}", it.path, String::from_utf8_lossy(&it.bytes)));
+    Ok(files.collect())
 }
 
 /// The spec, which need not be ready to be compiled.

@@ -16,7 +16,7 @@ use crate::exit::{Outcome, Status, Stop};
 use crate::report;
 
 /// Extents and parameters that are fixed before the spec is compiled.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Settings {
     /// The extent of a rank; may be given for several
     #[arg(long = "set", value_name = "RANK=N", value_parser = extent)]
@@ -27,6 +27,11 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Fixes the extent of one more rank.
+    pub(crate) fn set(&mut self, rank: String, extent: i64) {
+        self.sets.push((rank, extent));
+    }
+
     pub(crate) fn fixed(&self) -> Outcome<Fixed> {
         Ok(Fixed {
             sets: once_each("--set", &self.sets)?.collect(),

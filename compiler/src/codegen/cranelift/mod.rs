@@ -47,16 +47,32 @@ pub struct CodegenError {
 ///
 /// When Cranelift refuses what we gave it.
 pub fn emit_object(nests: &[Nest], target: &Target) -> Result<Vec<u8>, CodegenError> {
-    let in_module = |error: &dyn Error| CodegenError::new("the module", error);
-    let isa = isa(target, true).map_err(|it| in_module(&*it))?;
-    let builder = ObjectBuilder::new(isa, "attnc", default_libcall_names()).map_err(|it| in_module(&it))?;
-    let mut module = ObjectModule::new(builder);
+    let mut module = object_module(target)?;
     let mut unit = Unit::new(&mut module);
     for nest in nests {
         entry::emit(nest, &mut unit)?;
     }
     unit.finish()?;
-    module.finish().emit().map_err(|it| in_module(&it))
+    module.finish().emit().map_err(|it| CodegenError::new("the module", &it))
+}
+
+/// The machine code of a kernel, as Cranelift writes it for people.
+///
+/// # Errors
+///
+/// When Cranelift refuses what we gave it.
+pub fn listing(nest: &Nest, target: &Target) -> Result<String, CodegenError> {
+    let mut module = object_module(target)?;
+    let mut unit = Unit::listed(&mut module);
+    entry::emit(nest, &mut unit)?;
+    unit.finish()
+}
+
+fn object_module(target: &Target) -> Result<ObjectModule, CodegenError> {
+    let in_module = |error: &dyn Error| CodegenError::new("the module", error);
+    let isa = isa(target, true).map_err(|it| in_module(&*it))?;
+    let builder = ObjectBuilder::new(isa, "attnc", default_libcall_names()).map_err(|it| in_module(&it))?;
+    Ok(ObjectModule::new(builder))
 }
 
 /// Cranelift for a target.

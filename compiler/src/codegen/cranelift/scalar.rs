@@ -34,6 +34,7 @@ pub(super) fn integer_range(dtype: DType) -> Option<(i64, i64)> {
 
 impl Emitter<'_, '_, '_> {
     /// An operation on a register of that type.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     pub(super) fn unary(&mut self, op: UnaryOp, ty: Type, x: Value) -> Value {
         if ty.is_int() && op != UnaryOp::Not {
             return self.integer_unary(op, x);
@@ -67,29 +68,15 @@ impl Emitter<'_, '_, '_> {
                 let magnitude = builder.ins().fabs(x);
                 builder.ins().fcmp(FloatCC::Equal, magnitude, infinity)
             }
-            UnaryOp::Exp
-            | UnaryOp::Exp2
-            | UnaryOp::Expm1
-            | UnaryOp::Log
-            | UnaryOp::Log2
-            | UnaryOp::Log1p
-            | UnaryOp::Rsqrt
-            | UnaryOp::Sin
-            | UnaryOp::Cos
-            | UnaryOp::Tanh
-            | UnaryOp::Sigmoid
-            | UnaryOp::Softplus
-            | UnaryOp::Erf
-            | UnaryOp::Gelu
-            | UnaryOp::Silu
-            | UnaryOp::Floor
-            | UnaryOp::Ceil
-            | UnaryOp::Round
-            | UnaryOp::Trunc => self.formula(Formula::Real(op), ty, &[x]),
-            UnaryOp::ToReal | UnaryOp::Ilog2 => unreachable!("{} of a real", op.name()),
+            UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round | UnaryOp::Trunc => {
+                self.formula(Formula::Real(op), ty, &[x])
+            }
+            op if op.is_real_function() => self.formula(Formula::Real(op), ty, &[x]),
+            _ => unreachable!("{} of a real", op.name()),
         }
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn integer_unary(&mut self, op: UnaryOp, x: Value) -> Value {
         let ins = self.builder.ins();
         match op {
@@ -113,26 +100,7 @@ impl Emitter<'_, '_, '_> {
                 self.builder.ins().isub(top, zeros)
             }
             UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round | UnaryOp::Trunc => x,
-            UnaryOp::Not
-            | UnaryOp::ToReal
-            | UnaryOp::Exp
-            | UnaryOp::Exp2
-            | UnaryOp::Expm1
-            | UnaryOp::Log
-            | UnaryOp::Log2
-            | UnaryOp::Log1p
-            | UnaryOp::Sqrt
-            | UnaryOp::Rsqrt
-            | UnaryOp::Sin
-            | UnaryOp::Cos
-            | UnaryOp::Tanh
-            | UnaryOp::Sigmoid
-            | UnaryOp::Softplus
-            | UnaryOp::Erf
-            | UnaryOp::Gelu
-            | UnaryOp::Silu
-            | UnaryOp::IsNan
-            | UnaryOp::IsInf => unreachable!("{} of an integer", op.name()),
+            _ => unreachable!("{} of an integer", op.name()),
         }
     }
 

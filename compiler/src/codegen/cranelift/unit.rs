@@ -14,6 +14,8 @@ use super::library::{self, Formula};
 pub(super) struct Unit<'m> {
     linker: Linker<'m>,
     context: Context,
+    /// The machine code as text, if somebody wants to read it.
+    listing: Option<String>,
     scratch: FunctionBuilderContext,
 }
 
@@ -36,7 +38,12 @@ impl<'m> Unit<'m> {
         let context = module.make_context();
         let rounds = has_rounding(module.isa());
         let linker = Linker { module, rounds, formulas: IndexMap::new() };
-        Unit { linker, context, scratch: FunctionBuilderContext::new() }
+        Unit { linker, context, listing: None, scratch: FunctionBuilderContext::new() }
+    }
+
+    /// The same, with a listing of the machine code.
+    pub(super) fn listed(module: &'m mut dyn Module) -> Unit<'m> {
+        Unit { listing: Some(String::new()), ..Unit::new(module) }
     }
 
     /// A function that the world calls.
@@ -67,6 +74,7 @@ impl<'m> Unit<'m> {
         body: impl FnOnce(FunctionBuilder<'_>, &[Value], &mut Linker<'m>),
     ) -> Result<(), CodegenError> {
         self.linker.module.clear_context(&mut self.context);
+        self.context.set_disasm(self.listing.is_some());
         self.context.func.signature = function.signature.clone();
         let mut builder = FunctionBuilder::new(&mut self.context.func, &mut self.scratch);
         let start = builder.create_block();
@@ -75,11 +83,16 @@ impl<'m> Unit<'m> {
         let params = builder.block_params(start).to_vec();
         body(builder, &params, &mut self.linker);
         let defined = self.linker.module.define_function(function.id, &mut self.context);
-        defined.map_err(|it| CodegenError::new(&function.name, &it))
+        defined.map_err(|it| CodegenError::new(&function.name, &it))?;
+        let code = self.context.compiled_code().and_then(|it| it.vcode.as_deref());
+        if let (Some(listing), Some(code)) = (&mut self.listing, code) {
+            listing.extend([&function.name, ":\n", code, "\n"]);
+        }
+        Ok(())
     }
 
-    /// Adds the scalar functions that have been called.
-    pub(super) fn finish(mut self) -> Result<(), CodegenError> {
+    /// Adds the scalar functions that have been called; gives the listing, empty if none was asked for.
+    pub(super) fn finish(mut self) -> Result<String, CodegenError> {
         for ((formula, ty), id) in std::mem::take(&mut self.linker.formulas) {
             let (from, to) = formula.types(ty);
             let declared =
@@ -90,7 +103,7 @@ impl<'m> Unit<'m> {
                 linker.close(builder);
             })?;
         }
-        Ok(())
+        Ok(self.listing.unwrap_or_default())
     }
 }
 

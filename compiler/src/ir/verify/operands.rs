@@ -41,36 +41,13 @@ pub(super) fn check(cascade: &Cascade, broken: &mut Broken) {
     }
 }
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn takes(op: UnaryOp, kind: Kind) -> bool {
     match op {
         UnaryOp::Not => kind == Kind::Bool,
         UnaryOp::ToReal | UnaryOp::Ilog2 => kind == Kind::Int,
-        UnaryOp::Neg
-        | UnaryOp::Relu
-        | UnaryOp::Abs
-        | UnaryOp::Sign
-        | UnaryOp::Floor
-        | UnaryOp::Ceil
-        | UnaryOp::Round
-        | UnaryOp::Trunc
-        | UnaryOp::IsNan
-        | UnaryOp::IsInf => kind != Kind::Bool,
-        UnaryOp::Exp
-        | UnaryOp::Exp2
-        | UnaryOp::Expm1
-        | UnaryOp::Log
-        | UnaryOp::Log2
-        | UnaryOp::Log1p
-        | UnaryOp::Sqrt
-        | UnaryOp::Rsqrt
-        | UnaryOp::Sin
-        | UnaryOp::Cos
-        | UnaryOp::Tanh
-        | UnaryOp::Sigmoid
-        | UnaryOp::Softplus
-        | UnaryOp::Erf
-        | UnaryOp::Gelu
-        | UnaryOp::Silu => kind == Kind::Real,
+        op if op.is_real_function() => kind == Kind::Real,
+        _ => kind != Kind::Bool,
     }
 }
 

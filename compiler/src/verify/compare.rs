@@ -1,7 +1,8 @@
 //! Outputs to how far they are from the interpreter's, in units of what rounding explains.
 //!
 //! A kernel is right if it computes what the interpreter would if each of its operations were off by a rounding: the
-//! interpreter runs on a cascade with [`noise`], and each point may differ by [`SLACK`] times what it moves. In place of a
+//! interpreter runs on cascades with [`noise`](super::noise), once with plain rounding, so that what cancels in f32 cancels
+//! there, and each point may differ by [`SLACK`] times what it moves. In place of a
 //! point that happens to move little stands the median of its tensor. Sums add roundings of their own: the ulp of f32 times
 //! the length of the longest reduction times the largest magnitude of the tensor. What is stored in fewer bits, on the
 //! way or in the end, adds an ulp of that dtype. Integers and bools must agree, except at points that noise changes.
@@ -9,16 +10,15 @@
 //! What the meaning of a spec leaves open is not compared: points whose reference is NaN or infinite, in f64 or where the
 //! range is that of f32.
 
-use attnc::ir::array::{Array, Data};
-use attnc::ir::cascade::{Cascade, Op, Step};
-use attnc::ir::expr::Expr;
-use attnc::ir::interp::{self, Call, CallError};
+use crate::ir::array::{Array, Data};
+use crate::ir::cascade::{Cascade, Op, Step};
+use crate::ir::expr::Expr;
+use crate::ir::interp::{self, Call, CallError};
 use attnc_dsl::ast::{DType, Kind};
 use indexmap::IndexMap;
 
-use super::noise::noisy;
+use super::noise::{noisy, rounded};
 use super::random::Random;
-use crate::tensors::Output;
 
 /// How much larger than the noise's the errors of a right kernel may be.
 const SLACK: f64 = 16.0;
@@ -27,7 +27,7 @@ const SLACK: f64 = 16.0;
 const MOVES: usize = 3;
 
 /// What a kernel must compute for one call.
-pub(crate) struct Reference {
+pub struct Reference {
     outputs: IndexMap<String, Points>,
 }
 
@@ -39,25 +39,25 @@ struct Points {
 
 /// How one output compares.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Distance {
+pub struct Distance {
     /// The largest error, relative to the largest magnitude of its tensor.
-    pub(crate) error: f64,
+    pub error: f64,
     /// The largest error, relative to what is allowed at that point.
-    pub(crate) of_allowed: f64,
+    pub of_allowed: f64,
     /// The point that is off most, in words.
-    pub(crate) worst: String,
+    pub worst: String,
 }
 
 impl Reference {
     /// Computes the reference of a call.
-    pub(crate) fn of(
+    pub(super) fn of(
         cascade: &Cascade,
         call: &Call,
         extents: &[i64],
         random: &mut Random,
     ) -> Result<Reference, CallError> {
         let all = interp::cascade::run(cascade, call)?;
-        let mut moved = Vec::new();
+        let mut moved = vec![interp::cascade::run(&rounded(cascade), call)?];
         for _ in 0..MOVES {
             moved.push(interp::cascade::run(&noisy(cascade, random), call)?);
         }
@@ -75,11 +75,11 @@ impl Reference {
         Ok(Reference { outputs })
     }
 
-    /// Compares what a back end computed.
-    pub(crate) fn compare(&self, outputs: &[Output]) -> Distance {
+    /// Compares the outputs of a back end, by name.
+    pub fn compare(&self, outputs: &IndexMap<String, Array>) -> Distance {
         let mut all = Distance::default();
-        for output in outputs {
-            let it = self.outputs[&output.name].distance(output);
+        for (name, expected) in &self.outputs {
+            let it = expected.distance(name, outputs.get(name));
             all.error = all.error.max(it.error);
             if it.of_allowed > all.of_allowed {
                 (all.of_allowed, all.worst) = (it.of_allowed, it.worst);
@@ -90,19 +90,16 @@ impl Reference {
 }
 
 impl Points {
-    fn distance(&self, output: &Output) -> Distance {
+    fn distance(&self, name: &str, output: Option<&Array>) -> Distance {
         let mut distance = Distance::default();
-        if self.values.shape != output.array.shape {
-            let worst = format!(
-                "`{}` has shape {:?}, expected {:?}",
-                output.name, output.array.shape, self.values.shape
-            );
+        let Some(output) = output.filter(|it| it.shape == self.values.shape) else {
+            let found = output.map_or("missing".to_owned(), |it| format!("of shape {:?}", it.shape));
+            let worst = format!("`{name}` is {found}, expected {:?}", self.values.shape);
             return Distance { error: f64::INFINITY, of_allowed: f64::INFINITY, worst };
-        }
+        };
         let largest = largest(&self.values);
         for at in 0..self.allowed.len() {
-            let (found, expected, allowed) =
-                (real(&output.array, at), real(&self.values, at), self.allowed[at]);
+            let (found, expected, allowed) = (real(output, at), real(&self.values, at), self.allowed[at]);
             if allowed < 0.0 {
                 continue;
             }
@@ -113,8 +110,7 @@ impl Points {
                 let point = coordinates(at, &self.values.shape);
                 distance.of_allowed = of_allowed;
                 distance.worst = format!(
-                    "`{}{point:?}` is {found:?}, expected {expected:?}, off by {off:.1e} where {allowed:.1e} is allowed",
-                    output.name
+                    "`{name}{point:?}` is {found:?}, expected {expected:?}, off by {off:.1e} where {allowed:.1e} is allowed"
                 );
             }
         }

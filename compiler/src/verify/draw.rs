@@ -1,19 +1,19 @@
 //! A kernel to calls that test it: small extents that its checks accept, and inputs of several characters.
 
-use attnc::codegen::math::narrow::round_to;
-use attnc::ir::array::{Array, Data, Value};
-use attnc::ir::cascade::{
+use crate::codegen::math::narrow::round_to;
+use crate::ir::array::{Array, Data, Value};
+use crate::ir::cascade::{
     At, Cascade, Check, Einsum, ExprId, Extent, Op, ParamValue, RankId, Role, Step, Tensor,
 };
-use attnc::ir::expr::Expr;
-use attnc::ir::interp::{self, Call, CallError};
+use crate::ir::expr::Expr;
+use crate::ir::interp::{self, Call, CallError};
 use attnc_dsl::ast::{CompareOp, DType, Kind};
 
 use super::random::Random;
 
 /// What the inputs of a call are like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Character {
+pub enum Character {
     /// Normal reals; integers that are mostly coordinates.
     Plain,
     /// All extents are 1.
@@ -29,7 +29,8 @@ pub(crate) enum Character {
 }
 
 impl Character {
-    pub(crate) const ALL: [Character; 6] = [
+    /// Every character.
+    pub const ALL: [Character; 6] = [
         Character::Plain,
         Character::Single,
         Character::Empty,
@@ -49,7 +50,7 @@ const TRIES: usize = 2000;
 const REPAIRS: usize = 4;
 
 /// The extents of all ranks, small and such that the cascade's checks hold.
-pub(crate) fn extents(cascade: &Cascade, character: Character, random: &mut Random) -> Option<Vec<i64>> {
+pub(super) fn extents(cascade: &Cascade, character: Character, random: &mut Random) -> Option<Vec<i64>> {
     for attempt in 0..TRIES {
         let most = 2 + attempt as i64 * 40 / TRIES as i64;
         let mut drawn: Vec<i64> = (0..cascade.ranks.len()).map(|_| extent(character, most, random)).collect();
@@ -188,7 +189,7 @@ fn params(cascade: &Cascade, random: &mut Random) -> indexmap::IndexMap<String, 
 }
 
 /// A call with these extents; its reals are multiplied by `scale`.
-pub(crate) fn call(
+pub(super) fn call(
     cascade: &Cascade,
     extents: &[i64],
     character: Character,
@@ -201,7 +202,7 @@ pub(crate) fn call(
         let shape: Vec<usize> =
             tensor.dims.iter().map(|it| usize::try_from(extents[it.rank.idx()]).unwrap_or(0)).collect();
         let len = shape.iter().product();
-        let dtype = tensor.dtype.unwrap_or(crate::elements::widest(tensor.kind));
+        let dtype = tensor.dtype.expect("inputs are declared with a dtype");
         let data = match tensor.kind {
             Kind::Real => Data::Real(reals(len, dtype, character, scale, random)),
             Kind::Int => Data::Int(ints(len, dtype, character, extents, random)),

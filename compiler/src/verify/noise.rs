@@ -4,13 +4,14 @@
 //! S[m, n] = sum[d](Q * K)   ->   S[m, n] = sum[d]((Q * K) * (1 + ulp * sin(seed + a * m + b * n + c * d)))
 //! ```
 //!
+//! Or each is rounded to the nearest f32, subnormal ones apart.
 //! What leaves the range of f32 on the way becomes an infinity or 0, as in a kernel.
 
 use std::collections::HashMap;
 
-use attnc::ir::cascade::{Cascade, Einsum, ExprId, Step};
-use attnc::ir::expr::{BinaryOp, Expr, UnaryOp, operands, with_operands};
-use attnc::tile::in_f32;
+use crate::ir::cascade::{Cascade, Einsum, ExprId, Step};
+use crate::ir::expr::{BinaryOp, Expr, UnaryOp, operands, with_operands};
+use crate::tile::in_f32;
 use attnc_dsl::ast::CompareOp;
 
 use super::random::Random;
@@ -19,19 +20,14 @@ use super::random::Random;
 const ULP: f64 = f32::EPSILON as f64;
 
 /// The same kernel with noise; an operation on the same operands is always off by the same.
-pub(crate) fn noisy(cascade: &Cascade, random: &mut Random) -> Cascade {
-    let (subnormal, cascade) = (random.below(2) == 0, cascade.clone());
-    let mut noise = Noise { in_f32: in_f32(&cascade), cascade, done: HashMap::new(), subnormal, random };
-    noise.cascade.assumes.clear();
-    let mut steps = noise.cascade.steps.clone();
-    for step in &mut steps {
-        match step {
-            Step::Einsum(einsum) => noise.einsum(einsum),
-            Step::Recurrence(it) => it.bases.iter_mut().chain(&mut it.body).for_each(|it| noise.einsum(it)),
-        }
-    }
-    noise.cascade.steps = steps;
-    noise.cascade
+pub(super) fn noisy(cascade: &Cascade, random: &mut Random) -> Cascade {
+    let subnormal = random.below(2) == 0;
+    Noise::on(cascade, subnormal, Some(random))
+}
+
+/// The same kernel with every operation rounded to the nearest f32.
+pub(super) fn rounded(cascade: &Cascade) -> Cascade {
+    Noise::on(cascade, true, None)
 }
 
 struct Noise<'a> {
@@ -42,10 +38,28 @@ struct Noise<'a> {
     done: HashMap<ExprId, ExprId>,
     /// Numbers below the least normal one are kept.
     subnormal: bool,
-    random: &'a mut Random,
+    /// Where the noise comes from; none for rounding to nearest.
+    random: Option<&'a mut Random>,
 }
 
 impl Noise<'_> {
+    fn on(cascade: &Cascade, subnormal: bool, random: Option<&mut Random>) -> Cascade {
+        let in_f32 = in_f32(cascade);
+        let mut noise = Noise { in_f32, cascade: cascade.clone(), done: HashMap::new(), subnormal, random };
+        noise.cascade.assumes.clear();
+        let mut steps = noise.cascade.steps.clone();
+        for step in &mut steps {
+            match step {
+                Step::Einsum(einsum) => noise.einsum(einsum),
+                Step::Recurrence(it) => {
+                    it.bases.iter_mut().chain(&mut it.body).for_each(|it| noise.einsum(it));
+                }
+            }
+        }
+        noise.cascade.steps = steps;
+        noise.cascade
+    }
+
     fn einsum(&mut self, einsum: &mut Einsum) {
         for id in self.cascade.exprs.postorder(einsum.value) {
             if !self.done.contains_key(&id) {
@@ -67,6 +81,10 @@ impl Noise<'_> {
                 self.within_range(off)
             }
             // What a reduction stored.
+            (true, Expr::Read(..)) if self.random.is_none() => {
+                let nearest = self.nearest(same);
+                self.within_range(nearest)
+            }
             (true, Expr::Read(..)) => self.within_range(same),
             _ => same,
         }
@@ -74,11 +92,12 @@ impl Noise<'_> {
 
     /// An operation that is off by a rounding.
     fn off(&mut self, id: ExprId) -> ExprId {
+        let Some(random) = &mut self.random else { return self.nearest(id) };
         let exprs = &mut self.cascade.exprs;
-        let mut phase = exprs.real(self.random.unit() * 1e3);
+        let mut phase = exprs.real(random.unit() * 1e3);
         for rank in exprs.free(id).to_vec() {
             let index = exprs.index(rank);
-            let factor = exprs.real(1.0 + 10.0 * self.random.unit());
+            let factor = exprs.real(1.0 + 10.0 * random.unit());
             let part = exprs.binary(BinaryOp::Mul, index, factor);
             phase = exprs.binary(BinaryOp::Add, phase, part);
         }
@@ -86,6 +105,18 @@ impl Noise<'_> {
         let error = exprs.binary(BinaryOp::Mul, ulp, sine);
         let factor = exprs.binary(BinaryOp::Add, one, error);
         exprs.binary(BinaryOp::Mul, id, factor)
+    }
+
+    /// The nearest number of 24 bits: the high part of Veltkamp's splitting, which is as large as `id` if that is infinite.
+    fn nearest(&mut self, id: ExprId) -> ExprId {
+        let exprs = &mut self.cascade.exprs;
+        let factor = exprs.real(2f64.powi(29) + 1.0);
+        let product = exprs.binary(BinaryOp::Mul, id, factor);
+        let rest = exprs.binary(BinaryOp::Sub, product, id);
+        let high = exprs.binary(BinaryOp::Sub, product, rest);
+        let (size, most) = (exprs.unary(UnaryOp::Abs, id), exprs.real(f64::from(f32::MAX)));
+        let large = exprs.compare(CompareOp::Gt, size, most);
+        exprs.add(Expr::If(large, id, high))
     }
 
     /// The value, or what f32 has beyond its largest number and below its least, with or without subnormal ones.

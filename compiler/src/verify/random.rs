@@ -2,12 +2,12 @@
 
 /// A stream of numbers.
 #[derive(Debug, Clone)]
-pub(crate) struct Random {
+pub(super) struct Random {
     state: u64,
 }
 
 impl Random {
-    pub(crate) fn new(seed: u64) -> Random {
+    pub(super) fn new(seed: u64) -> Random {
         Random { state: seed }
     }
 
@@ -20,17 +20,17 @@ impl Random {
     }
 
     /// From 0 to 1.
-    pub(crate) fn unit(&mut self) -> f64 {
+    pub(super) fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// From 0 to `n - 1`; `n` is positive.
-    pub(crate) fn below(&mut self, n: i64) -> i64 {
+    pub(super) fn below(&mut self, n: i64) -> i64 {
         (self.next() % n.unsigned_abs().max(1)) as i64
     }
 
     /// Of mean 0 and variance 1.
-    pub(crate) fn normal(&mut self) -> f64 {
+    pub(super) fn normal(&mut self) -> f64 {
         let (radius, angle) = (1.0 - self.unit(), self.unit());
         (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
     }

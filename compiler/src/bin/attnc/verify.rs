@@ -1,15 +1,11 @@
 //! `attnc verify`: specs to whether their compiled kernels compute what the interpreter does.
 
-mod compare;
-mod draw;
-mod noise;
-mod random;
-
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
+use attnc::driver::Front;
 use attnc::ir::cascade::Cascade;
-use attnc::ir::interp::{Call, CallError};
+use attnc::verify::{Distance, cases};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -17,14 +13,11 @@ use crate::backend::{Backend, Engine};
 use crate::exit::{Outcome, Status, Stop};
 use crate::spec::{self, Settings};
 use crate::{output, report};
-use compare::{Distance, Reference};
-use draw::Character;
-use random::Random;
 
 /// Compare compiled kernels with the interpreter on random and adversarial inputs
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Extents that nothing fixes are drawn small, 0 and 1 included; reals are normal, zero, large, and here and there NaN.
+Extents that nothing fixes are drawn small, 0 and 1 included; a rank that nothing binds has an extent of 3. Reals are normal, zero, large, and here and there NaN.
 An error may be as large as what a few roundings of the inputs would cause. One line for each kernel and back end: the
 largest error relative to the largest magnitude of its tensor, and relative to what is allowed there.
 
@@ -137,7 +130,7 @@ fn progress(n_specs: usize) -> ProgressBar {
 }
 
 fn verify_spec(path: &Path, args: &Args, backends: &[Backend]) -> Outcome<Vec<Row>> {
-    let front = spec::front(path, &args.settings)?;
+    let front = bound(path, &args.settings)?;
     let mut rows = Vec::new();
     for cascade in &front.cascades {
         let engines = backends.iter().map(|&it| Engine::new(it, cascade)).collect::<Outcome<Vec<_>>>()?;
@@ -153,60 +146,54 @@ fn verify_spec(path: &Path, args: &Args, backends: &[Backend]) -> Outcome<Vec<Ro
     Ok(rows)
 }
 
+/// The extent of a rank that nothing binds.
+const EXTENT: i64 = 3;
+
+/// The kernels of a spec; a rank that nothing binds gets an extent, unless the spec can be read only once.
+fn bound(path: &Path, settings: &Settings) -> Outcome<Front> {
+    if path.as_os_str() == "-" {
+        return spec::front(path, settings);
+    }
+    let front = spec::outline(path, settings)?;
+    if front.checked.unfixed.is_empty() {
+        return Ok(front);
+    }
+    let mut settings = settings.clone();
+    for rank in front.checked.unbound {
+        eprintln!(
+            "note: nothing binds `{rank}` in `{}`: verified with --set {rank}={EXTENT}",
+            path.display()
+        );
+        settings.set(rank, EXTENT);
+    }
+    spec::front(path, &settings)
+}
+
 /// How many calls were compared, and how each back end did.
 fn verify_kernel(cascade: &Cascade, engines: &[Engine<'_>], seed: u64) -> Outcome<Vec<(usize, Verdict)>> {
     let untested =
         || (0, Verdict::Untested("its constraints allow no small extents: give some with --set".to_owned()));
     let mut results: Vec<(usize, Verdict)> = engines.iter().map(|_| untested()).collect();
-    for (number, character) in Character::ALL.into_iter().enumerate() {
-        let mut random = Random::new(seed.wrapping_mul(1009).wrapping_add(number as u64));
-        let Some(extents) = draw::extents(cascade, character, &mut random) else { continue };
-        let Some((call, reference)) = reference(cascade, &extents, character, &mut random)? else {
-            continue;
-        };
+    for case in cases(cascade, seed) {
+        let case = case.map_err(|it| Stop::internal(format!("kernel `{}`: {it}", cascade.name)))?;
         for (engine, (calls, verdict)) in engines.iter().zip(&mut results) {
             if matches!(verdict, Verdict::Differs(..)) {
                 continue;
             }
             let found = engine
-                .run(&call, None)
+                .run(&case.call, None)
                 .map_err(|it| Stop::refused(format!("kernel `{}`: {it}", cascade.name)))?;
-            let distance = reference.compare(&found);
+            let found = found.into_iter().map(|it| (it.name, it.array)).collect();
+            let distance = case.reference.compare(&found);
             *calls += 1;
             if distance.of_allowed > 1.0 {
-                *verdict = Verdict::Differs(distance, described(cascade, character, &extents));
+                *verdict = Verdict::Differs(distance, case.describe(cascade));
             } else if !matches!(verdict, Verdict::Agrees(best) if best.of_allowed >= distance.of_allowed) {
                 *verdict = Verdict::Agrees(distance);
             }
         }
     }
     Ok(results)
-}
-
-/// A call and what it must give; none if the author's assumptions exclude such calls.
-fn reference(
-    cascade: &Cascade,
-    extents: &[i64],
-    character: Character,
-    random: &mut Random,
-) -> Outcome<Option<(Call, Reference)>> {
-    for scale in [1.0, 0.25, 0.0625, 0.015_625] {
-        let call = draw::call(cascade, extents, character, scale, random);
-        match Reference::of(cascade, &call, extents, random) {
-            Ok(reference) => return Ok(Some((call, reference))),
-            Err(CallError::Assume(_)) => {}
-            Err(error) => return Err(Stop::internal(format!("kernel `{}`: {error}", cascade.name))),
-        }
-    }
-    Ok(None)
-}
-
-/// A call in words.
-fn described(cascade: &Cascade, character: Character, extents: &[i64]) -> String {
-    let ranks = cascade.ranks.iter().filter(|(_, it)| !it.local);
-    let ranks =
-        ranks.map(|(id, it)| format!("{}={}", it.name, extents[id.idx()])).collect::<Vec<_>>().join(" ");
-    format!("{character:?} inputs, {ranks}")
 }
 
 impl Row {

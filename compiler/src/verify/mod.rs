@@ -1,0 +1,64 @@
+//! A cascade to calls that test it, and to what a right kernel may answer.
+//!
+//! ```text
+//! S[m, n] = sum[d](Q * K)   ->   Q and K of |m| = 3, |n| = 7, |d| = 1, normal;  S, each point with how far it may be off
+//! ```
+//!
+//! The same cascade and seed give the same calls.
+
+mod compare;
+mod draw;
+mod noise;
+mod random;
+
+pub use compare::{Distance, Reference};
+pub use draw::Character;
+
+use crate::ir::cascade::Cascade;
+use crate::ir::interp::{Call, CallError};
+use random::Random;
+
+/// A call and what it must give.
+pub struct Case {
+    /// What the inputs are like.
+    pub character: Character,
+    /// The extents, by rank.
+    pub extents: Vec<i64>,
+    /// Inputs and parameters.
+    pub call: Call,
+    /// What must come out.
+    pub reference: Reference,
+}
+
+impl Case {
+    /// The call in words.
+    pub fn describe(&self, cascade: &Cascade) -> String {
+        let ranks = cascade.ranks.iter().filter(|(_, it)| !it.local);
+        let ranks = ranks.map(|(id, it)| format!("{}={}", it.name, self.extents[id.idx()]));
+        format!("{:?} inputs, {}", self.character, ranks.collect::<Vec<_>>().join(" "))
+    }
+}
+
+/// One case of each character that the constraints and assumptions of a kernel allow.
+///
+/// # Errors
+/// The interpreter refuses a call that meets them: a fault of ours.
+pub fn cases(cascade: &Cascade, seed: u64) -> impl Iterator<Item = Result<Case, CallError>> {
+    (0..).zip(Character::ALL).filter_map(move |(number, character)| {
+        case(cascade, character, &mut Random::new(seed.wrapping_mul(1009).wrapping_add(number))).transpose()
+    })
+}
+
+/// A case of that character, unless the author's constraints or assumptions exclude what is drawn.
+fn case(cascade: &Cascade, character: Character, random: &mut Random) -> Result<Option<Case>, CallError> {
+    let Some(extents) = draw::extents(cascade, character, random) else { return Ok(None) };
+    for scale in [1.0, 0.25, 0.0625, 0.015_625] {
+        let call = draw::call(cascade, &extents, character, scale, random);
+        match Reference::of(cascade, &call, &extents, random) {
+            Ok(reference) => return Ok(Some(Case { character, extents, call, reference })),
+            Err(CallError::Assume(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}

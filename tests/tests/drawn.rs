@@ -1,0 +1,41 @@
+//! The kernels of the gallery that have no references: machine code against the interpreter, on drawn inputs.
+
+use attnc::driver::jit;
+use attnc::ir::cascade::Cascade;
+use attnc::verify::cases;
+use attnc_tests::fixture;
+use attnc_tests::jit::{Placement, call_kernel};
+
+const PLACEMENTS: [Placement; 3] = [Placement::Dense, Placement::Padded(1), Placement::Padded(2)];
+
+#[test]
+fn machine_code_agrees_with_the_interpreter_and_what_lies_around_influences_nothing() {
+    let (mut faults, mut n_kernels) = (Vec::new(), 0);
+    for (name, cascades) in fixture::without() {
+        for cascade in &cascades {
+            n_kernels += 1;
+            faults.extend(check(cascade).err().map(|fault| format!("{name}: {fault}")));
+        }
+    }
+    assert!(n_kernels > 0, "every system has fixtures");
+    assert!(faults.is_empty(), "{} of {n_kernels} kernels:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// The first case and placement that a kernel gets wrong.
+fn check(cascade: &Cascade) -> Result<(), String> {
+    let kernel = jit(cascade).map_err(|it| it.to_string())?;
+    let mut n_cases = 0;
+    for case in cases(cascade, 1) {
+        let case = case.map_err(|it| it.to_string())?;
+        n_cases += 1;
+        for placement in PLACEMENTS {
+            let at = || format!("{placement:?}, {}", case.describe(cascade));
+            let found = call_kernel(&kernel, cascade, &case.call, placement);
+            let distance = case.reference.compare(&found.map_err(|it| format!("{}: {it}", at()))?);
+            if distance.of_allowed > 1.0 {
+                return Err(format!("{}: {}", at(), distance.worst));
+            }
+        }
+    }
+    if n_cases == 0 { Err("its constraints allow no small extents".to_owned()) } else { Ok(()) }
+}
