@@ -8,6 +8,7 @@ pub mod files;
 pub mod ir;
 pub mod lower;
 pub mod package;
+pub mod rewrite;
 pub mod target;
 pub mod tile;
 pub mod verify;

@@ -1,6 +1,7 @@
 //! What a cascade costs: passes and depth over each rank, live footprints, FLOPs and bytes.
 
 pub mod passes;
+pub(crate) mod stage;
 mod work;
 
 use indexmap::IndexMap;

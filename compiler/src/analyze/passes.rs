@@ -12,25 +12,9 @@
 
 use std::collections::BTreeMap;
 
+use super::stage::{Source, Stage, State, join};
 use crate::ir::cascade::{At, Cascade, Einsum, ExprId, Op, RankId, Recurrence, Role, Step, TensorId};
 use crate::ir::expr::{BinaryOp, Expr, operands};
-
-/// When a value is there, with respect to one source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stage {
-    pass: u32,
-    open: bool,
-}
-
-/// What a value needs of each source.
-type State = BTreeMap<Source, Stage>;
-
-/// What is read along the rank: one tensor, or any.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Source {
-    Any,
-    Tensor(TensorId),
-}
 
 /// How often the fibers of a rank are traversed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +29,15 @@ pub struct RankPasses {
 
 /// Counts the passes over the fibers of a rank.
 pub fn passes(cascade: &Cascade, rank: RankId) -> RankPasses {
+    count(cascade, rank).result
+}
+
+/// What every tensor that an einsum defines needs of the sources along a rank.
+pub(crate) fn states(cascade: &Cascade, rank: RankId) -> BTreeMap<TensorId, State> {
+    count(cascade, rank).tensors
+}
+
+fn count(cascade: &Cascade, rank: RankId) -> Count<'_> {
     let mut count = Count {
         cascade,
         family: cascade.exprs.atoms(rank).to_vec(),
@@ -59,7 +52,7 @@ pub fn passes(cascade: &Cascade, rank: RankId) -> RankPasses {
             Step::Recurrence(recurrence) => count.recurrence(recurrence),
         }
     }
-    count.result
+    count
 }
 
 struct Count<'a> {
@@ -160,21 +153,7 @@ impl Count<'_> {
 
     /// The state of a value from those of its operands.
     fn joined<'s>(&self, id: ExprId, operands: impl Iterator<Item = &'s State>) -> State {
-        let mut stages: BTreeMap<Source, Vec<Stage>> = BTreeMap::new();
-        for (&source, &stage) in operands.flatten() {
-            stages.entry(source).or_default().push(stage);
-        }
-        let (spans, touches) = (self.spans(id), self.touches(id));
-        let join = |stages: Vec<Stage>| {
-            let most = |open: bool| stages.iter().filter(|it| it.open == open).map(|it| it.pass).max();
-            match (most(true), most(false)) {
-                // The element is read again after the whole fiber was.
-                (Some(open), Some(closed)) if spans => Stage { pass: open.max(closed + 1), open: true },
-                (Some(open), None) => Stage { pass: open, open: touches },
-                (open, closed) => Stage { pass: open.max(closed).unwrap_or(0), open: false },
-            }
-        };
-        stages.into_iter().map(|(source, stages)| (source, join(stages))).collect()
+        join(self.spans(id), self.touches(id), operands)
     }
 
     /// The state of a tensor where it is read.

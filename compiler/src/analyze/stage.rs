@@ -1,0 +1,55 @@
+//! In which pass over a fiber a value is there: what the count of passes is made of.
+
+use std::collections::BTreeMap;
+
+use crate::ir::cascade::TensorId;
+
+/// When a value is there, with respect to one source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stage {
+    /// The pass over the source's fiber in which it is there.
+    pub(crate) pass: u32,
+    /// It is there as soon as the source's element is read, not only after the whole fiber.
+    pub(crate) open: bool,
+}
+
+/// What a value needs of each source.
+pub(crate) type State = BTreeMap<Source, Stage>;
+
+/// What is read along the rank: one tensor, or any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Source {
+    /// All tensors taken for one: the barrier depth.
+    Any,
+    /// One tensor.
+    Tensor(TensorId),
+}
+
+/// The state of a value from those of its operands, where it depends on the coordinate along all of the
+/// rank (`spans`) or along a part of it at least (`touches`).
+pub(crate) fn join<'s>(spans: bool, touches: bool, operands: impl Iterator<Item = &'s State>) -> State {
+    let mut stages: BTreeMap<Source, Vec<Stage>> = BTreeMap::new();
+    for (&source, &stage) in operands.flatten() {
+        stages.entry(source).or_default().push(stage);
+    }
+    let joined = |stages: Vec<Stage>| {
+        let most = |open: bool| stages.iter().filter(|it| it.open == open).map(|it| it.pass).max();
+        match (most(true), most(false)) {
+            // The element is read again after the whole fiber was.
+            (Some(open), Some(closed)) if spans => Stage { pass: open.max(closed + 1), open: true },
+            (Some(open), None) => Stage { pass: open, open: touches },
+            (open, closed) => Stage { pass: open.max(closed).unwrap_or(0), open: false },
+        }
+    };
+    stages.into_iter().map(|(source, stages)| (source, joined(stages))).collect()
+}
+
+/// The most passes over the fiber of any one tensor.
+pub(crate) fn passes(state: &State) -> u32 {
+    state.iter().filter(|(source, _)| **source != Source::Any).map(|(_, it)| it.pass).max().unwrap_or(0)
+}
+
+/// The length of the longest chain of traversals that wait for each other.
+pub(crate) fn depth(state: &State) -> u32 {
+    state.get(&Source::Any).map_or(0, |it| it.pass)
+}

@@ -1,0 +1,116 @@
+//! Where a term is present: a set of conditions, all of which hold exactly at its present points.
+//!
+//! ```text
+//! exp(s where n <= m)            { n <= m }
+//! Reduce(Sum, n, that)           { there is an n with { n <= m } }
+//! ```
+
+use std::collections::BTreeSet;
+
+use super::facts::{Graph, free_of};
+use super::term::Class;
+use crate::ir::cascade::RankId;
+
+/// Conditions, all of which hold; none for what is present everywhere.
+pub(crate) type Domain = BTreeSet<Atom>;
+
+/// One condition.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Atom {
+    /// A bool is true.
+    Holds(Class),
+    /// A term is present, of which no more is known.
+    Defined(Class),
+    /// There is a point along these part-less ranks at which all of these hold.
+    Exists(Vec<RankId>, Domain),
+    /// One of these domains has the point.
+    OneOf(Vec<Domain>),
+}
+
+/// The domain with every class by its present name.
+pub(crate) fn canonical(graph: &Graph, domain: &Domain) -> Domain {
+    let known_true = |class: Class| graph[graph.find(class)].data.constant == Some(super::facts::TRUE);
+    domain
+        .iter()
+        .filter(|atom| !matches!(atom, Atom::Holds(class) if known_true(*class)))
+        .map(|atom| match atom {
+            Atom::Holds(class) => Atom::Holds(graph.find(*class)),
+            Atom::Defined(class) => Atom::Defined(graph.find(*class)),
+            Atom::Exists(ranks, inner) => Atom::Exists(ranks.clone(), canonical(graph, inner)),
+            Atom::OneOf(some) => Atom::OneOf(some.iter().map(|it| canonical(graph, it)).collect()),
+        })
+        .collect()
+}
+
+/// Where a reduction over these part-less ranks has a point: conditions that do not depend on them stay as they are.
+pub(crate) fn exists(graph: &Graph, ranks: &[RankId], domain: &Domain) -> Domain {
+    let depends = |atom: &Atom| free(graph, atom).iter().any(|it| ranks.contains(it));
+    let (inner, mut outer): (Domain, Domain) = domain.iter().cloned().partition(depends);
+    let used: Vec<RankId> = inner.iter().flat_map(|it| free(graph, it)).collect();
+    let (bound, alone): (Vec<RankId>, Vec<RankId>) = ranks.iter().partition(|it| used.contains(it));
+    for rank in alone {
+        if graph.analysis.may_be_empty(rank) {
+            outer.insert(Atom::Exists(vec![rank], Domain::new()));
+        }
+    }
+    if !inner.is_empty() {
+        outer.insert(Atom::Exists(bound, inner));
+    }
+    outer
+}
+
+/// Where one of these terms is present.
+pub(crate) fn one_of(domains: impl Iterator<Item = Domain>) -> Domain {
+    let mut some: Vec<Domain> = domains.collect();
+    some.sort();
+    some.dedup();
+    match some.as_slice() {
+        [only] => only.clone(),
+        all if all.iter().any(Domain::is_empty) => Domain::new(),
+        _ => Domain::from([Atom::OneOf(some)]),
+    }
+}
+
+/// The part-less ranks that a condition depends on.
+fn free(graph: &Graph, atom: &Atom) -> Vec<RankId> {
+    match atom {
+        Atom::Holds(class) | Atom::Defined(class) => free_of(graph, *class).to_vec(),
+        Atom::Exists(ranks, inner) => {
+            inner.iter().flat_map(|it| free(graph, it)).filter(|it| !ranks.contains(it)).collect()
+        }
+        Atom::OneOf(some) => some.iter().flatten().flat_map(|it| free(graph, it)).collect(),
+    }
+}
+
+/// Wherever all of `given` hold, at a point that has a coordinate along each of `at`, all of `wanted` hold.
+/// An answer of `false` means that it is not known.
+pub(crate) fn implies(graph: &Graph, given: &Domain, at: &[RankId], wanted: &Domain) -> bool {
+    let given = canonical(graph, given);
+    canonical(graph, wanted).iter().all(|it| holds(&given, at, it))
+}
+
+fn holds(given: &Domain, at: &[RankId], wanted: &Atom) -> bool {
+    if given.contains(wanted) || has_case(given, at, wanted) {
+        return true;
+    }
+    let all = |given: &Domain, wanted: &Domain| wanted.iter().all(|it| holds(given, at, it));
+    match wanted {
+        Atom::Holds(_) | Atom::Defined(_) => false,
+        // A point of the fiber shows that there is one.
+        Atom::Exists(ranks, inner) => {
+            (ranks.iter().all(|it| at.contains(it)) && all(given, inner))
+                || given.iter().any(
+                    |it| matches!(it, Atom::Exists(over, known) if ranks.iter().all(|it| over.contains(it)) && all(known, inner)),
+                )
+        }
+        Atom::OneOf(some) => some.iter().any(|it| all(given, it)),
+    }
+}
+
+/// One of several domains has the point, and each of them implies what is wanted.
+fn has_case(given: &Domain, at: &[RankId], wanted: &Atom) -> bool {
+    given.iter().any(|it| match it {
+        Atom::OneOf(some) => some.iter().all(|one| holds(one, at, wanted)),
+        Atom::Holds(_) | Atom::Defined(_) | Atom::Exists(..) => false,
+    })
+}

@@ -1,0 +1,224 @@
+//! One term for every class: the fewest passes, then the least work, what is shared counted once.
+//!
+//! The best DAG is hard to find in general. Classes choose greedily, each among its own terms, by the cost of
+//! all that the term needs; choices are repeated until none improves.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use egg::Language;
+
+use super::build::Build;
+use super::facts::{Graph, state_from};
+use super::term::{Class, Term};
+use crate::analyze::stage::{State, passes};
+use crate::ir::expr::{BinaryOp, UnaryOp};
+
+/// The term that each class is computed by.
+#[derive(Debug, Clone)]
+pub(crate) struct Choice {
+    /// The position of each class in the lists below.
+    places: BTreeMap<Class, usize>,
+    chosen: Vec<Option<Chosen>>,
+    /// What the chosen term of a class costs by itself.
+    own: Vec<f64>,
+}
+
+/// A term and what computing it costs, all that it needs included.
+#[derive(Debug, Clone)]
+struct Chosen {
+    term: Term,
+    states: Vec<State>,
+    /// The most passes along each family of ranks.
+    passes: Vec<u32>,
+    /// The places of the classes that are needed.
+    needs: Set,
+    work: f64,
+}
+
+/// A set of places.
+#[derive(Debug, Clone, Default)]
+struct Set(Vec<u64>);
+
+impl Set {
+    fn add(&mut self, other: &Set) {
+        self.0.resize(self.0.len().max(other.0.len()), 0);
+        self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a |= b);
+    }
+
+    fn insert(&mut self, place: usize) {
+        self.0.resize(self.0.len().max(place / 64 + 1), 0);
+        self.0[place / 64] |= 1 << (place % 64);
+    }
+
+    fn contains(&self, place: usize) -> bool {
+        self.0.get(place / 64).is_some_and(|word| word >> (place % 64) & 1 == 1)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        let bits = |(at, &word): (usize, &u64)| {
+            std::iter::successors(Some(word), |rest| Some(rest & (rest.wrapping_sub(1))))
+                .take_while(|rest| *rest != 0)
+                .map(move |rest| 64 * at + rest.trailing_zeros() as usize)
+        };
+        self.0.iter().enumerate().flat_map(bits)
+    }
+}
+
+/// What a choice costs; smaller is better.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub(crate) struct Cost {
+    /// Passes, summed over the families of ranks.
+    pub(crate) passes: u32,
+    /// Operations, weighted by what they take.
+    pub(crate) work: f64,
+}
+
+impl Choice {
+    /// The term that a class is computed by.
+    pub(crate) fn term(&self, graph: &Graph, class: Class) -> &Term {
+        &self.of(graph.find(class)).expect("every class can be computed").term
+    }
+
+    fn of(&self, class: Class) -> Option<&Chosen> {
+        self.chosen[self.places[&class]].as_ref()
+    }
+
+    /// What it takes to compute all of these classes.
+    pub(crate) fn cost(&self, graph: &Graph, roots: &[Class]) -> Cost {
+        let chosen: Vec<&Chosen> = roots.iter().filter_map(|it| self.of(graph.find(*it))).collect();
+        let families = graph.analysis.families.len();
+        let most = |family: usize| chosen.iter().map(|it| it.passes[family]).max().unwrap_or(0);
+        let passes = (0..families).map(most).sum();
+        let mut needs = Set::default();
+        chosen.iter().for_each(|it| needs.add(&it.needs));
+        Cost { passes, work: needs.iter().map(|it| self.own[it]).sum() }
+    }
+
+    /// The term with the choices of its operands, if they are all made and none needs the class itself.
+    fn candidate(&self, graph: &Graph, class: Class, term: &Term) -> Option<Chosen> {
+        let operands: Vec<&Chosen> =
+            term.children().iter().map(|it| self.of(*it)).collect::<Option<Vec<_>>>()?;
+        let mut needs = Set::default();
+        operands.iter().for_each(|it| needs.add(&it.needs));
+        let place = self.places[&class];
+        if needs.contains(place) {
+            return None;
+        }
+        let free = &graph.facts(class).free;
+        let families = 0..graph.analysis.families.len();
+        let states: Vec<State> = families
+            .map(|family| {
+                let of = |id: Class| &self.of(id).expect("it is chosen").states[family];
+                state_from(graph, term, free, family, &of)
+            })
+            .collect();
+        let most = |family: usize, state: &State| {
+            operands.iter().map(|it| it.passes[family]).max().unwrap_or(0).max(passes(state))
+        };
+        let passes = states.iter().enumerate().map(|(family, state)| most(family, state)).collect();
+        let work = needs.iter().map(|it| self.own[it]).sum::<f64>() + work(graph, class, term);
+        needs.insert(place);
+        Some(Chosen { term: term.clone(), states, passes, needs, work })
+    }
+}
+
+/// Chooses a term for every class that has one without a cycle. Terms that are banned are not chosen.
+pub(crate) fn extract(graph: &Graph, is_banned: &dyn Fn(Class, &Term) -> bool) -> Choice {
+    let mut classes: Vec<Class> = graph.classes().map(|it| it.id).collect();
+    classes.sort_unstable();
+    let places: BTreeMap<Class, usize> = classes.iter().enumerate().map(|(at, &it)| (it, at)).collect();
+    let mut terms: Vec<Vec<Term>> = Vec::new();
+    let mut parents: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); classes.len()];
+    for (place, &class) in classes.iter().enumerate() {
+        let mut own = graph.terms(class);
+        own.retain(|it| !is_banned(class, it) && !it.children().contains(&class));
+        own.iter().flat_map(|it| it.children()).for_each(|it| {
+            parents[places[it]].insert(place);
+        });
+        terms.push(own);
+    }
+    let mut choice = Choice { places, chosen: vec![None; classes.len()], own: vec![0.0; classes.len()] };
+    let mut todo: VecDeque<usize> = (0..classes.len()).collect();
+    let mut waiting = vec![true; classes.len()];
+    // A choice that gets better for one class may get worse for those that share with it; the number of steps is
+    // bounded so that this cannot go on.
+    let mut steps = 200 * classes.len();
+    while let Some(place) = todo.pop_front() {
+        waiting[place] = false;
+        let mut improved = false;
+        for term in &terms[place] {
+            let Some(new) = choice.candidate(graph, classes[place], term) else { continue };
+            if choice.chosen[place].as_ref().is_none_or(|old| is_better(&new, old)) {
+                choice.own[place] = work(graph, classes[place], &new.term);
+                choice.chosen[place] = Some(new);
+                improved = true;
+            }
+        }
+        steps = steps.saturating_sub(1);
+        if improved && steps > 0 {
+            for &parent in &parents[place] {
+                if !std::mem::replace(&mut waiting[parent], true) {
+                    todo.push_back(parent);
+                }
+            }
+        }
+    }
+    choice
+}
+
+fn is_better(new: &Chosen, old: &Chosen) -> bool {
+    let sum = |it: &Chosen| it.passes.iter().sum::<u32>();
+    let late = |it: &Chosen| {
+        it.states.iter().flat_map(|state| state.values()).map(|it| 2 * it.pass - u32::from(it.open)).sum::<u32>()
+    };
+    let key = |it: &Chosen| (sum(it), late(it));
+    match key(new).cmp(&key(old)) {
+        std::cmp::Ordering::Less => true,
+        std::cmp::Ordering::Greater => false,
+        // A difference within rounding is none.
+        std::cmp::Ordering::Equal => new.work < old.work * (1.0 - 1e-9),
+    }
+}
+
+/// Operations at one point, weighted by what they take, times the points.
+fn work(graph: &Graph, class: Class, term: &Term) -> f64 {
+    /// What any operation costs at least, so that of two forms the shorter one is chosen.
+    const LEAST: f64 = 0.01;
+    let size = |class: Class| -> f64 {
+        graph.facts(class).free.iter().map(|it| graph.analysis.sizes[it.idx()]).product()
+    };
+    let points = match term {
+        Term::Reduce(_, _, [body]) => size(*body),
+        _ => size(class),
+    };
+    let operands = term.children().len() as f64;
+    let weight = match term {
+        Term::Int(_)
+        | Term::Real(_)
+        | Term::Bool(_)
+        | Term::Extent(_)
+        | Term::Index(_)
+        | Term::Param(..)
+        | Term::Written(_)
+        | Term::Read(..)
+        | Term::Input(..)
+        | Term::Present(_) => LEAST,
+        Term::Unary(op, _) if op.is_real_function() => 10.0,
+        Term::Unary(UnaryOp::ToReal, _) => LEAST,
+        Term::Binary(BinaryOp::Pow, _) => 20.0,
+        Term::Power(bits, _) => power(f64::from_bits(*bits)),
+        Term::Sum(_) | Term::Product(_) | Term::Union(..) => operands - 1.0,
+        Term::Unary(..) | Term::Binary(..) | Term::Compare(..) | Term::Reduce(..) | Term::Cast(..) => 1.0,
+        Term::If(_) | Term::Where(_) | Term::Else(_) | Term::Pick(_) => 0.5,
+    };
+    points * (weight + LEAST)
+}
+
+fn power(exponent: f64) -> f64 {
+    match exponent {
+        -1.0 => 4.0,
+        2.0 => 1.0,
+        0.5 | -0.5 => 8.0,
+        _ => 20.0,
+    }
+}

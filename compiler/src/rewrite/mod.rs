@@ -1,0 +1,131 @@
+//! Cascade to variants: an e-graph of equal cascades, found by the laws of arithmetic.
+//!
+//! ```text
+//! M = max[n](S); N = exp(S - M); D = sum[n](N); P = N / D; O = sum[n](P * V)     3 passes over n
+//! A = sum[n](exp(S) * V); Z = sum[n](exp(S)); O = (A / Z where …) else 0         1 pass
+//! ```
+//!
+//! The maximum is gone: it is a gauge, and `tile` chooses one that keeps numbers in range.
+
+mod build;
+mod domain;
+mod extract;
+mod facts;
+mod range;
+mod rules;
+mod setting;
+mod term;
+mod translate;
+mod write;
+
+use std::collections::HashMap;
+
+use build::Build;
+use extract::{Choice, extract};
+use facts::Graph;
+use term::{Class, Term};
+
+use crate::analyze::stage::{depth, passes};
+use crate::ir::cascade::{Cascade, RankId, TensorId};
+
+/// How often all rules are tried on all terms, at most.
+const ROUNDS: usize = 16;
+/// How many terms there may be.
+const TERMS: usize = 12_000;
+
+/// Cascades that are equal to one as written.
+#[derive(Debug)]
+pub struct Variants {
+    graph: Graph,
+    tensors: HashMap<TensorId, Class>,
+    /// How the search went.
+    pub report: Report,
+}
+
+/// How a search went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// How often all rules were tried.
+    pub rounds: usize,
+    /// How many terms there are.
+    pub terms: usize,
+    /// Why it ended.
+    pub stop: Stop,
+}
+
+/// Why a search ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// No rule finds anything new.
+    Saturated,
+    /// The limit of rounds.
+    Rounds,
+    /// The limit of terms.
+    Terms,
+}
+
+/// Finds the cascades that the laws make of one.
+pub fn saturate(cascade: &Cascade) -> Variants {
+    let mut graph = translate::empty(cascade);
+    let tensors = translate::translate(&mut graph);
+    graph.rebuild();
+    let report = run(&mut graph);
+    Variants { graph, tensors, report }
+}
+
+fn run(graph: &mut Graph) -> Report {
+    for rounds in 0..ROUNDS {
+        let before = (graph.total_number_of_nodes(), graph.number_of_classes());
+        if !round(graph) {
+            return Report { rounds, terms: graph.total_number_of_nodes(), stop: Stop::Terms };
+        }
+        if before == (graph.total_number_of_nodes(), graph.number_of_classes()) {
+            return Report { rounds, terms: before.0, stop: Stop::Saturated };
+        }
+    }
+    Report { rounds: ROUNDS, terms: graph.total_number_of_nodes(), stop: Stop::Rounds }
+}
+
+/// Tries every rule on every term that there is; false if the limit of terms is reached.
+fn round(graph: &mut Graph) -> bool {
+    let mut classes: Vec<Class> = graph.classes().map(|it| it.id).collect();
+    classes.sort_unstable();
+    let terms: Vec<Term> = classes.iter().flat_map(|&it| graph.terms(it)).collect();
+    for rule in rules::all() {
+        for term in &terms {
+            for (before, after) in (rule.find)(graph, term) {
+                graph.union_trusted(before, after, rule.name);
+            }
+            if graph.total_size() > TERMS {
+                graph.rebuild();
+                return false;
+            }
+        }
+        graph.rebuild();
+    }
+    true
+}
+
+impl Variants {
+    /// The fewest passes over the fibers of a rank that any of the cascades needs, and the least barrier depth.
+    pub fn bound(&self, rank: RankId) -> (u32, u32) {
+        let atoms = self.graph.analysis.atoms(rank);
+        let Some(family) = self.graph.analysis.families.iter().position(|it| it == atoms) else { return (0, 0) };
+        let states = self.roots().into_iter().map(|it| &self.graph.facts(it).passes[family]);
+        states.fold((0, 0), |(most, deepest), it| (most.max(passes(it)), deepest.max(depth(it))))
+    }
+
+    /// The cascade that needs the fewest passes, and of those the one that takes the least work.
+    pub fn best(&self) -> Cascade {
+        let choice = extract(&self.graph, &|_, _| false);
+        self.written_as(&choice)
+    }
+
+    fn written_as(&self, choice: &Choice) -> Cascade {
+        write::write(&self.graph, choice, &self.tensors)
+    }
+
+    fn roots(&self) -> Vec<Class> {
+        self.graph.analysis.cascade.outputs().map(|it| self.tensors[&it]).collect()
+    }
+}

@@ -1,0 +1,374 @@
+//! Sums, products and powers of reals.
+
+use std::collections::BTreeSet;
+
+use super::{Equation, Exactness, Rule, is_statistic, with, without};
+use crate::ir::cascade::{RankId, ReduceOp};
+use crate::ir::expr::{BinaryOp, UnaryOp};
+use crate::rewrite::build::{Build, in_order};
+use crate::rewrite::domain::{Domain, implies};
+use crate::rewrite::facts::Graph;
+use crate::rewrite::term::{Class, Term};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        name: "commute",
+        law: "a + b = b + a,  a·b = b·a",
+        exactness: Exactness::Exact,
+        find: commute,
+    },
+    Rule {
+        name: "associate",
+        law: "(a + b) + c = a + b + c,  (a·b)·c = a·b·c",
+        exactness: Exactness::Reassociates,
+        find: associate,
+    },
+    Rule {
+        name: "distribute",
+        law: "k·(a + b) = k·a + k·b for a constant k",
+        exactness: Exactness::Rounds,
+        find: distribute,
+    },
+    Rule {
+        name: "factor",
+        law: "c·a + c·b = c·(a + b)",
+        exactness: Exactness::Rounds,
+        find: factor,
+    },
+    Rule {
+        name: "add-powers",
+        law: "xᵃ·xᵇ = xᵃ⁺ᵇ, if x ≠ 0 or a and b have one sign",
+        exactness: Exactness::Rounds,
+        find: add_powers,
+    },
+    Rule {
+        name: "add-multiples",
+        law: "a·x + b·x = (a + b)·x for constants a, b",
+        exactness: Exactness::Rounds,
+        find: add_multiples,
+    },
+    Rule {
+        name: "power-of-product",
+        law: "(x·y)ᵏ = xᵏ·yᵏ, if k is an integer or no factor is negative",
+        exactness: Exactness::Rounds,
+        find: power_of_product,
+    },
+    Rule {
+        name: "power-of-power",
+        law: "(xᵃ)ᵇ = xᵃᵇ, if b is an integer or x > 0",
+        exactness: Exactness::Rounds,
+        find: power_of_power,
+    },
+    Rule {
+        name: "homogeneous",
+        law: "f(c·x) = c·f(x) for f = |·|, relu and c ≥ 0;  max(c·a, c·b) = c·max(a, b)",
+        exactness: Exactness::Rounds,
+        find: homogeneous,
+    },
+];
+
+/// Operands in the order of their classes, after classes have merged.
+fn commute(graph: &mut Graph, term: &Term) -> Vec<Equation> {
+    let operands = match term {
+        Term::Sum(it) | Term::Product(it) | Term::Union(_, it) => it,
+        _ => return Vec::new(),
+    };
+    let sorted = in_order(graph, operands.to_vec());
+    if sorted[..] == operands[..] {
+        return Vec::new();
+    }
+    let before = graph.exactly(term);
+    vec![(before, graph.add(term.with(&sorted)))]
+}
+
+fn associate(graph: &mut Graph, term: &Term) -> Vec<Equation> {
+    let operands = match term {
+        Term::Sum(it) | Term::Product(it) | Term::Union(_, it) => it.clone(),
+        _ => return Vec::new(),
+    };
+    let mut found = Vec::new();
+    for (position, &operand) in operands.iter().enumerate() {
+        for inner in graph.terms(operand) {
+            let all = |inner: &[Class]| [without(&operands, position), inner.to_vec()].concat();
+            let flat = match (term, &inner) {
+                (Term::Sum(_), Term::Sum(it)) => collected_sum(graph, &all(it)),
+                (Term::Product(_), Term::Product(it)) => collected_product(graph, &all(it)),
+                (Term::Union(op, _), Term::Union(same, it)) if op == same => {
+                    Some(graph.union_of(*op, all(it)))
+                }
+                _ => continue,
+            };
+            let Some(flat) = flat else { continue };
+            let inner = graph.exactly(&inner);
+            let before = graph.exactly(&term.with(&with(&operands, position, inner)));
+            found.push((before, flat));
+        }
+    }
+    found
+}
+
+/// Of constants; what else is distributed is so under a reduction or an exponential.
+fn distribute(graph: &mut Graph, term: &Term) -> Vec<Equation> {
+    let Term::Product(factors) = term else { return Vec::new() };
+    let (constant, rest): (Vec<Class>, Vec<Class>) =
+        factors.iter().partition(|it| graph.constant_real(**it).is_some());
+    let [sum] = rest[..] else { return Vec::new() };
+    let position = factors.iter().position(|it| *it == sum).expect("it is a factor");
+    let mut found = Vec::new();
+    for terms in graph.sums(sum) {
+        let inner = graph.exactly(&Term::Sum(terms.clone().into()));
+        let before = graph.exactly(&term.with(&with(factors, position, inner)));
+        let products = terms.iter().map(|&it| graph.product([constant.clone(), vec![it]].concat())).collect();
+        found.push((before, graph.sum(products)));
+    }
+    found
+}
+
+/// A factor that depends on whole fibers, out of all terms.
+fn factor(graph: &mut Graph, term: &Term) -> Vec<Equation> {
+    let (terms, union) = match term {
+        Term::Sum(terms) => (terms.clone(), None),
+        Term::Union(ReduceOp::Sum, terms) => (terms.clone(), Some(ReduceOp::Sum)),
+        _ => return Vec::new(),
+    };
+    let factors_of = |graph: &Graph, class: Class| -> BTreeSet<Class> {
+        graph.products(class).into_iter().flatten().chain([class]).map(|it| graph.find(it)).collect()
+    };
+    let mut common = factors_of(graph, terms[0]);
+    for &it in &terms[1..] {
+        let other = factors_of(graph, it);
+        common.retain(|it| other.contains(it));
+    }
+    common.retain(|it| is_statistic(graph, *it));
+    let mut found = Vec::new();
+    for factor in common {
+        let mut inner = Vec::new();
+        let mut matched = Vec::new();
+        for &it in &terms {
+            let (product, rest) = split(graph, it, factor);
+            matched.push(product);
+            inner.push(rest);
+        }
+        let before = graph.exactly(&term.with(&matched));
+        let inner = match union {
+            Some(op) => graph.union_of(op, inner),
+            None => graph.sum(inner),
+        };
+        found.push((before, graph.product(vec![factor, inner])));
+    }
+    found
+}
+
+/// A term as a product with that factor: the term, and what is left of it.
+fn split(graph: &mut Graph, class: Class, factor: Class) -> (Class, Class) {
+    for factors in graph.products(class) {
+        if let Some(position) = factors.iter().position(|it| graph.find(*it) == factor) {
+            let product = graph.exactly(&Term::Product(factors.clone().into()));
+            return (product, graph.product(without(&factors, position)));
+        }
+    }
+    (class, graph.real(1.0))
+}
+
+/// A class as a power of another, the first power of itself included.
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+fn powers(graph: &Graph, class: Class) -> Vec<(Class, f64)> {
+    let power = |it| match it {
+        Term::Power(bits, [base]) => Some((graph.find(base), f64::from_bits(bits))),
+        _ => None,
+    };
+    let own = (graph.find(class), 1.0);
+    graph.terms(class).into_iter().filter_map(power).chain([own]).collect()
+}
+
+/// How many operands a sum or product may have.
+const OPERANDS: usize = 16;
+
+fn add_powers(graph: &mut Graph, term: &Term) -> Vec<Equation> {
+    let Term::Product(factors) = term else { return Vec::new() };
+    let before = graph.exactly(term);
+    let after = collected_product(graph, factors);
+    after.filter(|it| graph.find(*it) != graph.find(before)).map(|it| (before, it)).into_iter().collect()
+}
+
+/// The product with one power of each base, as far as that may be said; `None` for one that is too long.
+fn collected_product(graph: &mut Graph, factors: &[Class]) -> Option<Class> {
+    let mut bases: Vec<(Class, f64)> = Vec::new();
+    for factor in in_context(graph, factors) {
+        let all = powers(graph, factor);
+        let is_same = |known: &(Class, f64), new: &(Class, f64)| {
+            known.0 == new.0 && (graph.facts(known.0).range.is_nonzero() || known.1 * new.1 > 0.0)
+        };
+        let place = bases.iter().position(|known| all.iter().any(|new| is_same(known, new)));
+        match place {
+            Some(place) => {
+                let new = all.iter().find(|new| is_same(&bases[place], new)).expect("it was found");
+                bases[place].1 += new.1;
+            }
+            None => bases.push(all[0]),
+        }
+    }
+    let gone: Vec<Class> = bases.iter().filter(|it| it.1 == 0.0).map(|it| it.0).collect();
+    let rest: Vec<Class> =
+        bases.into_iter().filter(|it| it.1 != 0.0).map(|(base, exponent)| graph.power(base, exponent)).collect();
+    if rest.len() > OPERANDS {
+        return None;
+    }
+    let mut product = graph.product(rest);
+    for base in gone {
+        product = present_with(graph, product, base);
+    }
+    Some(product)
+}
+
+/// The operands without what stands in for absent ones, where the other operands are present only with them.
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+fn in_context(graph: &Graph, operands: &[Class]) -> Vec<Class> {
+    let at: Vec<RankId> = operands.iter().flat_map(|it| graph.facts(*it).free.clone()).collect();
+    let mut plain = operands.to_vec();
+    for position in 0..plain.len() {
+        let given: Domain =
+            without(&plain, position).iter().flat_map(|it| graph.facts(*it).domain.clone()).collect();
+        let own = &graph.facts(plain[position]).domain;
+        let needless = graph.terms(plain[position]).into_iter().find_map(|it| match it {
+            Term::Else([value, _]) if implies(graph, &given, &at, &graph.facts(value).domain) => Some(value),
+            Term::Where([value, _]) if implies(graph, &given, &at, own) => Some(value),
+            _ => None,
+        });
+        plain[position] = needless.unwrap_or(plain[position]);
+    }
+    plain
+}
+
+/// The value where another one is present, too.
+fn present_with(graph: &mut Graph, value: Class, other: Class) -> Class {
+    let (given, wanted) = (graph.facts(value).domain.clone(), graph.facts(other).domain.clone());
+    let at = graph.facts(value).free.clone();
+    if implies(graph, &given, &at, &wanted) {
+        return value;
+    }
+    let present = graph.add(Term::Present([other]));
+    graph.add(Term::Where([value, present]))
+}
+
+/// A class as a multiple of another.
+fn multiples(graph: &mut Graph, class: Class) -> Vec<(f64, Class)> {
+    let mut found = vec![(1.0, graph.find(class))];
+    if graph.constant_real(class).is_some() {
+        return found;
+    }
+    for factors in graph.products(class) {
+        for (position, &it) in factors.iter().enumerate() {
+            if let Some(value) = graph.constant_real(it) {
+                let rest = graph.product(without(&factors, position));
+                found.push((value, graph.find(rest)));
+            }
+        }
+    }
+    found
+}
+
+fn add_multiples(graph: &mut Graph, term: &Term) -> Vec<Equation> {
+    let Term::Sum(terms) = term else { return Vec::new() };
+    let before = graph.exactly(term);
+    let after = collected_sum(graph, terms);
+    after.filter(|it| graph.find(*it) != graph.find(before)).map(|it| (before, it)).into_iter().collect()
+}
+
+/// The sum with one multiple of each base; `None` for one that is too long.
+fn collected_sum(graph: &mut Graph, terms: &[Class]) -> Option<Class> {
+    let mut bases: Vec<(f64, Class)> = Vec::new();
+    for term in in_context(graph, terms) {
+        let all = multiples(graph, term);
+        let place = bases.iter().position(|known| all.iter().any(|new| known.1 == new.1));
+        match place {
+            Some(place) => {
+                let new = all.iter().find(|new| bases[place].1 == new.1).expect("it was found");
+                bases[place].0 += new.0;
+            }
+            None => bases.push(*all.last().expect("a class is once itself")),
+        }
+    }
+    let gone: Vec<Class> = bases.iter().filter(|it| it.0 == 0.0).map(|it| it.1).collect();
+    let mut rest = Vec::new();
+    for (factor, base) in bases.into_iter().filter(|it| it.0 != 0.0) {
+        let factor = graph.real(factor);
+        rest.push(graph.product(vec![factor, base]));
+    }
+    if rest.len() > OPERANDS {
+        return None;
+    }
+    let mut sum = graph.sum(rest);
+    for base in gone {
+        sum = present_with(graph, sum, base);
+    }
+    Some(sum)
+}
+
+fn power_of_product(graph: &mut Graph, term: &Term) -> Vec<Equation> {
+    let Term::Power(bits, [base]) = term else { return Vec::new() };
+    let exponent = f64::from_bits(*bits);
+    let mut found = Vec::new();
+    for factors in graph.products(*base) {
+        let nonnegative = factors.iter().all(|&it| graph.facts(it).range.is_nonnegative());
+        if exponent.fract() != 0.0 && !nonnegative {
+            continue;
+        }
+        let inner = graph.exactly(&Term::Product(factors.clone().into()));
+        let before = graph.exactly(&term.with(&[inner]));
+        let powers = factors.iter().map(|&it| graph.power(it, exponent)).collect();
+        found.push((before, graph.product(powers)));
+    }
+    found
+}
+
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+fn power_of_power(graph: &mut Graph, term: &Term) -> Vec<Equation> {
+    let Term::Power(outer, [base]) = term else { return Vec::new() };
+    let outer = f64::from_bits(*outer);
+    let mut found = Vec::new();
+    for inner in graph.terms(*base) {
+        let Term::Power(bits, [innermost]) = inner else { continue };
+        if outer.fract() == 0.0 || graph.facts(innermost).range.positive {
+            let inner = graph.exactly(&inner);
+            let before = graph.exactly(&term.with(&[inner]));
+            found.push((before, graph.power(innermost, f64::from_bits(bits) * outer)));
+        }
+    }
+    found
+}
+
+/// A statistic that is a factor of the argument, out of a function that scales with it.
+fn homogeneous(graph: &mut Graph, term: &Term) -> Vec<Equation> {
+    let mut found = Vec::new();
+    match term {
+        Term::Unary(UnaryOp::Abs | UnaryOp::Relu, [a]) => {
+            for factors in graph.products(*a) {
+                for (position, &factor) in factors.iter().enumerate() {
+                    if is_statistic(graph, factor) && graph.facts(factor).range.is_nonnegative() {
+                        let inner = graph.exactly(&Term::Product(factors.clone().into()));
+                        let before = graph.exactly(&term.with(&[inner]));
+                        let rest = graph.product(without(&factors, position));
+                        let applied = graph.add(term.with(&[rest]));
+                        found.push((before, graph.product(vec![factor, applied])));
+                    }
+                }
+            }
+        }
+        Term::Binary(BinaryOp::Max | BinaryOp::Min, [a, b]) => {
+            let candidates: BTreeSet<Class> = graph.products(*a).into_iter().flatten().collect();
+            for factor in candidates {
+                let scales = is_statistic(graph, factor) && graph.facts(factor).range.is_nonnegative();
+                let shared = graph.products(*b).iter().any(|it| it.contains(&factor));
+                if scales && shared {
+                    let ((a, rest_a), (b, rest_b)) = (split(graph, *a, factor), split(graph, *b, factor));
+                    let before = graph.exactly(&term.with(&[a, b]));
+                    let inner = graph.add(term.with(&[rest_a, rest_b]));
+                    found.push((before, graph.product(vec![factor, inner])));
+                }
+            }
+        }
+        _ => {}
+    }
+    found
+}

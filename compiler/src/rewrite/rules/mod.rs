@@ -1,0 +1,102 @@
+//! The laws, by theme. Each row has a name, the law, what it does to floats, and the function that finds where it applies.
+//!
+//! A rule looks at one term of the graph and answers with pairs of equal terms: the one that it matched
+//! and what it may be replaced by. It asks only for facts that can never turn false as classes merge.
+
+mod algebra;
+mod exponential;
+mod presence;
+mod reduction;
+
+use super::build::Build;
+use super::facts::Graph;
+use super::term::{Class, Term};
+use crate::analyze::stage::passes;
+use crate::ir::cascade::RankId;
+
+/// One law of arithmetic.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rule {
+    /// Its name in explanations.
+    pub(crate) name: &'static str,
+    /// What it says.
+    pub(crate) law: &'static str,
+    /// What it does to rounding and range.
+    pub(crate) exactness: Exactness,
+    /// Where it applies to a term: pairs of equal terms.
+    pub(crate) find: fn(&mut Graph, &Term) -> Vec<Equation>,
+}
+
+/// The term that a rule matched, and one that equals it.
+pub(crate) type Equation = (Class, Class);
+
+/// What a law does to numbers of finite precision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exactness {
+    /// The same bits.
+    Exact,
+    /// Sums or products are taken in another order.
+    Reassociates,
+    /// A rounding happens elsewhere.
+    Rounds,
+    /// Intermediate values may be far larger or smaller: a gauge has to keep them in range.
+    Ranges,
+}
+
+impl Exactness {
+    /// In explanations.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Exactness::Exact => "exact",
+            Exactness::Reassociates => "reassociates",
+            Exactness::Rounds => "moves a rounding",
+            Exactness::Ranges => "needs a gauge",
+        }
+    }
+}
+
+/// All rules, theme by theme.
+pub(crate) fn all() -> impl Iterator<Item = &'static Rule> {
+    [presence::RULES, algebra::RULES, exponential::RULES, reduction::RULES].into_iter().flatten()
+}
+
+/// It depends on whole fibers of some rank, but on no coordinate along it: a sum, a maximum, what is made of them.
+fn is_statistic(graph: &Graph, class: Class) -> bool {
+    let facts = graph.facts(class);
+    facts.passes.iter().any(|state| !state.is_empty() && state.values().all(|it| !it.open))
+}
+
+/// It is there only in a second pass along these part-less ranks, or later.
+fn is_late(graph: &Graph, class: Class, ranks: &[RankId]) -> bool {
+    let families = graph.analysis.families.iter().zip(&graph.facts(class).passes);
+    families
+        .filter(|(family, _)| family.iter().any(|it| ranks.contains(it)))
+        .any(|(_, state)| passes(state) > 1)
+}
+
+/// It depends on none of these part-less ranks.
+fn is_free_of(graph: &Graph, class: Class, ranks: &[RankId]) -> bool {
+    !graph.facts(class).free.iter().any(|it| ranks.contains(it))
+}
+
+/// The product of these factors with another class at one position; a single factor is no product.
+fn product_with(graph: &mut Graph, factors: &[Class], position: usize, new: Class) -> Class {
+    match factors {
+        [_] => new,
+        _ => graph.exactly(&Term::Product(with(factors, position, new).into())),
+    }
+}
+
+/// All but the operand at that position.
+fn without(operands: &[Class], position: usize) -> Vec<Class> {
+    let mut rest = operands.to_vec();
+    rest.remove(position);
+    rest
+}
+
+/// The operands with another one at that position.
+fn with(operands: &[Class], position: usize, new: Class) -> Vec<Class> {
+    let mut all = operands.to_vec();
+    all[position] = new;
+    all
+}

@@ -1,0 +1,318 @@
+//! Reductions over ranks: what may leave them, enter them, merge with them.
+
+use super::{Equation, Exactness, Rule, is_free_of, is_late, product_with, with, without};
+use attnc_dsl::ast::CompareOp;
+
+use crate::ir::cascade::{Extent, RankId, ReduceOp};
+use crate::ir::expr::UnaryOp;
+use crate::rewrite::build::Build;
+use crate::rewrite::domain::implies;
+use crate::rewrite::facts::Graph;
+use crate::rewrite::term::{Class, Term, identity, is_strict_reduction};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        name: "factor-out",
+        law: "Σᵣ c·x = c·Σᵣ x, if c is constant along r",
+        exactness: Exactness::Rounds,
+        find: factor_out,
+    },
+    Rule {
+        name: "push-in",
+        law: "c·Σᵣ x = Σᵣ c·x, if c is constant along r",
+        exactness: Exactness::Reassociates,
+        find: push_in,
+    },
+    Rule {
+        name: "merge-ranks",
+        law: "Σᵣ Σₛ x = Σᵣₛ x, and so for max, min and products",
+        exactness: Exactness::Reassociates,
+        find: merge_ranks,
+    },
+    Rule {
+        name: "sum-of-sum",
+        law: "Σᵣ c·(x + y) = Σᵣ c·x + Σᵣ c·y, where both are present",
+        exactness: Exactness::Reassociates,
+        find: sum_of_sum,
+    },
+    Rule {
+        name: "shift-out",
+        law: "maxᵣ (c + x) = c + maxᵣ x, if c is constant along r",
+        exactness: Exactness::Rounds,
+        find: shift_out,
+    },
+    Rule {
+        name: "scale-out",
+        law: "maxᵣ (c·x) = c·maxᵣ x, if c ≥ 0 is constant along r",
+        exactness: Exactness::Rounds,
+        find: scale_out,
+    },
+    Rule {
+        name: "count",
+        law: "Σᵣ 1 = |r|, where there is a point",
+        exactness: Exactness::Exact,
+        find: count,
+    },
+    Rule {
+        name: "skip-identity",
+        law: "Σᵣ (x else 0) = Σᵣ x, and so for other reductions and their identities",
+        exactness: Exactness::Exact,
+        find: skip_identity,
+    },
+];
+
+/// The part-less ranks that these stand for.
+fn atoms(graph: &Graph, ranks: &[RankId]) -> Vec<RankId> {
+    ranks.iter().flat_map(|it| graph.analysis.atoms(*it).to_vec()).collect()
+}
+
+/// One rank at a time: which of several is summed over first is what order of contraction means.
+fn factor_out(graph: &mut Graph, term: &Term) -> Vec<Equation> {
+    let Term::Reduce(ReduceOp::Sum, ranks, [body]) = term else { return Vec::new() };
+    if graph.facts(*body).kind != attnc_dsl::ast::Kind::Real {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    let bodies: Vec<(Option<Vec<Class>>, Vec<Class>)> =
+        graph.products(*body).into_iter().map(|it| (Some(it.clone()), it)).chain([(None, vec![*body])]).collect();
+    for (product, factors) in bodies {
+        for &rank in ranks {
+            let family = graph.analysis.atoms(rank).to_vec();
+            let (fixed, moves): (Vec<Class>, Vec<Class>) =
+                factors.iter().partition(|it| is_free_of(graph, **it, &family));
+            let trivial = fixed.is_empty()
+                || (product.is_none() && graph.constant_real(*body).is_some());
+            if trivial {
+                continue;
+            }
+            let inner = match &product {
+                Some(factors) => graph.exactly(&Term::Product(factors.clone().into())),
+                None => *body,
+            };
+            let before = graph.exactly(&term.with(&[inner]));
+            let moving = graph.product(moves);
+            let summed = graph.reduce(ReduceOp::Sum, vec![rank], moving);
+            let product = graph.product([fixed, vec![summed]].concat());
+            let others = ranks.iter().copied().filter(|it| *it != rank).collect();
+            found.push((before, graph.reduce(ReduceOp::Sum, others, product)));
+        }
+    }
+    found
+}
+
+/// On demand: into a contraction, by what shares a rank with its result, so that another order may be taken.
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+fn push_in(graph: &mut Graph, term: &Term) -> Vec<Equation> {
+    let Term::Product(factors) = term else { return Vec::new() };
+    let mut found = Vec::new();
+    for (position, &factor) in factors.iter().enumerate() {
+        let rest = without(factors, position);
+        for inner in graph.terms(factor) {
+            let Term::Reduce(ReduceOp::Sum, ranks, [body]) = &inner else { continue };
+            let over = atoms(graph, ranks);
+            let outside = rest.iter().all(|it| is_free_of(graph, *it, &over));
+            let shared = graph.analysis.families.iter().any(|family| {
+                !is_free_of(graph, factor, family) && rest.iter().any(|it| !is_free_of(graph, *it, family))
+            });
+            let linear = rest.iter().all(|it| is_linear(graph, *it));
+            if !outside || !shared || !linear || graph.products(*body).is_empty() {
+                continue;
+            }
+            let reduced = graph.exactly(&inner);
+            let before = graph.exactly(&term.with(&with(factors, position, reduced)));
+            let product = graph.product([rest.clone(), vec![*body]].concat());
+            found.push((before, graph.reduce(ReduceOp::Sum, ranks.to_vec(), product)));
+        }
+    }
+    found
+}
+
+/// No exponential stands in the way of another order of contraction.
+fn is_linear(graph: &Graph, class: Class) -> bool {
+    !graph.terms(class).iter().any(|it| matches!(it, Term::Unary(UnaryOp::Exp, _)))
+}
+
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+fn merge_ranks(graph: &mut Graph, term: &Term) -> Vec<Equation> {
+    let Term::Reduce(op, outer, [body]) = term else { return Vec::new() };
+    if !is_strict_reduction(*op) {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for inner in graph.terms(*body) {
+        match &inner {
+            Term::Reduce(same, ranks, [x]) if same == op && !ranks.iter().any(|it| outer.contains(it)) => {
+                let reduced = graph.exactly(&inner);
+                let before = graph.exactly(&term.with(&[reduced]));
+                found.push((before, graph.reduce(*op, [outer.to_vec(), ranks.to_vec()].concat(), *x)));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// On demand: where, along the ranks of the reduction, some terms move and others do not, or a second pass would
+/// have to wait for the sum.
+fn sum_of_sum(graph: &mut Graph, term: &Term) -> Vec<Equation> {
+    let Term::Reduce(ReduceOp::Sum, ranks, [body]) = term else { return Vec::new() };
+    let over = atoms(graph, ranks);
+    let mut found = Vec::new();
+    for factors in graph.products(*body).into_iter().chain([vec![*body]]) {
+        for (position, &factor) in factors.iter().enumerate() {
+            for (exactly, terms) in spread(graph, factor, &over) {
+                let rest = without(&factors, position);
+                let product = product_with(graph, &factors, position, exactly);
+                let before = graph.exactly(&term.with(&[product]));
+                let products = terms.iter().map(|it| graph.product([rest.clone(), it.clone()].concat()));
+                let products = products.collect::<Vec<_>>();
+                let sums = together(graph, &products).into_iter();
+                let sums = sums.map(|it| graph.reduce(ReduceOp::Sum, ranks.to_vec(), it)).collect();
+                found.push((before, graph.sum(sums)));
+            }
+        }
+    }
+    found
+}
+
+/// How many terms a sum may have that is taken apart.
+const TERMS: usize = 8;
+
+/// The ways to see a factor as a sum that is worth taking apart: the factor, and the factors of each of its terms.
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+fn spread(graph: &mut Graph, factor: Class, over: &[RankId]) -> Vec<(Class, Vec<Vec<Class>>)> {
+    let wanted = |graph: &Graph, sum: Class, terms: &[Class]| {
+        let fixed = terms.iter().filter(|it| is_free_of(graph, **it, over)).count();
+        let mixed = fixed > 0 && fixed < terms.len();
+        terms.len() <= TERMS && (mixed || is_late(graph, sum, over))
+    };
+    let mut found = Vec::new();
+    for term in graph.terms(factor) {
+        match &term {
+            Term::Sum(terms) if wanted(graph, factor, terms) => {
+                let parts = terms.iter().map(|&it| vec![it]).collect();
+                found.push((graph.exactly(&term), parts));
+            }
+            Term::Power(bits, [base]) if f64::from_bits(*bits) == 2.0 => {
+                let sums = graph.sums(*base);
+                if let Some(terms) = sums.into_iter().find(|it| wanted(graph, *base, it)) {
+                    let parts = terms.iter().map(|&it| vec![*base, it]).collect();
+                    found.push((graph.exactly(&term), parts));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The values where all of them are present.
+fn together(graph: &mut Graph, values: &[Class]) -> Vec<Class> {
+    let at: Vec<RankId> = values.iter().flat_map(|it| graph.facts(*it).free.clone()).collect();
+    let mut restricted = Vec::new();
+    for &value in values {
+        let mut value = value;
+        for &other in values {
+            if !implies(graph, &graph.facts(value).domain, &at, &graph.facts(other).domain) {
+                let present = graph.add(Term::Present([other]));
+                value = graph.add(Term::Where([value, present]));
+            }
+        }
+        restricted.push(value);
+    }
+    restricted
+}
+
+fn shift_out(graph: &mut Graph, term: &Term) -> Vec<Equation> {
+    let Term::Reduce(op @ (ReduceOp::Max | ReduceOp::Min), ranks, [body]) = term else { return Vec::new() };
+    let over = atoms(graph, ranks);
+    let mut found = Vec::new();
+    for terms in graph.sums(*body) {
+        let (fixed, moves): (Vec<Class>, Vec<Class>) =
+            terms.iter().partition(|it| is_free_of(graph, **it, &over));
+        if fixed.is_empty() || moves.is_empty() {
+            continue;
+        }
+        let inner = graph.exactly(&Term::Sum(terms.clone().into()));
+        let before = graph.exactly(&term.with(&[inner]));
+        let moving = graph.sum(moves);
+        let extreme = graph.reduce(*op, ranks.to_vec(), moving);
+        found.push((before, graph.sum([fixed, vec![extreme]].concat())));
+    }
+    found
+}
+
+fn scale_out(graph: &mut Graph, term: &Term) -> Vec<Equation> {
+    let Term::Reduce(op @ (ReduceOp::Max | ReduceOp::Min), ranks, [body]) = term else { return Vec::new() };
+    let over = atoms(graph, ranks);
+    let mut found = Vec::new();
+    for factors in graph.products(*body) {
+        let (fixed, moves): (Vec<Class>, Vec<Class>) = factors
+            .iter()
+            .partition(|it| is_free_of(graph, **it, &over) && graph.facts(**it).range.is_nonnegative());
+        if fixed.is_empty() || moves.is_empty() {
+            continue;
+        }
+        let inner = graph.exactly(&Term::Product(factors.clone().into()));
+        let before = graph.exactly(&term.with(&[inner]));
+        let moving = graph.product(moves);
+        let extreme = graph.reduce(*op, ranks.to_vec(), moving);
+        found.push((before, graph.product([fixed, vec![extreme]].concat())));
+    }
+    found
+}
+
+fn count(graph: &mut Graph, term: &Term) -> Vec<Equation> {
+    let Term::Reduce(ReduceOp::Sum, ranks, [body]) = term else { return Vec::new() };
+    if graph.constant_real(*body) != Some(1.0) {
+        return Vec::new();
+    }
+    let before = graph.exactly(term);
+    let mut extents = Vec::new();
+    let mut conditions = Vec::new();
+    for &rank in ranks {
+        let extent = match graph.analysis.cascade.ranks[rank].extent {
+            Extent::Fixed(extent) => graph.real(extent as f64),
+            Extent::Carried | Extent::Derived(_) => {
+                let extent = graph.add(Term::Extent(rank));
+                graph.add(Term::Unary(UnaryOp::ToReal, [extent]))
+            }
+        };
+        extents.push(extent);
+        for atom in graph.analysis.atoms(rank).to_vec() {
+            if graph.analysis.may_be_empty(atom) {
+                let (extent, zero) = (graph.add(Term::Extent(atom)), graph.add(Term::Int(0)));
+                conditions.push(graph.add(Term::Compare(CompareOp::Gt, [extent, zero])));
+            }
+        }
+    }
+    let mut number = graph.product(extents);
+    for condition in conditions {
+        number = graph.add(Term::Where([number, condition]));
+    }
+    vec![(before, number)]
+}
+
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+fn skip_identity(graph: &mut Graph, term: &Term) -> Vec<Equation> {
+    let Term::Else([value, other]) = term else { return Vec::new() };
+    let mut found = Vec::new();
+    for inner in graph.terms(*value) {
+        let Term::Reduce(op, ranks, [body]) = &inner else { continue };
+        let none = identity(*op);
+        if none.is_none() || graph.constant_real(*other) != none {
+            continue;
+        }
+        for innermost in graph.terms(*body) {
+            let Term::Else([x, y]) = innermost else { continue };
+            if graph.constant_real(y) == none {
+                let inner_else = graph.exactly(&innermost);
+                let reduced = graph.exactly(&inner.with(&[inner_else]));
+                let before = graph.exactly(&term.with(&[reduced, *other]));
+                let after = graph.reduce(*op, ranks.to_vec(), x);
+                found.push((before, graph.add(Term::Else([after, *other]))));
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,133 @@
+//! What the e-graph knows of the cascade that its terms speak of.
+
+use std::collections::BTreeMap;
+
+use super::facts::Graph;
+use super::term::{Class, Term};
+use crate::analyze::passes::{passes, states};
+use crate::analyze::stage::State;
+use crate::ir::cascade::{Cascade, Extent, Op, RankId, ReduceOp, Role, Step, TensorId};
+use crate::ir::expr::BinaryOp;
+
+/// A cascade as written, and what the facts of terms need of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Setting {
+    /// The cascade.
+    pub(crate) cascade: Cascade,
+    /// The part-less ranks of each rank that something reduces over.
+    pub(crate) families: Vec<Vec<RankId>>,
+    /// For each family, what every tensor as written needs of its sources.
+    pub(crate) written: Vec<BTreeMap<TensorId, State>>,
+    /// Part-less ranks whose fibers are read again, so that a fiber without points matters.
+    guarded: Vec<RankId>,
+    /// A likely extent for every rank.
+    pub(crate) sizes: Vec<f64>,
+}
+
+impl Setting {
+    /// Of a cascade as written.
+    pub(crate) fn new(cascade: &Cascade) -> Setting {
+        let reduced: std::collections::BTreeSet<RankId> =
+            cascade.einsums().flat_map(|it| it.op.reduced().to_vec()).collect();
+        let mut families = Vec::new();
+        let mut written = Vec::new();
+        let mut guarded = Vec::new();
+        for rank in reduced {
+            let family = cascade.exprs.atoms(rank).to_vec();
+            if passes(cascade, rank).depth > 1 {
+                guarded.extend(family.iter().copied());
+            }
+            written.push(states(cascade, rank));
+            families.push(family);
+        }
+        let sizes = sizes(cascade);
+        Setting { cascade: cascade.clone(), families, written, guarded, sizes }
+    }
+
+    /// The part-less ranks that a rank stands for.
+    pub(crate) fn atoms(&self, rank: RankId) -> &[RankId] {
+        self.cascade.exprs.atoms(rank)
+    }
+
+    /// The part-less ranks of a tensor.
+    pub(crate) fn ranks_of(&self, tensor: TensorId) -> Vec<RankId> {
+        self.cascade.tensors[tensor].dims.iter().flat_map(|dim| self.atoms(dim.rank).to_vec()).collect()
+    }
+
+    /// The rank may have no coordinates, and it would be seen. A rank whose fibers are read only once is taken
+    /// to have some: a reduction over it gives its identity otherwise, which the laws keep as long as what they
+    /// move is finite.
+    pub(crate) fn may_be_empty(&self, rank: RankId) -> bool {
+        self.guarded.contains(&rank)
+            && !matches!(self.cascade.ranks[rank].extent, Extent::Fixed(extent) if extent > 0)
+    }
+
+    /// A step as written defines every point of the tensor.
+    pub(crate) fn is_total(&self, tensor: TensorId) -> bool {
+        self.cascade.steps.iter().any(|step| match step {
+            Step::Einsum(it) => it.tensor == tensor && matches!(it.op, Op::Scan(..)),
+            Step::Recurrence(_) => false,
+        })
+    }
+
+    /// The coordinates are those of the tensor's own ranks, so that the point is there.
+    pub(crate) fn is_inside(&self, graph: &Graph, tensor: TensorId, coordinates: &[Class]) -> bool {
+        let dims = &self.cascade.tensors[tensor].dims;
+        dims.iter()
+            .zip(coordinates)
+            .all(|(dim, &at)| dim.lag == 0 && graph[at].nodes.contains(&Term::Index(dim.rank)))
+    }
+
+    /// Along these ranks, the coordinates are the indices themselves or a constant number of steps away.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+    pub(crate) fn is_near(
+        &self,
+        graph: &Graph,
+        tensor: TensorId,
+        coordinates: &[Class],
+        ranks: &[RankId],
+    ) -> bool {
+        let dims = &self.cascade.tensors[tensor].dims;
+        dims.iter().zip(coordinates).all(|(dim, &at)| {
+            let along = self.atoms(dim.rank).iter().any(|it| ranks.contains(it));
+            let index = |class: Class| graph[class].nodes.contains(&Term::Index(dim.rank));
+            let number = |class: Class| matches!(graph[class].data.constant, Some(Term::Int(_)));
+            !along
+                || index(at)
+                || graph[at].nodes.iter().any(|it| match it {
+                    Term::Binary(BinaryOp::Add, [a, b]) => {
+                        (index(*a) && number(*b)) || (number(*a) && index(*b))
+                    }
+                    Term::Binary(BinaryOp::Sub, [a, b]) => index(*a) && number(*b),
+                    _ => false,
+                })
+        })
+    }
+}
+
+/// Extents that are not known are guessed: long for the ranks of intermediate tensors that are reduced
+/// again, such as queries and keys, short for all others, such as the features of a head.
+fn sizes(cascade: &Cascade) -> Vec<f64> {
+    const LONG: f64 = 4096.0;
+    const SHORT: f64 = 64.0;
+    if let Some(known) = crate::ir::interp::extents(cascade) {
+        return known.into_iter().map(|it| it as f64).collect();
+    }
+    let made: Vec<TensorId> = cascade
+        .einsums()
+        .filter(|it| matches!(it.op, Op::Reduce(ReduceOp::Sum, _)))
+        .map(|it| it.tensor)
+        .filter(|it| cascade.tensors[*it].role != Role::Output)
+        .collect();
+    let long: Vec<RankId> =
+        made.iter().flat_map(|it| cascade.tensors[*it].dims.iter().map(|dim| dim.rank)).collect();
+    cascade
+        .ranks
+        .iter()
+        .map(|(rank, it)| match it.extent {
+            Extent::Fixed(extent) => extent as f64,
+            Extent::Carried | Extent::Derived(_) if long.contains(&rank) => LONG,
+            Extent::Carried | Extent::Derived(_) => SHORT,
+        })
+        .collect()
+}

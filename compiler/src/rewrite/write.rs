@@ -1,0 +1,553 @@
+//! Chosen terms back to a cascade: every reduction is an einsum, everything else is written into its readers.
+//!
+//! Strict reductions become those of the language, which give their identity over nothing. Where that
+//! can be seen, the result is restricted to the points that its terms are present at:
+//!
+//! ```text
+//! Else(Product(Reduce(Sum, a), Power(-1, Reduce(Sum, z))), 0)     (a / z where any) else 0
+//! ```
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use attnc_dsl::ast::Kind;
+use egg::Language;
+
+use super::build::Build;
+use super::domain::{Atom, Domain, canonical, implies};
+use super::extract::Choice;
+use super::facts::Graph;
+use super::term::{Class, Term, identity, is_strict_reduction};
+use crate::ir::cascade::{
+    At, Cascade, Dim, Einsum, ExprId, Op, RankId, ReduceOp, Role, Step, Tensor, TensorId,
+};
+use crate::ir::expr::{BinaryOp, Expr, UnaryOp};
+
+/// The cascade that computes its outputs by the chosen terms. `tensors` has the class of every tensor as written.
+pub(crate) fn write(graph: &Graph, choice: &Choice, tensors: &HashMap<TensorId, Class>) -> Cascade {
+    let written = &graph.analysis.cascade;
+    let mut cascade = written.clone();
+    cascade.steps.clear();
+    let mut names: HashMap<Class, TensorId> = HashMap::new();
+    let mut known: Vec<(&TensorId, &Class)> = tensors.iter().collect();
+    known.sort();
+    for (&tensor, &class) in known {
+        names.entry(graph.find(class)).or_insert(tensor);
+    }
+    let mut writer = Writer {
+        graph,
+        choice,
+        tensors,
+        names,
+        cascade,
+        made: HashMap::new(),
+        present: HashMap::new(),
+        values: HashMap::new(),
+        copied: HashSet::new(),
+        root: String::new(),
+    };
+    for tensor in kept(graph, choice, tensors) {
+        writer.copy(tensor);
+    }
+    for output in written.outputs().collect::<Vec<_>>() {
+        writer.root.clone_from(&written.tensors[output].name);
+        let class = graph.find(tensors[&output]);
+        if !writer.copied.contains(&output) {
+            writer.define(class, output);
+        }
+    }
+    let defined: HashSet<TensorId> = writer.cascade.einsums().map(|it| it.tensor).collect();
+    let mut cascade = writer.cascade;
+    // A tensor that nothing defines any more is nobody's intermediate.
+    for id in cascade.tensors.ids() {
+        if cascade.tensors[id].role == Role::Intermediate && !defined.contains(&id) {
+            cascade.tensors[id].role = Role::Temporary;
+        }
+    }
+    cascade
+}
+
+/// The tensors that chosen terms take as written.
+fn kept(graph: &Graph, choice: &Choice, tensors: &HashMap<TensorId, Class>) -> BTreeSet<TensorId> {
+    let outputs = graph.analysis.cascade.outputs();
+    let mut todo: Vec<Class> = outputs.map(|it| graph.find(tensors[&it])).collect();
+    let mut seen = BTreeSet::new();
+    let mut kept = BTreeSet::new();
+    while let Some(class) = todo.pop() {
+        if seen.insert(class) {
+            let term = choice.term(graph, class);
+            todo.extend(term.children().iter().map(|it| graph.find(*it)));
+            if let Term::Written(tensor) = term {
+                kept.insert(*tensor);
+            }
+        }
+    }
+    kept
+}
+
+struct Writer<'a> {
+    graph: &'a Graph,
+    choice: &'a Choice,
+    tensors: &'a HashMap<TensorId, Class>,
+    /// The tensors as written, by class.
+    names: HashMap<Class, TensorId>,
+    cascade: Cascade,
+    /// Classes that are tensors of the new cascade.
+    made: HashMap<Class, TensorId>,
+    /// Tensors that say where there is a point.
+    present: HashMap<Atom, TensorId>,
+    /// Values that are written already.
+    values: HashMap<Class, Value>,
+    /// Tensors whose steps are kept as written.
+    copied: HashSet<TensorId>,
+    /// The output that is being defined, after which temporaries are called.
+    root: String,
+}
+
+/// An expression for a class, right wherever the class is present.
+#[derive(Clone)]
+struct Value {
+    expr: ExprId,
+    /// What has to hold besides the expression's own presence for the class to be present.
+    unsaid: Domain,
+}
+
+impl Writer<'_> {
+    /// Defines an output.
+    fn define(&mut self, class: Class, output: TensorId) {
+        let dims = self.cascade.tensors[output].dims.clone();
+        let at = dims.iter().map(|dim| At::Rank(dim.rank, 0)).collect();
+        let (op, value) = match self.choice.term(self.graph, class).clone() {
+            Term::Reduce(op, ranks, [body]) => (Op::Reduce(op, ranks.to_vec()), self.exact(body)),
+            Term::Else([value, other]) => match self.reduction_or(value, other) {
+                Some((op, ranks, body)) if !self.made.contains_key(&self.graph.find(value)) => {
+                    (Op::Reduce(op, ranks), self.exact(body))
+                }
+                _ => (Op::Map, self.exact(class)),
+            },
+            _ => (Op::Map, self.exact(class)),
+        };
+        self.cascade.steps.push(Step::Einsum(Einsum { tensor: output, at, op, value, exact: false }));
+        self.values.remove(&class);
+        self.made.entry(class).or_insert(output);
+    }
+
+    /// A reduction whose identity is what stands in for it where there is nothing.
+    fn reduction_or(&self, value: Class, other: Class) -> Option<(ReduceOp, Vec<RankId>, Class)> {
+        let Term::Reduce(op, ranks, [body]) = self.choice.term(self.graph, value) else { return None };
+        let integer = match self.graph.facts(other).constant {
+            Some(Term::Int(0)) => *op == ReduceOp::Sum,
+            Some(Term::Int(1)) => *op == ReduceOp::Prod,
+            _ => false,
+        };
+        let real = identity(*op).is_some() && self.graph.constant_real(other) == identity(*op);
+        (integer || real).then(|| (*op, ranks.to_vec(), *body))
+    }
+
+    /// An expression with the presence of the class.
+    fn exact(&mut self, class: Class) -> ExprId {
+        let Value { expr, unsaid } = self.value(class);
+        self.restricted(expr, &unsaid)
+    }
+
+    fn restricted(&mut self, expr: ExprId, domain: &Domain) -> ExprId {
+        match self.holds(domain) {
+            Some(condition) => self.cascade.exprs.add(Expr::Where(expr, condition)),
+            None => expr,
+        }
+    }
+
+    fn value(&mut self, class: Class) -> Value {
+        let class = self.graph.find(class);
+        if let Some(value) = self.values.get(&class) {
+            return value.clone();
+        }
+        let value = match self.made.get(&class) {
+            Some(&tensor) => Value { expr: self.read(tensor), unsaid: Domain::new() },
+            None => {
+                let term = self.choice.term(self.graph, class).clone();
+                self.term(class, &term)
+            }
+        };
+        self.values.insert(class, value.clone());
+        value
+    }
+
+    /// A tensor at its own coordinates.
+    fn read(&mut self, tensor: TensorId) -> ExprId {
+        let it = &self.cascade.tensors[tensor];
+        let (kind, ranks): (Kind, Vec<RankId>) = (it.kind, it.dims.iter().map(|dim| dim.rank).collect());
+        let coords = ranks.into_iter().map(|rank| self.cascade.exprs.index(rank)).collect();
+        self.cascade.exprs.add(Expr::Read(tensor, coords, kind))
+    }
+
+    fn term(&mut self, class: Class, term: &Term) -> Value {
+        let said = |expr| Value { expr, unsaid: Domain::new() };
+        match term {
+            Term::Int(value) => said(self.cascade.exprs.int(*value)),
+            Term::Real(bits) => said(self.cascade.exprs.add(Expr::Real(*bits))),
+            Term::Bool(value) => said(self.cascade.exprs.add(Expr::Bool(*value))),
+            Term::Extent(rank) => said(self.cascade.exprs.add(Expr::Extent(*rank))),
+            Term::Index(rank) => said(self.cascade.exprs.index(*rank)),
+            Term::Param(param, kind) => said(self.cascade.exprs.add(Expr::Param(*param, *kind))),
+            Term::Written(tensor) => said(self.read(*tensor)),
+            Term::Input(tensor, kind, coords) => {
+                let coords = coords.iter().map(|it| self.exact(*it)).collect();
+                said(self.cascade.exprs.add(Expr::Read(*tensor, coords, *kind)))
+            }
+            Term::Read(tensor, kind, operands) => {
+                self.materialised(operands[0], *tensor);
+                let coords = operands[1..].iter().map(|it| self.exact(*it)).collect();
+                said(self.cascade.exprs.add(Expr::Read(*tensor, coords, *kind)))
+            }
+            Term::Reduce(op, ranks, [body]) => self.reduction(class, *op, ranks, *body),
+            Term::Union(op, all) => self.union(class, *op, all),
+            Term::Product(factors) => self.product(factors),
+            Term::Sum(terms) => self.sum(terms),
+            Term::Power(bits, [base]) => self.power(f64::from_bits(*bits), *base),
+            Term::Unary(op, [a]) => self.strict(&[*a], |exprs, it| exprs.add(Expr::Unary(*op, it[0]))),
+            Term::Binary(op @ (BinaryOp::And | BinaryOp::Or), [a, b]) => {
+                let (a, b) = (self.exact(*a), self.exact(*b));
+                said(self.cascade.exprs.add(Expr::Binary(*op, a, b)))
+            }
+            Term::Binary(op, [a, b]) => {
+                self.strict(&[*a, *b], |exprs, it| exprs.add(Expr::Binary(*op, it[0], it[1])))
+            }
+            Term::Compare(op, [a, b]) => {
+                self.strict(&[*a, *b], |exprs, it| exprs.add(Expr::Compare(*op, it[0], it[1])))
+            }
+            Term::Cast(dtype, [a]) => self.strict(&[*a], |exprs, it| exprs.add(Expr::Cast(*dtype, it[0]))),
+            Term::Where([value, condition]) => {
+                self.strict(&[*value, *condition], |exprs, it| exprs.add(Expr::Where(it[0], it[1])))
+            }
+            Term::Else([value, other]) => self.otherwise(*value, *other),
+            Term::If([condition, a, b]) => {
+                let (c, a, b) = (self.exact(*condition), self.exact(*a), self.exact(*b));
+                said(self.cascade.exprs.add(Expr::If(c, a, b)))
+            }
+            Term::Present([a]) => {
+                let domain = self.graph.facts(*a).domain.clone();
+                let expr = self.holds(&domain);
+                said(expr.unwrap_or_else(|| self.cascade.exprs.add(TRUE_EXPR)))
+            }
+            Term::Pick(all) => {
+                let all: Vec<ExprId> = all.iter().map(|it| self.exact(*it)).collect();
+                said(self.cascade.exprs.add(Expr::Pick(all[0], all[1..].to_vec())))
+            }
+        }
+    }
+
+    /// An operation that is absent where an operand is.
+    fn strict(
+        &mut self,
+        operands: &[Class],
+        make: impl FnOnce(&mut crate::ir::expr::Exprs, &[ExprId]) -> ExprId,
+    ) -> Value {
+        let values: Vec<Value> = operands.iter().map(|it| self.value(*it)).collect();
+        let exprs: Vec<ExprId> = values.iter().map(|it| it.expr).collect();
+        let unsaid = values.into_iter().flat_map(|it| it.unsaid).collect();
+        Value { expr: make(&mut self.cascade.exprs, &exprs), unsaid }
+    }
+
+    fn otherwise(&mut self, value: Class, other: Class) -> Value {
+        let expr = if self.reduction_or(value, other).is_some() {
+            self.value(value).expr
+        } else {
+            let (value, other) = (self.exact(value), self.exact(other));
+            self.cascade.exprs.add(Expr::Else(value, other))
+        };
+        Value { expr, unsaid: Domain::new() }
+    }
+
+    fn reduction(&mut self, class: Class, op: ReduceOp, ranks: &[RankId], body: Class) -> Value {
+        let value = self.exact(body);
+        let tensor = self.tensor_for(class, op.name());
+        self.push(tensor, Op::Reduce(op, ranks.to_vec()), value);
+        self.made.insert(class, tensor);
+        let strict = is_strict_reduction(op) && !self.is_exact_in_language(class, op);
+        let unsaid = if strict { self.graph.facts(class).domain.clone() } else { Domain::new() };
+        let expr = self.read(tensor);
+        let value = Value { expr, unsaid };
+        self.values.insert(class, value.clone());
+        value
+    }
+
+    /// Maxima and minima of integers over nothing are absent in the language, too.
+    fn is_exact_in_language(&self, class: Class, op: ReduceOp) -> bool {
+        self.graph.facts(class).kind == Kind::Int && matches!(op, ReduceOp::Max | ReduceOp::Min)
+    }
+
+    fn push(&mut self, tensor: TensorId, op: Op, value: ExprId) {
+        let at = self.cascade.tensors[tensor].dims.iter().map(|dim| At::Rank(dim.rank, 0)).collect();
+        self.cascade.steps.push(Step::Einsum(Einsum { tensor, at, op, value, exact: false }));
+    }
+
+    /// The tensor that a class becomes: the one that was written for it, or a new one.
+    fn tensor_for(&mut self, class: Class, what: &str) -> TensorId {
+        let facts = self.graph.facts(class);
+        if let Some(&tensor) = self.names.get(&class) {
+            let it = &self.cascade.tensors[tensor];
+            let ranks: BTreeSet<RankId> = self.graph.analysis.ranks_of(tensor).into_iter().collect();
+            let fits = ranks.iter().copied().eq(facts.free.iter().copied());
+            let taken = self.copied.contains(&tensor) || it.role == Role::Output;
+            if fits && !taken && it.dtype.is_none() {
+                return tensor;
+            }
+        }
+        let dims = facts.free.iter().map(|&rank| Dim { rank, lag: 0 }).collect();
+        self.temporary(what, dims, facts.kind)
+    }
+
+    fn temporary(&mut self, what: &str, dims: Vec<Dim>, kind: Kind) -> TensorId {
+        let base = format!("{}.{what}", self.root);
+        let taken = |cascade: &Cascade, name: &str| cascade.tensors.iter().any(|(_, it)| it.name == name);
+        let name = std::iter::once(base.clone())
+            .chain((2..).map(|number| format!("{base}{number}")))
+            .find(|name| !taken(&self.cascade, name))
+            .expect("numbers do not end");
+        self.cascade.tensors.push(Tensor { name, dims, kind, dtype: None, role: Role::Temporary })
+    }
+
+    /// A tensor that is read at other coordinates than its own is kept as a tensor.
+    fn materialised(&mut self, definition: Class, tensor: TensorId) {
+        let class = self.graph.find(definition);
+        if self.copied.contains(&tensor) || self.made.get(&class) == Some(&tensor) {
+            return;
+        }
+        self.copied.insert(tensor);
+        self.values.remove(&class);
+        let value = self.exact(class);
+        self.push(tensor, Op::Map, value);
+    }
+
+    /// Keeps the step that defines a tensor as written, and all that it reads.
+    fn copy(&mut self, tensor: TensorId) {
+        if self.graph.analysis.cascade.tensors[tensor].role == Role::Input || !self.copied.insert(tensor) {
+            return;
+        }
+        let defines = |step: &&Step| match step {
+            Step::Einsum(it) => it.tensor == tensor,
+            Step::Recurrence(it) => it.body.iter().any(|it| it.tensor == tensor),
+        };
+        let step = self.graph.analysis.cascade.steps.iter().find(defines).cloned();
+        let step = step.expect("every tensor that is not an input is defined");
+        let einsums: Vec<Einsum> = match &step {
+            Step::Einsum(it) => vec![it.clone()],
+            Step::Recurrence(it) => it.bases.iter().chain(&it.body).cloned().collect(),
+        };
+        self.copied.extend(einsums.iter().map(|it| it.tensor));
+        for einsum in &einsums {
+            for id in self.cascade.exprs.postorder(einsum.value) {
+                if let Expr::Read(read, _, _) = *self.cascade.exprs.get(id) {
+                    self.copy(read);
+                }
+            }
+        }
+        self.cascade.steps.push(step);
+        for einsum in einsums {
+            let class = self.graph.find(self.tensors[&einsum.tensor]);
+            self.made.entry(class).or_insert(einsum.tensor);
+        }
+    }
+}
+
+const TRUE_EXPR: Expr = Expr::Bool(true);
+
+/// Arithmetic, written as a person would.
+impl Writer<'_> {
+    fn sum(&mut self, terms: &[Class]) -> Value {
+        let mut unsaid = Domain::new();
+        let mut result: Option<ExprId> = None;
+        // What is subtracted comes last.
+        let (minus, plus): (Vec<Class>, Vec<Class>) =
+            terms.iter().partition(|it| self.negated(**it).is_some());
+        for it in plus {
+            let value = self.value(it);
+            unsaid.extend(value.unsaid);
+            result = Some(match result {
+                Some(sum) => self.cascade.exprs.binary(BinaryOp::Add, sum, value.expr),
+                None => value.expr,
+            });
+        }
+        for it in minus {
+            let positive = self.negated(it).expect("it was found to be");
+            let value = self.product(&positive);
+            unsaid.extend(value.unsaid);
+            result = Some(match result {
+                Some(sum) => self.cascade.exprs.binary(BinaryOp::Sub, sum, value.expr),
+                None => self.cascade.exprs.unary(UnaryOp::Neg, value.expr),
+            });
+        }
+        Value { expr: result.expect("a sum has terms"), unsaid }
+    }
+
+    /// The factors of a product by −1 without it, if that is how the class is computed.
+    fn negated(&self, class: Class) -> Option<Vec<Class>> {
+        let class = self.graph.find(class);
+        if self.made.contains_key(&class) {
+            return None;
+        }
+        let Term::Product(factors) = self.choice.term(self.graph, class) else { return None };
+        let at = factors.iter().position(|it| self.graph.constant_real(*it) == Some(-1.0))?;
+        let mut rest = factors.to_vec();
+        rest.remove(at);
+        Some(rest)
+    }
+
+    fn product(&mut self, factors: &[Class]) -> Value {
+        let mut unsaid = Domain::new();
+        let (mut above, mut below, mut conditions) = (Vec::new(), Vec::new(), Vec::new());
+        let mut exponents: Vec<ExprId> = Vec::new();
+        for &factor in factors {
+            let class = self.graph.find(factor);
+            let known = self.made.contains_key(&class);
+            match self.choice.term(self.graph, class).clone() {
+                Term::Power(bits, [base]) if !known && f64::from_bits(bits) < 0.0 => {
+                    let value = self.power(-f64::from_bits(bits), base);
+                    unsaid.extend(value.unsaid);
+                    below.push(value.expr);
+                }
+                Term::Where([one, condition]) if !known && self.graph.constant_real(one) == Some(1.0) => {
+                    let value = self.value(condition);
+                    unsaid.extend(value.unsaid);
+                    conditions.push(value.expr);
+                }
+                Term::Unary(UnaryOp::Exp, [argument]) if !known => {
+                    let value = self.value(argument);
+                    unsaid.extend(value.unsaid);
+                    exponents.push(value.expr);
+                }
+                _ => {
+                    let value = self.value(class);
+                    unsaid.extend(value.unsaid);
+                    above.push(value.expr);
+                }
+            }
+        }
+        let exprs = &mut self.cascade.exprs;
+        if let Some(exponent) = exponents.into_iter().reduce(|a, b| exprs.binary(BinaryOp::Add, a, b)) {
+            above.insert(0, exprs.unary(UnaryOp::Exp, exponent));
+        }
+        let above = above.into_iter().reduce(|a, b| exprs.binary(BinaryOp::Mul, a, b));
+        let below = below.into_iter().reduce(|a, b| exprs.binary(BinaryOp::Mul, a, b));
+        let above = above.unwrap_or_else(|| exprs.real(1.0));
+        let mut expr = match below {
+            Some(below) => exprs.binary(BinaryOp::Div, above, below),
+            None => above,
+        };
+        for condition in conditions {
+            expr = exprs.add(Expr::Where(expr, condition));
+        }
+        Value { expr, unsaid }
+    }
+
+    fn power(&mut self, exponent: f64, base: Class) -> Value {
+        let Value { expr: base, unsaid } = self.value(base);
+        let exprs = &mut self.cascade.exprs;
+        let positive = match exponent.abs() {
+            0.5 if exponent < 0.0 => {
+                return Value { expr: exprs.unary(UnaryOp::Rsqrt, base), unsaid };
+            }
+            0.5 => exprs.unary(UnaryOp::Sqrt, base),
+            1.0 => base,
+            2.0 => exprs.binary(BinaryOp::Mul, base, base),
+            other => {
+                let other = exprs.real(other);
+                exprs.binary(BinaryOp::Pow, base, other)
+            }
+        };
+        let expr = if exponent < 0.0 {
+            let one = exprs.real(1.0);
+            exprs.binary(BinaryOp::Div, one, positive)
+        } else {
+            positive
+        };
+        Value { expr, unsaid }
+    }
+
+    fn union(&mut self, class: Class, op: ReduceOp, all: &[Class]) -> Value {
+        let combine = match op {
+            ReduceOp::Sum => BinaryOp::Add,
+            ReduceOp::Prod => BinaryOp::Mul,
+            ReduceOp::Min => BinaryOp::Min,
+            ReduceOp::Max | ReduceOp::Mean | ReduceOp::Any | ReduceOp::All | ReduceOp::Count => BinaryOp::Max,
+        };
+        let none = identity(op).expect("a union is of an operation with an identity");
+        let mut result: Option<ExprId> = None;
+        for &it in all {
+            let is_own = matches!(self.choice.term(self.graph, it), Term::Reduce(own, ..) if *own == op);
+            let expr = if is_own || self.graph.facts(it).domain.is_empty() {
+                self.value(it).expr
+            } else {
+                let value = self.exact(it);
+                let none = self.cascade.exprs.real(none);
+                self.cascade.exprs.add(Expr::Else(value, none))
+            };
+            result = Some(match result {
+                Some(so_far) => self.cascade.exprs.binary(combine, so_far, expr),
+                None => expr,
+            });
+        }
+        let expr = result.expect("a union is of something");
+        Value { expr, unsaid: self.graph.facts(class).domain.clone() }
+    }
+}
+
+/// Presence, written as conditions.
+impl Writer<'_> {
+    /// A bool that says that all of these hold; none where that is so everywhere.
+    fn holds(&mut self, domain: &Domain) -> Option<ExprId> {
+        let domain = canonical(self.graph, domain);
+        let mut needed = domain.clone();
+        for atom in &domain {
+            let mut rest = needed.clone();
+            rest.remove(atom);
+            if implies(self.graph, &rest, &[], &Domain::from([atom.clone()])) {
+                needed = rest;
+            }
+        }
+        let conditions: Vec<ExprId> = needed.iter().map(|it| self.condition(it)).collect();
+        conditions.into_iter().reduce(|a, b| self.cascade.exprs.add(Expr::Binary(BinaryOp::And, a, b)))
+    }
+
+    fn condition(&mut self, atom: &Atom) -> ExprId {
+        match atom {
+            Atom::Holds(class) => self.value(*class).expr,
+            Atom::Defined(class) => {
+                let value = self.exact(*class);
+                self.cascade.exprs.add(Expr::Present(value))
+            }
+            Atom::Exists(ranks, inner) if inner.is_empty() => {
+                let mut all = Vec::new();
+                for &rank in ranks {
+                    let extent = self.cascade.exprs.add(Expr::Extent(rank));
+                    let zero = self.cascade.exprs.int(0);
+                    all.push(self.cascade.exprs.compare(attnc_dsl::ast::CompareOp::Gt, extent, zero));
+                }
+                let both = |a, b| self.cascade.exprs.add(Expr::Binary(BinaryOp::And, a, b));
+                all.into_iter().reduce(both).expect("a reduction has ranks")
+            }
+            Atom::Exists(ranks, inner) => {
+                if let Some(&tensor) = self.present.get(atom) {
+                    return self.read(tensor);
+                }
+                let value = self.holds(inner).unwrap_or_else(|| self.cascade.exprs.add(TRUE_EXPR));
+                let free: Vec<RankId> =
+                    self.cascade.exprs.free(value).iter().copied().filter(|it| !ranks.contains(it)).collect();
+                let dims = free.into_iter().map(|rank| Dim { rank, lag: 0 }).collect();
+                let tensor = self.temporary("any", dims, Kind::Bool);
+                self.push(tensor, Op::Reduce(ReduceOp::Any, ranks.clone()), value);
+                self.present.insert(atom.clone(), tensor);
+                self.read(tensor)
+            }
+            Atom::OneOf(some) => {
+                let conditions: Vec<Option<ExprId>> = some.iter().map(|it| self.holds(it)).collect();
+                let conditions: Option<Vec<ExprId>> = conditions.into_iter().collect();
+                let either = |a, b| self.cascade.exprs.add(Expr::Binary(BinaryOp::Or, a, b));
+                match conditions {
+                    Some(all) => all.into_iter().reduce(either).expect("one of some"),
+                    None => self.cascade.exprs.add(TRUE_EXPR),
+                }
+            }
+        }
+    }
+}
