@@ -1,9 +1,12 @@
 //! Terms made in the graph: n-ary operations in order, constants folded.
 
+use std::cmp::Reverse;
+
 use egg::Language;
 
 use super::facts::{Facts, Graph};
 use super::term::{Class, Term};
+use crate::analyze::stage::passes;
 use crate::ir::cascade::{RankId, ReduceOp};
 use crate::ir::expr::UnaryOp;
 
@@ -35,7 +38,14 @@ pub(crate) trait Build {
     fn products(&self, class: Class) -> Vec<Vec<Class>>;
     /// The lists of terms that a class is known to be the sum of.
     fn sums(&self, class: Class) -> Vec<Vec<Class>>;
+    /// The few of some ways to put a class together that are worth following: those of the fewest passes, and
+    /// of these the ones in the most parts. The others equal them, and following all of them is what makes
+    /// e-graphs explode.
+    fn fewest(&self, ways: Vec<Vec<Class>>) -> Vec<Vec<Class>>;
 }
+
+/// How many ways to put a class together are followed.
+const WAYS: usize = 2;
 
 impl Build for Graph {
     fn facts(&self, class: Class) -> &Facts {
@@ -43,8 +53,11 @@ impl Build for Graph {
     }
 
     fn terms(&self, class: Class) -> Vec<Term> {
-        let mut terms: Vec<Term> =
-            self[self.find(class)].nodes.iter().map(|it| it.clone().map_children(|it| self.find(it))).collect();
+        let mut terms: Vec<Term> = self[self.find(class)]
+            .nodes
+            .iter()
+            .map(|it| it.clone().map_children(|it| self.find(it)))
+            .collect();
         terms.sort();
         terms.dedup();
         terms
@@ -119,6 +132,17 @@ impl Build for Graph {
             _ => None,
         };
         self.terms(class).into_iter().filter_map(terms).collect()
+    }
+
+    fn fewest(&self, mut ways: Vec<Vec<Class>>) -> Vec<Vec<Class>> {
+        let families = 0..self.analysis.families.len();
+        let late = |way: &Vec<Class>| -> u32 {
+            let most = |family: usize| way.iter().map(|it| passes(&self.facts(*it).passes[family])).max();
+            families.clone().filter_map(most).sum()
+        };
+        ways.sort_by_cached_key(|it| (late(it), Reverse(it.len())));
+        ways.truncate(WAYS);
+        ways
     }
 }
 

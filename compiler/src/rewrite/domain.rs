@@ -89,6 +89,11 @@ pub(crate) fn implies(graph: &Graph, given: &Domain, at: &[RankId], wanted: &Dom
     canonical(graph, wanted).iter().all(|it| holds(&given, at, it))
 }
 
+/// Present at every point that has the coordinates it depends on.
+pub(crate) fn is_total(graph: &Graph, class: Class) -> bool {
+    implies(graph, &Domain::new(), free_of(graph, class), &graph[graph.find(class)].data.domain)
+}
+
 fn holds(given: &Domain, at: &[RankId], wanted: &Atom) -> bool {
     if given.contains(wanted) || has_case(given, at, wanted) {
         return true;

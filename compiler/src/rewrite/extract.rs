@@ -79,6 +79,11 @@ impl Choice {
         &self.of(graph.find(class)).expect("every class can be computed").term
     }
 
+    /// The class can be computed.
+    pub(crate) fn is_known(&self, graph: &Graph, class: Class) -> bool {
+        self.of(graph.find(class)).is_some()
+    }
+
     fn of(&self, class: Class) -> Option<&Chosen> {
         self.chosen[self.places[&class]].as_ref()
     }
@@ -92,6 +97,17 @@ impl Choice {
         let mut needs = Set::default();
         chosen.iter().for_each(|it| needs.add(&it.needs));
         Cost { passes, work: needs.iter().map(|it| self.own[it]).sum() }
+    }
+
+    /// The classes that are needed to compute all of these, with the terms they are computed by.
+    pub(crate) fn needed(&self, graph: &Graph, roots: &[Class]) -> Vec<(Class, Term)> {
+        let mut needs = Set::default();
+        roots.iter().filter_map(|it| self.of(graph.find(*it))).for_each(|it| needs.add(&it.needs));
+        let term = |(class, place): (&Class, &usize)| {
+            let chosen = self.chosen[*place].as_ref().filter(|_| needs.contains(*place));
+            chosen.map(|it| (*class, it.term.clone()))
+        };
+        self.places.iter().filter_map(term).collect()
     }
 
     /// The term with the choices of its operands, if they are all made and none needs the class itself.
@@ -169,7 +185,11 @@ pub(crate) fn extract(graph: &Graph, is_banned: &dyn Fn(Class, &Term) -> bool) -
 fn is_better(new: &Chosen, old: &Chosen) -> bool {
     let sum = |it: &Chosen| it.passes.iter().sum::<u32>();
     let late = |it: &Chosen| {
-        it.states.iter().flat_map(|state| state.values()).map(|it| 2 * it.pass - u32::from(it.open)).sum::<u32>()
+        it.states
+            .iter()
+            .flat_map(|state| state.values())
+            .map(|it| 2 * it.pass - u32::from(it.open))
+            .sum::<u32>()
     };
     let key = |it: &Chosen| (sum(it), late(it));
     match key(new).cmp(&key(old)) {
@@ -181,6 +201,7 @@ fn is_better(new: &Chosen, old: &Chosen) -> bool {
 }
 
 /// Operations at one point, weighted by what they take, times the points.
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn work(graph: &Graph, class: Class, term: &Term) -> f64 {
     /// What any operation costs at least, so that of two forms the shorter one is chosen.
     const LEAST: f64 = 0.01;

@@ -113,6 +113,7 @@ fn kind(graph: &Graph, term: &Term) -> Kind {
     }
 }
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn free(graph: &Graph, term: &Term) -> Vec<RankId> {
     let setting = &graph.analysis;
     let of = |ids: &[Class]| ids.iter().flat_map(|it| free_of(graph, *it).to_vec()).collect::<Vec<_>>();
@@ -128,6 +129,7 @@ fn free(graph: &Graph, term: &Term) -> Vec<RankId> {
     }
 }
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn constant(graph: &Graph, term: &Term) -> Option<Term> {
     let of = |id: &Class| graph[*id].data.constant.clone();
     match term {
@@ -175,8 +177,8 @@ fn domain(graph: &Graph, term: &Term, id: Class) -> Domain {
         }
         Term::Reduce(..) => Domain::new(),
         Term::Union(_, ids) => one_of(ids.iter().map(|it| of(it).clone())),
-        Term::Binary(BinaryOp::FloorDiv | BinaryOp::Mod, [a, b]) => match graph[*b].data.constant {
-            Some(Term::Int(value)) if value != 0 => all(&[*a]),
+        Term::Binary(BinaryOp::FloorDiv | BinaryOp::Mod, [_, b]) => match graph[*b].data.constant {
+            Some(Term::Int(value)) if value != 0 => all(operands),
             _ => opaque(),
         },
         other if other.is_strict() => all(operands),
@@ -228,6 +230,7 @@ fn state(graph: &Graph, term: &Term, free: &[RankId], family: usize) -> State {
 }
 
 /// What a term needs of the sources along a family of ranks, from what its operands need.
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 pub(crate) fn state_from<'s>(
     graph: &Graph,
     term: &Term,

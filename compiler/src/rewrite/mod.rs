@@ -21,7 +21,7 @@ mod write;
 use std::collections::HashMap;
 
 use build::Build;
-use extract::{Choice, extract};
+use extract::{Choice, Cost, extract};
 use facts::Graph;
 use term::{Class, Term};
 
@@ -29,9 +29,9 @@ use crate::analyze::stage::{depth, passes};
 use crate::ir::cascade::{Cascade, RankId, TensorId};
 
 /// How often all rules are tried on all terms, at most.
-const ROUNDS: usize = 16;
+const ROUNDS: usize = 12;
 /// How many terms there may be.
-const TERMS: usize = 12_000;
+const TERMS: usize = 2_500;
 
 /// Cascades that are equal to one as written.
 #[derive(Debug)]
@@ -62,6 +62,22 @@ pub enum Stop {
     Rounds,
     /// The limit of terms.
     Terms,
+}
+
+/// One of several equal cascades.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// The cascade.
+    pub cascade: Cascade,
+    /// Passes, summed over the ranks that are reduced.
+    pub passes: u32,
+    /// Operations, weighted by what they take, at likely extents where none are known.
+    pub work: f64,
+}
+
+/// The laws: the name of each, what it says, and what it does to floats.
+pub fn laws() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    rules::all().map(|it| (it.name, it.law, it.exactness.name()))
 }
 
 /// Finds the cascades that the laws make of one.
@@ -110,7 +126,10 @@ impl Variants {
     /// The fewest passes over the fibers of a rank that any of the cascades needs, and the least barrier depth.
     pub fn bound(&self, rank: RankId) -> (u32, u32) {
         let atoms = self.graph.analysis.atoms(rank);
-        let Some(family) = self.graph.analysis.families.iter().position(|it| it == atoms) else { return (0, 0) };
+        let Some(family) = self.graph.analysis.families.iter().position(|it| it == atoms) else {
+            let counted = crate::analyze::passes::passes(&self.best(), rank);
+            return (counted.passes, counted.depth);
+        };
         let states = self.roots().into_iter().map(|it| &self.graph.facts(it).passes[family]);
         states.fold((0, 0), |(most, deepest), it| (most.max(passes(it)), deepest.max(depth(it))))
     }
@@ -119,6 +138,34 @@ impl Variants {
     pub fn best(&self) -> Cascade {
         let choice = extract(&self.graph, &|_, _| false);
         self.written_as(&choice)
+    }
+
+    /// The best cascades, best first: fewest passes, then least work. Others than the very best differ from it in one
+    /// class that is computed by another term.
+    pub fn best_of(&self, number: usize) -> Vec<Candidate> {
+        /// How many classes are tried with another term.
+        const TRIED: usize = 32;
+        let roots = self.roots();
+        let first = extract(&self.graph, &|_, _| false);
+        let mut candidates = vec![self.candidate(&first)];
+        for (class, term) in first.needed(&self.graph, &roots).into_iter().rev() {
+            if candidates.len() > TRIED || self.graph.terms(class).len() < 2 {
+                continue;
+            }
+            let other = extract(&self.graph, &|banned, it| banned == class && *it == term);
+            if roots.iter().all(|it| other.is_known(&self.graph, *it)) {
+                candidates.push(self.candidate(&other));
+            }
+        }
+        candidates.sort_by(|a, b| a.passes.cmp(&b.passes).then(a.work.total_cmp(&b.work)));
+        candidates.dedup_by(|a, b| a.passes == b.passes && a.work == b.work);
+        candidates.truncate(number);
+        candidates
+    }
+
+    fn candidate(&self, choice: &Choice) -> Candidate {
+        let Cost { passes, work } = choice.cost(&self.graph, &self.roots());
+        Candidate { cascade: self.written_as(choice), passes, work }
     }
 
     fn written_as(&self, choice: &Choice) -> Cascade {

@@ -126,12 +126,9 @@ fn many(op: ReduceOp, one: Range) -> Range {
         ReduceOp::Sum | ReduceOp::Prod | ReduceOp::Mean if one.is_nonnegative() => {
             Range::between(0.0, f64::INFINITY)
         }
-        ReduceOp::Sum
-        | ReduceOp::Prod
-        | ReduceOp::Mean
-        | ReduceOp::Any
-        | ReduceOp::All
-        | ReduceOp::Count => ANY,
+        ReduceOp::Sum | ReduceOp::Prod | ReduceOp::Mean | ReduceOp::Any | ReduceOp::All | ReduceOp::Count => {
+            ANY
+        }
     }
 }
 
@@ -141,9 +138,7 @@ fn unary(op: UnaryOp, a: Range) -> Range {
         UnaryOp::Exp | UnaryOp::Exp2 | UnaryOp::Softplus => POSITIVE,
         UnaryOp::Sigmoid => Range { low: 0.0, high: 1.0, positive: true },
         UnaryOp::Tanh | UnaryOp::Erf | UnaryOp::Sin | UnaryOp::Cos => Range::between(-1.0, 1.0),
-        UnaryOp::Abs => {
-            Range { low: 0.0, high: a.high.max(-a.low), positive: a.is_nonzero() }
-        }
+        UnaryOp::Abs => Range { low: 0.0, high: a.high.max(-a.low), positive: a.is_nonzero() },
         UnaryOp::Relu => larger(a, Range::between(0.0, 0.0)),
         UnaryOp::ToReal => a,
         _ => ANY,
@@ -159,9 +154,33 @@ pub(super) fn decided(graph: &Graph, op: CompareOp, a: Class, b: Class) -> Optio
     match op {
         CompareOp::Eq => (less || more).then_some(false),
         CompareOp::Ne => (less || more).then_some(true),
-        CompareOp::Lt => if less { Some(true) } else { (more || a.low >= b.high).then_some(false) },
-        CompareOp::Gt => if more { Some(true) } else { (less || a.high <= b.low).then_some(false) },
-        CompareOp::Le => if less || a.high <= b.low { Some(true) } else { more.then_some(false) },
-        CompareOp::Ge => if more || a.low >= b.high { Some(true) } else { less.then_some(false) },
+        CompareOp::Lt => {
+            if less {
+                Some(true)
+            } else {
+                (more || a.low >= b.high).then_some(false)
+            }
+        }
+        CompareOp::Gt => {
+            if more {
+                Some(true)
+            } else {
+                (less || a.high <= b.low).then_some(false)
+            }
+        }
+        CompareOp::Le => {
+            if less || a.high <= b.low {
+                Some(true)
+            } else {
+                more.then_some(false)
+            }
+        }
+        CompareOp::Ge => {
+            if more || a.low >= b.high {
+                Some(true)
+            } else {
+                less.then_some(false)
+            }
+        }
     }
 }

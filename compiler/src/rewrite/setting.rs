@@ -7,7 +7,7 @@ use super::term::{Class, Term};
 use crate::analyze::passes::{passes, states};
 use crate::analyze::stage::State;
 use crate::ir::cascade::{Cascade, Extent, Op, RankId, ReduceOp, Role, Step, TensorId};
-use crate::ir::expr::BinaryOp;
+use crate::ir::expr::{BinaryOp, Expr};
 
 /// A cascade as written, and what the facts of terms need of it.
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ impl Setting {
         let mut guarded = Vec::new();
         for rank in reduced {
             let family = cascade.exprs.atoms(rank).to_vec();
-            if passes(cascade, rank).depth > 1 {
+            if passes(cascade, rank).depth > 1 || asks_whether_empty(cascade, rank) {
                 guarded.extend(family.iter().copied());
             }
             written.push(states(cascade, rank));
@@ -73,9 +73,24 @@ impl Setting {
     /// The coordinates are those of the tensor's own ranks, so that the point is there.
     pub(crate) fn is_inside(&self, graph: &Graph, tensor: TensorId, coordinates: &[Class]) -> bool {
         let dims = &self.cascade.tensors[tensor].dims;
-        dims.iter()
-            .zip(coordinates)
-            .all(|(dim, &at)| dim.lag == 0 && graph[at].nodes.contains(&Term::Index(dim.rank)))
+        dims.iter().zip(coordinates).all(|(dim, &at)| {
+            graph[at].nodes.iter().any(|it| matches!(it, Term::Index(rank) if self.fits(*rank, dim.rank)))
+        })
+    }
+
+    /// Every coordinate of the first rank is one of the second.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+    fn fits(&self, rank: RankId, other: RankId) -> bool {
+        let extent = |rank: RankId| match self.cascade.ranks[rank].extent {
+            Extent::Derived(value) => match self.cascade.exprs.get(value) {
+                Expr::Extent(same) => (None, *same),
+                _ => (None, rank),
+            },
+            Extent::Fixed(extent) => (Some(extent), rank),
+            Extent::Carried => (None, rank),
+        };
+        let ((a, rank), (b, other)) = (extent(rank), extent(other));
+        rank == other || (a.is_some() && a == b)
     }
 
     /// Along these ranks, the coordinates are the indices themselves or a constant number of steps away.
@@ -103,6 +118,15 @@ impl Setting {
                 })
         })
     }
+}
+
+/// Over no coordinates, a mean is absent, and what is divided by the extent is not finite.
+fn asks_whether_empty(cascade: &Cascade, rank: RankId) -> bool {
+    cascade.einsums().filter(|it| it.op.reduced().contains(&rank)).any(|it| {
+        let order = cascade.exprs.postorder(it.value);
+        let divides = order.into_iter().any(|id| *cascade.exprs.get(id) == Expr::Extent(rank));
+        divides || matches!(it.op, Op::Reduce(ReduceOp::Mean, _))
+    })
 }
 
 /// Extents that are not known are guessed: long for the ranks of intermediate tensors that are reduced

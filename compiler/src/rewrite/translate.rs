@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use attnc_dsl::ast::Kind;
 
 use super::build::Build;
+use super::domain::is_total;
 use super::facts::{Graph, rounds};
 use super::setting::Setting;
 use super::term::{Class, Term, identity, is_strict_reduction};
@@ -95,7 +96,7 @@ impl Translation<'_> {
     fn mean(&mut self, ranks: &[crate::ir::cascade::RankId], value: Class) -> Class {
         let sum = self.graph.reduce(ReduceOp::Sum, ranks.to_vec(), value);
         let one = self.graph.real(1.0);
-        let count = if self.graph.facts(value).domain.is_empty() {
+        let count = if is_total(self.graph, value) {
             let extents = ranks.iter().map(|&rank| self.extent(rank)).collect::<Vec<_>>();
             let reals = extents.into_iter().map(|it| self.real(it)).collect();
             self.graph.product(reals)
@@ -124,10 +125,15 @@ impl Translation<'_> {
         }
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn real(&mut self, a: Class) -> Class {
-        match self.graph.facts(a).constant {
-            Some(Term::Int(value)) => self.graph.real(value as f64),
-            _ => self.graph.add(Term::Unary(UnaryOp::ToReal, [a])),
+        let literal = self.graph.terms(a).into_iter().find_map(|it| match it {
+            Term::Int(value) => Some(value),
+            _ => None,
+        });
+        match literal {
+            Some(value) => self.graph.real(value as f64),
+            None => self.graph.add(Term::Unary(UnaryOp::ToReal, [a])),
         }
     }
 

@@ -8,6 +8,7 @@ use attnc::driver;
 use attnc::ir::cascade::Cascade;
 use attnc::ir::print;
 use attnc::package::{Emit, Packing, package};
+use attnc::rewrite::saturate;
 use attnc::target::Target;
 use attnc::tile::tile;
 use attnc_dsl::ast::{DType, Kind};
@@ -41,6 +42,8 @@ enum Stage {
     Check,
     /// The cascade of einsums
     Lower,
+    /// The equal cascade of the fewest passes
+    Saturate,
     /// The tile program
     Tile,
     /// The machine code
@@ -57,6 +60,7 @@ pub(crate) fn dump(args: &Args) -> Outcome {
             checked(args)?.kernels.iter().filter(wanted).map(model).collect()
         }
         Stage::Lower => cascades(args, |it| Ok(print::cascade(it)))?,
+        Stage::Saturate => cascades(args, |it| Ok(print::cascade(&saturate(it).best())))?,
         Stage::Tile => cascades(args, |it| Ok(print::nest(&tile(it))))?,
         Stage::Codegen => {
             cascades(args, |it| cranelift::listing(&tile(it), &Target::default()).map_err(Stop::internal))?

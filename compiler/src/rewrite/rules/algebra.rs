@@ -11,12 +11,7 @@ use crate::rewrite::facts::Graph;
 use crate::rewrite::term::{Class, Term};
 
 pub(super) const RULES: &[Rule] = &[
-    Rule {
-        name: "commute",
-        law: "a + b = b + a,  a·b = b·a",
-        exactness: Exactness::Exact,
-        find: commute,
-    },
+    Rule { name: "commute", law: "a + b = b + a,  a·b = b·a", exactness: Exactness::Exact, find: commute },
     Rule {
         name: "associate",
         law: "(a + b) + c = a + b + c,  (a·b)·c = a·b·c",
@@ -29,12 +24,7 @@ pub(super) const RULES: &[Rule] = &[
         exactness: Exactness::Rounds,
         find: distribute,
     },
-    Rule {
-        name: "factor",
-        law: "c·a + c·b = c·(a + b)",
-        exactness: Exactness::Rounds,
-        find: factor,
-    },
+    Rule { name: "factor", law: "c·a + c·b = c·(a + b)", exactness: Exactness::Rounds, find: factor },
     Rule {
         name: "add-powers",
         law: "xᵃ·xᵇ = xᵃ⁺ᵇ, if x ≠ 0 or a and b have one sign",
@@ -88,13 +78,18 @@ fn associate(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     };
     let mut found = Vec::new();
     for (position, &operand) in operands.iter().enumerate() {
-        for inner in graph.terms(operand) {
-            let all = |inner: &[Class]| [without(&operands, position), inner.to_vec()].concat();
-            let flat = match (term, &inner) {
-                (Term::Sum(_), Term::Sum(it)) => collected_sum(graph, &all(it)),
-                (Term::Product(_), Term::Product(it)) => collected_product(graph, &all(it)),
-                (Term::Union(op, _), Term::Union(same, it)) if op == same => {
-                    Some(graph.union_of(*op, all(it)))
+        let ways = match term {
+            Term::Sum(_) => graph.sums(operand),
+            Term::Product(_) => graph.products(operand),
+            _ => unions(graph, operand, term),
+        };
+        for inner in graph.fewest(ways) {
+            let all = [without(&operands, position), inner.clone()].concat();
+            let (flat, inner) = match term {
+                Term::Sum(_) => (collected_sum(graph, &all), Term::Sum(inner.into())),
+                Term::Product(_) => (collected_product(graph, &all), Term::Product(inner.into())),
+                Term::Union(op, _) if all.len() <= OPERANDS => {
+                    (Some(graph.union_of(*op, all)), Term::Union(*op, inner.into()))
                 }
                 _ => continue,
             };
@@ -105,6 +100,16 @@ fn associate(graph: &mut Graph, term: &Term) -> Vec<Equation> {
         }
     }
     found
+}
+
+/// The lists of terms that a class is known to be the same union of.
+fn unions(graph: &Graph, class: Class, term: &Term) -> Vec<Vec<Class>> {
+    let Term::Union(wanted, _) = term else { return Vec::new() };
+    let terms = |it| match it {
+        Term::Union(op, terms) if op == *wanted => Some(terms.to_vec()),
+        _ => None,
+    };
+    graph.terms(class).into_iter().filter_map(terms).collect()
 }
 
 /// Of constants; what else is distributed is so under a reduction or an exponential.
@@ -171,7 +176,6 @@ fn split(graph: &mut Graph, class: Class, factor: Class) -> (Class, Class) {
 }
 
 /// A class as a power of another, the first power of itself included.
-#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn powers(graph: &Graph, class: Class) -> Vec<(Class, f64)> {
     let power = |it| match it {
         Term::Power(bits, [base]) => Some((graph.find(base), f64::from_bits(bits))),
@@ -209,8 +213,11 @@ fn collected_product(graph: &mut Graph, factors: &[Class]) -> Option<Class> {
         }
     }
     let gone: Vec<Class> = bases.iter().filter(|it| it.1 == 0.0).map(|it| it.0).collect();
-    let rest: Vec<Class> =
-        bases.into_iter().filter(|it| it.1 != 0.0).map(|(base, exponent)| graph.power(base, exponent)).collect();
+    let rest: Vec<Class> = bases
+        .into_iter()
+        .filter(|it| it.1 != 0.0)
+        .map(|(base, exponent)| graph.power(base, exponent))
+        .collect();
     if rest.len() > OPERANDS {
         return None;
     }
@@ -222,7 +229,6 @@ fn collected_product(graph: &mut Graph, factors: &[Class]) -> Option<Class> {
 }
 
 /// The operands without what stands in for absent ones, where the other operands are present only with them.
-#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn in_context(graph: &Graph, operands: &[Class]) -> Vec<Class> {
     let at: Vec<RankId> = operands.iter().flat_map(|it| graph.facts(*it).free.clone()).collect();
     let mut plain = operands.to_vec();
@@ -309,7 +315,7 @@ fn power_of_product(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let Term::Power(bits, [base]) = term else { return Vec::new() };
     let exponent = f64::from_bits(*bits);
     let mut found = Vec::new();
-    for factors in graph.products(*base) {
+    for factors in graph.fewest(graph.products(*base)) {
         let nonnegative = factors.iter().all(|&it| graph.facts(it).range.is_nonnegative());
         if exponent.fract() != 0.0 && !nonnegative {
             continue;
@@ -322,7 +328,6 @@ fn power_of_product(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     found
 }
 
-#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn power_of_power(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let Term::Power(outer, [base]) = term else { return Vec::new() };
     let outer = f64::from_bits(*outer);

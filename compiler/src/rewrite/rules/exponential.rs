@@ -31,12 +31,7 @@ pub(super) const RULES: &[Rule] = &[
         exactness: Exactness::Rounds,
         find: exp_of_log,
     },
-    Rule {
-        name: "log-of-exp",
-        law: "log(exp x) = x",
-        exactness: Exactness::Rounds,
-        find: log_of_exp,
-    },
+    Rule { name: "log-of-exp", law: "log(exp x) = x", exactness: Exactness::Rounds, find: log_of_exp },
     Rule {
         name: "log-of-product",
         law: "log(x·y) = log x + log y, if x > 0 and y > 0",
@@ -55,9 +50,9 @@ pub(super) const RULES: &[Rule] = &[
 fn exp_of_sum(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let Term::Unary(UnaryOp::Exp, [argument]) = term else { return Vec::new() };
     let mut found = Vec::new();
-    for factors in graph.products(*argument).into_iter().chain([vec![*argument]]) {
+    for factors in graph.fewest(graph.products(*argument)).into_iter().chain([vec![*argument]]) {
         for (position, &factor) in factors.iter().enumerate() {
-            for terms in graph.sums(factor) {
+            for terms in graph.fewest(graph.sums(factor)) {
                 let (fixed, moves): (Vec<Class>, Vec<Class>) =
                     terms.iter().partition(|it| is_statistic(graph, **it));
                 if fixed.is_empty() {
@@ -122,7 +117,6 @@ fn exp_base(graph: &mut Graph, term: &Term) -> Vec<Equation> {
 }
 
 /// The operands of that function among the terms of a class.
-#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn arguments(graph: &Graph, class: Class, function: UnaryOp) -> Vec<Class> {
     let argument = |it| match it {
         Term::Unary(op, [a]) if op == function => Some(a),
@@ -162,7 +156,7 @@ fn inverse(
 fn log_of_product(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let Term::Unary(UnaryOp::Log, [argument]) = term else { return Vec::new() };
     let mut found = Vec::new();
-    for factors in graph.products(*argument) {
+    for factors in graph.fewest(graph.products(*argument)) {
         if factors.iter().all(|it| graph.facts(*it).range.positive) {
             let inner = graph.exactly(&Term::Product(factors.clone().into()));
             let before = graph.exactly(&term.with(&[inner]));
@@ -173,7 +167,6 @@ fn log_of_product(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     found
 }
 
-#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn log_of_power(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let Term::Unary(UnaryOp::Log, [argument]) = term else { return Vec::new() };
     let mut found = Vec::new();

@@ -7,7 +7,7 @@ use super::{Equation, Exactness, Rule, with, without};
 use crate::ir::cascade::ReduceOp;
 use crate::ir::expr::BinaryOp;
 use crate::rewrite::build::Build;
-use crate::rewrite::domain::{Domain, implies};
+use crate::rewrite::domain::{Atom, Domain, canonical, implies, is_total};
 use crate::rewrite::facts::{Graph, TRUE};
 use crate::rewrite::term::{Class, Term, identity};
 
@@ -50,7 +50,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "present-known",
-        law: "present(x) = true, if x is present everywhere",
+        law: "present(x where p) = p, if x is present everywhere",
         exactness: Exactness::Exact,
         find: present_known,
     },
@@ -110,12 +110,10 @@ fn where_as_factor(graph: &mut Graph, term: &Term) -> Vec<Equation> {
 
 fn else_known(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let Term::Else([value, _]) = term else { return Vec::new() };
-    let total = implies(graph, &Domain::new(), &graph.facts(*value).free, &domain(graph, *value));
-    if total { vec![(graph.exactly(term), *value)] } else { Vec::new() }
+    if is_total(graph, *value) { vec![(graph.exactly(term), *value)] } else { Vec::new() }
 }
 
 /// The pair `x else y` that a class is known to be; one with a constant, if there is one.
-#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn elses(graph: &Graph, class: Class) -> Option<[Class; 2]> {
     let pair = |it| match it {
         Term::Else(pair) => Some(pair),
@@ -142,7 +140,7 @@ fn else_unneeded(graph: &mut Graph, term: &Term) -> Vec<Equation> {
             let mut given: Domain =
                 without(&operands, position).iter().flat_map(|it| domain(graph, *it)).collect();
             if holding {
-                given.insert(crate::rewrite::domain::Atom::Holds(graph.find(operands[1])));
+                given.insert(Atom::Holds(graph.find(operands[1])));
             }
             let needless = match inner {
                 Term::Where(_) => covers(graph, &given, class, operand),
@@ -159,7 +157,6 @@ fn else_unneeded(graph: &mut Graph, term: &Term) -> Vec<Equation> {
 }
 
 /// The value that a class is a restriction of, and the restriction.
-#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn restricted(graph: &Graph, class: Class) -> Option<(Class, Term)> {
     graph.terms(class).into_iter().find_map(|it| match it {
         Term::Where([value, _]) => Some((value, it)),
@@ -168,7 +165,6 @@ fn restricted(graph: &Graph, class: Class) -> Option<(Class, Term)> {
 }
 
 /// The operation on other operands, in order and folded.
-#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn remade(graph: &mut Graph, term: &Term, operands: &[Class]) -> Class {
     match term {
         Term::Sum(_) => graph.sum(operands.to_vec()),
@@ -217,16 +213,16 @@ fn zero_absorbs(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let mut found = Vec::new();
     for (position, &factor) in factors.iter().enumerate() {
         let rest = without(factors, position);
-        if !rest.iter().all(|it| domain(graph, *it).is_empty()) {
+        if !rest.iter().all(|it| is_total(graph, *it)) {
             continue;
         }
-        for [value, other] in elses(graph, factor) {
-            if graph.constant_real(other) == Some(0.0) {
-                let inner = graph.exactly(&Term::Else([value, other]));
-                let before = graph.exactly(&term.with(&with(factors, position, inner)));
-                let product = graph.product([rest.clone(), vec![value]].concat());
-                found.push((before, graph.add(Term::Else([product, other]))));
-            }
+        if let Some([value, other]) = elses(graph, factor)
+            && graph.constant_real(other) == Some(0.0)
+        {
+            let inner = graph.exactly(&Term::Else([value, other]));
+            let before = graph.exactly(&term.with(&with(factors, position, inner)));
+            let product = graph.product([rest.clone(), vec![value]].concat());
+            found.push((before, graph.add(Term::Else([product, other]))));
         }
     }
     found
@@ -234,10 +230,19 @@ fn zero_absorbs(graph: &mut Graph, term: &Term) -> Vec<Equation> {
 
 fn present_known(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let Term::Present([value]) = term else { return Vec::new() };
-    if !domain(graph, *value).is_empty() {
-        return Vec::new();
+    let at = graph.facts(*value).free.clone();
+    let mut conditions = Vec::new();
+    for atom in canonical(graph, &domain(graph, *value)) {
+        match atom {
+            Atom::Holds(condition) => conditions.push(condition),
+            atom if implies(graph, &Domain::new(), &at, &Domain::from([atom.clone()])) => {}
+            Atom::Defined(_) | Atom::Exists(..) | Atom::OneOf(_) => return Vec::new(),
+        }
     }
-    vec![(graph.exactly(term), graph.add(TRUE))]
+    let both = |graph: &mut Graph, a, b| graph.add(Term::Binary(BinaryOp::And, [a, b]));
+    let before = graph.exactly(term);
+    let after = conditions.into_iter().reduce(|a, b| both(graph, a, b));
+    vec![(before, after.unwrap_or_else(|| graph.add(TRUE)))]
 }
 
 fn if_known(graph: &mut Graph, term: &Term) -> Vec<Equation> {
@@ -272,10 +277,9 @@ fn joinable(graph: &Graph, term: &Term) -> Option<(ReduceOp, Vec<Class>)> {
 /// On demand: where something stands in for an absent operand.
 fn join(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let Some((op, operands)) = joinable(graph, term) else { return Vec::new() };
-    let total = operands.iter().all(|it| domain(graph, *it).is_empty());
-    let stands_in = |it: &Class| {
-        elses(graph, *it).is_some_and(|[_, other]| graph.constant_real(other) == identity(op))
-    };
+    let total = operands.iter().all(|it| is_total(graph, *it));
+    let stands_in =
+        |it: &Class| elses(graph, *it).is_some_and(|[_, other]| graph.constant_real(other) == identity(op));
     if !total || !operands.iter().any(stands_in) {
         return Vec::new();
     }
@@ -287,14 +291,14 @@ fn join_identity(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let Term::Union(op, operands) = term else { return Vec::new() };
     let mut found = Vec::new();
     for (position, &operand) in operands.iter().enumerate() {
-        for [value, other] in elses(graph, operand) {
+        if let Some([value, other]) = elses(graph, operand) {
             if identity(*op).is_none() || graph.constant_real(other) != identity(*op) {
                 continue;
             }
             let inner = graph.exactly(&Term::Else([value, other]));
             let before = graph.exactly(&term.with(&with(operands, position, inner)));
             let joined = graph.union_of(*op, with(operands, position, value));
-            let total = graph.facts(joined).domain.is_empty();
+            let total = is_total(graph, joined);
             let after = if total { joined } else { graph.add(Term::Else([joined, other])) };
             found.push((before, after));
         }

@@ -73,15 +73,18 @@ fn factor_out(graph: &mut Graph, term: &Term) -> Vec<Equation> {
         return Vec::new();
     }
     let mut found = Vec::new();
-    let bodies: Vec<(Option<Vec<Class>>, Vec<Class>)> =
-        graph.products(*body).into_iter().map(|it| (Some(it.clone()), it)).chain([(None, vec![*body])]).collect();
+    let bodies: Vec<(Option<Vec<Class>>, Vec<Class>)> = graph
+        .fewest(graph.products(*body))
+        .into_iter()
+        .map(|it| (Some(it.clone()), it))
+        .chain([(None, vec![*body])])
+        .collect();
     for (product, factors) in bodies {
         for &rank in ranks {
             let family = graph.analysis.atoms(rank).to_vec();
             let (fixed, moves): (Vec<Class>, Vec<Class>) =
                 factors.iter().partition(|it| is_free_of(graph, **it, &family));
-            let trivial = fixed.is_empty()
-                || (product.is_none() && graph.constant_real(*body).is_some());
+            let trivial = fixed.is_empty() || (product.is_none() && graph.constant_real(*body).is_some());
             if trivial {
                 continue;
             }
@@ -101,7 +104,6 @@ fn factor_out(graph: &mut Graph, term: &Term) -> Vec<Equation> {
 }
 
 /// On demand: into a contraction, by what shares a rank with its result, so that another order may be taken.
-#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn push_in(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let Term::Product(factors) = term else { return Vec::new() };
     let mut found = Vec::new();
@@ -132,7 +134,6 @@ fn is_linear(graph: &Graph, class: Class) -> bool {
     !graph.terms(class).iter().any(|it| matches!(it, Term::Unary(UnaryOp::Exp, _)))
 }
 
-#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn merge_ranks(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let Term::Reduce(op, outer, [body]) = term else { return Vec::new() };
     if !is_strict_reduction(*op) {
@@ -158,7 +159,7 @@ fn sum_of_sum(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let Term::Reduce(ReduceOp::Sum, ranks, [body]) = term else { return Vec::new() };
     let over = atoms(graph, ranks);
     let mut found = Vec::new();
-    for factors in graph.products(*body).into_iter().chain([vec![*body]]) {
+    for factors in graph.fewest(graph.products(*body)).into_iter().chain([vec![*body]]) {
         for (position, &factor) in factors.iter().enumerate() {
             for (exactly, terms) in spread(graph, factor, &over) {
                 let rest = without(&factors, position);
@@ -179,7 +180,6 @@ fn sum_of_sum(graph: &mut Graph, term: &Term) -> Vec<Equation> {
 const TERMS: usize = 8;
 
 /// The ways to see a factor as a sum that is worth taking apart: the factor, and the factors of each of its terms.
-#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn spread(graph: &mut Graph, factor: Class, over: &[RankId]) -> Vec<(Class, Vec<Vec<Class>>)> {
     let wanted = |graph: &Graph, sum: Class, terms: &[Class]| {
         let fixed = terms.iter().filter(|it| is_free_of(graph, **it, over)).count();
@@ -187,14 +187,16 @@ fn spread(graph: &mut Graph, factor: Class, over: &[RankId]) -> Vec<(Class, Vec<
         terms.len() <= TERMS && (mixed || is_late(graph, sum, over))
     };
     let mut found = Vec::new();
-    for term in graph.terms(factor) {
+    let sums = graph.fewest(graph.sums(factor)).into_iter().map(|it| Term::Sum(it.into()));
+    let others = graph.terms(factor).into_iter().filter(|it| !matches!(it, Term::Sum(_)));
+    for term in sums.chain(others).collect::<Vec<_>>() {
         match &term {
             Term::Sum(terms) if wanted(graph, factor, terms) => {
                 let parts = terms.iter().map(|&it| vec![it]).collect();
                 found.push((graph.exactly(&term), parts));
             }
             Term::Power(bits, [base]) if f64::from_bits(*bits) == 2.0 => {
-                let sums = graph.sums(*base);
+                let sums = graph.fewest(graph.sums(*base));
                 if let Some(terms) = sums.into_iter().find(|it| wanted(graph, *base, it)) {
                     let parts = terms.iter().map(|&it| vec![*base, it]).collect();
                     found.push((graph.exactly(&term), parts));
@@ -293,7 +295,6 @@ fn count(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     vec![(before, number)]
 }
 
-#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn skip_identity(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let Term::Else([value, other]) = term else { return Vec::new() };
     let mut found = Vec::new();

@@ -7,20 +7,23 @@
 //! Else(Product(Reduce(Sum, a), Power(-1, Reduce(Sum, z))), 0)     (a / z where any) else 0
 //! ```
 
+mod arithmetic;
+mod presence;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use attnc_dsl::ast::Kind;
 use egg::Language;
 
 use super::build::Build;
-use super::domain::{Atom, Domain, canonical, implies};
+use super::domain::{Atom, Domain};
 use super::extract::Choice;
 use super::facts::Graph;
 use super::term::{Class, Term, identity, is_strict_reduction};
 use crate::ir::cascade::{
     At, Cascade, Dim, Einsum, ExprId, Op, RankId, ReduceOp, Role, Step, Tensor, TensorId,
 };
-use crate::ir::expr::{BinaryOp, Expr, UnaryOp};
+use crate::ir::expr::{BinaryOp, Expr};
 
 /// The cascade that computes its outputs by the chosen terms. `tensors` has the class of every tensor as written.
 pub(crate) fn write(graph: &Graph, choice: &Choice, tensors: &HashMap<TensorId, Class>) -> Cascade {
@@ -113,6 +116,7 @@ struct Value {
 
 impl Writer<'_> {
     /// Defines an output.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn define(&mut self, class: Class, output: TensorId) {
         let dims = self.cascade.tensors[output].dims.clone();
         let at = dims.iter().map(|dim| At::Rank(dim.rank, 0)).collect();
@@ -227,7 +231,7 @@ impl Writer<'_> {
             Term::Present([a]) => {
                 let domain = self.graph.facts(*a).domain.clone();
                 let expr = self.holds(&domain);
-                said(expr.unwrap_or_else(|| self.cascade.exprs.add(TRUE_EXPR)))
+                said(expr.unwrap_or_else(|| self.cascade.exprs.add(Expr::Bool(true))))
             }
             Term::Pick(all) => {
                 let all: Vec<ExprId> = all.iter().map(|it| self.exact(*it)).collect();
@@ -346,208 +350,6 @@ impl Writer<'_> {
         for einsum in einsums {
             let class = self.graph.find(self.tensors[&einsum.tensor]);
             self.made.entry(class).or_insert(einsum.tensor);
-        }
-    }
-}
-
-const TRUE_EXPR: Expr = Expr::Bool(true);
-
-/// Arithmetic, written as a person would.
-impl Writer<'_> {
-    fn sum(&mut self, terms: &[Class]) -> Value {
-        let mut unsaid = Domain::new();
-        let mut result: Option<ExprId> = None;
-        // What is subtracted comes last.
-        let (minus, plus): (Vec<Class>, Vec<Class>) =
-            terms.iter().partition(|it| self.negated(**it).is_some());
-        for it in plus {
-            let value = self.value(it);
-            unsaid.extend(value.unsaid);
-            result = Some(match result {
-                Some(sum) => self.cascade.exprs.binary(BinaryOp::Add, sum, value.expr),
-                None => value.expr,
-            });
-        }
-        for it in minus {
-            let positive = self.negated(it).expect("it was found to be");
-            let value = self.product(&positive);
-            unsaid.extend(value.unsaid);
-            result = Some(match result {
-                Some(sum) => self.cascade.exprs.binary(BinaryOp::Sub, sum, value.expr),
-                None => self.cascade.exprs.unary(UnaryOp::Neg, value.expr),
-            });
-        }
-        Value { expr: result.expect("a sum has terms"), unsaid }
-    }
-
-    /// The factors of a product by −1 without it, if that is how the class is computed.
-    fn negated(&self, class: Class) -> Option<Vec<Class>> {
-        let class = self.graph.find(class);
-        if self.made.contains_key(&class) {
-            return None;
-        }
-        let Term::Product(factors) = self.choice.term(self.graph, class) else { return None };
-        let at = factors.iter().position(|it| self.graph.constant_real(*it) == Some(-1.0))?;
-        let mut rest = factors.to_vec();
-        rest.remove(at);
-        Some(rest)
-    }
-
-    fn product(&mut self, factors: &[Class]) -> Value {
-        let mut unsaid = Domain::new();
-        let (mut above, mut below, mut conditions) = (Vec::new(), Vec::new(), Vec::new());
-        let mut exponents: Vec<ExprId> = Vec::new();
-        for &factor in factors {
-            let class = self.graph.find(factor);
-            let known = self.made.contains_key(&class);
-            match self.choice.term(self.graph, class).clone() {
-                Term::Power(bits, [base]) if !known && f64::from_bits(bits) < 0.0 => {
-                    let value = self.power(-f64::from_bits(bits), base);
-                    unsaid.extend(value.unsaid);
-                    below.push(value.expr);
-                }
-                Term::Where([one, condition]) if !known && self.graph.constant_real(one) == Some(1.0) => {
-                    let value = self.value(condition);
-                    unsaid.extend(value.unsaid);
-                    conditions.push(value.expr);
-                }
-                Term::Unary(UnaryOp::Exp, [argument]) if !known => {
-                    let value = self.value(argument);
-                    unsaid.extend(value.unsaid);
-                    exponents.push(value.expr);
-                }
-                _ => {
-                    let value = self.value(class);
-                    unsaid.extend(value.unsaid);
-                    above.push(value.expr);
-                }
-            }
-        }
-        let exprs = &mut self.cascade.exprs;
-        if let Some(exponent) = exponents.into_iter().reduce(|a, b| exprs.binary(BinaryOp::Add, a, b)) {
-            above.insert(0, exprs.unary(UnaryOp::Exp, exponent));
-        }
-        let above = above.into_iter().reduce(|a, b| exprs.binary(BinaryOp::Mul, a, b));
-        let below = below.into_iter().reduce(|a, b| exprs.binary(BinaryOp::Mul, a, b));
-        let above = above.unwrap_or_else(|| exprs.real(1.0));
-        let mut expr = match below {
-            Some(below) => exprs.binary(BinaryOp::Div, above, below),
-            None => above,
-        };
-        for condition in conditions {
-            expr = exprs.add(Expr::Where(expr, condition));
-        }
-        Value { expr, unsaid }
-    }
-
-    fn power(&mut self, exponent: f64, base: Class) -> Value {
-        let Value { expr: base, unsaid } = self.value(base);
-        let exprs = &mut self.cascade.exprs;
-        let positive = match exponent.abs() {
-            0.5 if exponent < 0.0 => {
-                return Value { expr: exprs.unary(UnaryOp::Rsqrt, base), unsaid };
-            }
-            0.5 => exprs.unary(UnaryOp::Sqrt, base),
-            1.0 => base,
-            2.0 => exprs.binary(BinaryOp::Mul, base, base),
-            other => {
-                let other = exprs.real(other);
-                exprs.binary(BinaryOp::Pow, base, other)
-            }
-        };
-        let expr = if exponent < 0.0 {
-            let one = exprs.real(1.0);
-            exprs.binary(BinaryOp::Div, one, positive)
-        } else {
-            positive
-        };
-        Value { expr, unsaid }
-    }
-
-    fn union(&mut self, class: Class, op: ReduceOp, all: &[Class]) -> Value {
-        let combine = match op {
-            ReduceOp::Sum => BinaryOp::Add,
-            ReduceOp::Prod => BinaryOp::Mul,
-            ReduceOp::Min => BinaryOp::Min,
-            ReduceOp::Max | ReduceOp::Mean | ReduceOp::Any | ReduceOp::All | ReduceOp::Count => BinaryOp::Max,
-        };
-        let none = identity(op).expect("a union is of an operation with an identity");
-        let mut result: Option<ExprId> = None;
-        for &it in all {
-            let is_own = matches!(self.choice.term(self.graph, it), Term::Reduce(own, ..) if *own == op);
-            let expr = if is_own || self.graph.facts(it).domain.is_empty() {
-                self.value(it).expr
-            } else {
-                let value = self.exact(it);
-                let none = self.cascade.exprs.real(none);
-                self.cascade.exprs.add(Expr::Else(value, none))
-            };
-            result = Some(match result {
-                Some(so_far) => self.cascade.exprs.binary(combine, so_far, expr),
-                None => expr,
-            });
-        }
-        let expr = result.expect("a union is of something");
-        Value { expr, unsaid: self.graph.facts(class).domain.clone() }
-    }
-}
-
-/// Presence, written as conditions.
-impl Writer<'_> {
-    /// A bool that says that all of these hold; none where that is so everywhere.
-    fn holds(&mut self, domain: &Domain) -> Option<ExprId> {
-        let domain = canonical(self.graph, domain);
-        let mut needed = domain.clone();
-        for atom in &domain {
-            let mut rest = needed.clone();
-            rest.remove(atom);
-            if implies(self.graph, &rest, &[], &Domain::from([atom.clone()])) {
-                needed = rest;
-            }
-        }
-        let conditions: Vec<ExprId> = needed.iter().map(|it| self.condition(it)).collect();
-        conditions.into_iter().reduce(|a, b| self.cascade.exprs.add(Expr::Binary(BinaryOp::And, a, b)))
-    }
-
-    fn condition(&mut self, atom: &Atom) -> ExprId {
-        match atom {
-            Atom::Holds(class) => self.value(*class).expr,
-            Atom::Defined(class) => {
-                let value = self.exact(*class);
-                self.cascade.exprs.add(Expr::Present(value))
-            }
-            Atom::Exists(ranks, inner) if inner.is_empty() => {
-                let mut all = Vec::new();
-                for &rank in ranks {
-                    let extent = self.cascade.exprs.add(Expr::Extent(rank));
-                    let zero = self.cascade.exprs.int(0);
-                    all.push(self.cascade.exprs.compare(attnc_dsl::ast::CompareOp::Gt, extent, zero));
-                }
-                let both = |a, b| self.cascade.exprs.add(Expr::Binary(BinaryOp::And, a, b));
-                all.into_iter().reduce(both).expect("a reduction has ranks")
-            }
-            Atom::Exists(ranks, inner) => {
-                if let Some(&tensor) = self.present.get(atom) {
-                    return self.read(tensor);
-                }
-                let value = self.holds(inner).unwrap_or_else(|| self.cascade.exprs.add(TRUE_EXPR));
-                let free: Vec<RankId> =
-                    self.cascade.exprs.free(value).iter().copied().filter(|it| !ranks.contains(it)).collect();
-                let dims = free.into_iter().map(|rank| Dim { rank, lag: 0 }).collect();
-                let tensor = self.temporary("any", dims, Kind::Bool);
-                self.push(tensor, Op::Reduce(ReduceOp::Any, ranks.clone()), value);
-                self.present.insert(atom.clone(), tensor);
-                self.read(tensor)
-            }
-            Atom::OneOf(some) => {
-                let conditions: Vec<Option<ExprId>> = some.iter().map(|it| self.holds(it)).collect();
-                let conditions: Option<Vec<ExprId>> = conditions.into_iter().collect();
-                let either = |a, b| self.cascade.exprs.add(Expr::Binary(BinaryOp::Or, a, b));
-                match conditions {
-                    Some(all) => all.into_iter().reduce(either).expect("one of some"),
-                    None => self.cascade.exprs.add(TRUE_EXPR),
-                }
-            }
         }
     }
 }
