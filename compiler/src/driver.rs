@@ -12,6 +12,7 @@ use crate::codegen::cranelift::{self, CodegenError};
 use crate::ir::cascade::Cascade;
 use crate::lower::lower;
 use crate::package::{Object, describe};
+use crate::schedule::schedule;
 use crate::target::Target;
 use crate::tile::tile;
 
@@ -63,9 +64,10 @@ pub fn outline(request: Request<'_>) -> Result<Front, Box<Failure>> {
 /// # Errors
 /// A fault of ours: what was accepted can be compiled.
 pub fn compile(front: &Front, target: &Target) -> Result<Object, CodegenError> {
-    let nests: Vec<_> = front.cascades.iter().map(tile).collect();
+    let plans: Vec<_> = front.cascades.iter().map(schedule).collect();
+    let nests: Vec<_> = plans.iter().map(tile).collect();
     let bytes = cranelift::emit_object(&nests, target)?;
-    let kernels = front.cascades.iter().zip(&nests).map(|(cascade, nest)| describe(cascade, nest, target));
+    let kernels = plans.iter().zip(&nests).map(|(plan, nest)| describe(&plan.cascade, nest, target));
     Ok(Object { bytes, target: target.triple().clone(), kernels: kernels.collect() })
 }
 
@@ -74,8 +76,9 @@ pub fn compile(front: &Front, target: &Target) -> Result<Object, CodegenError> {
 /// # Errors
 /// As for [`compile`].
 pub fn jit(cascade: &Cascade) -> Result<Kernel, CodegenError> {
-    let nest = tile(cascade);
-    let info = describe(cascade, &nest, &Target::native());
+    let plan = schedule(cascade);
+    let nest = tile(&plan);
+    let info = describe(&plan.cascade, &nest, &Target::native());
     let code = Arc::new(cranelift::jit(&nest)?);
     // SAFETY: the functions are those of the nest that `info` describes, and live as long as `code`.
     let kernel = unsafe { Kernel::from_raw(info, code.entry(), code) };

@@ -9,6 +9,7 @@ pub mod ir;
 pub mod lower;
 pub mod package;
 pub mod rewrite;
+pub mod schedule;
 pub mod target;
 pub mod tile;
 pub mod verify;

@@ -11,10 +11,11 @@
 //!
 //! ```text
 //! int32_t  attnc_NAME_bind(args *, const uint8_t *given, int64_t *extents);
-//! uint64_t attnc_NAME_workspace(const args *);
-//! int32_t  attnc_NAME_check(const args *, const void *workspace, uint64_t bytes);
+//! uint64_t attnc_NAME_workspace(const args *, uint32_t threads);
+//! int32_t  attnc_NAME_check(const args *, const void *workspace, uint64_t bytes, uint32_t threads);
 //! uint64_t attnc_NAME_tasks(const args *, uint32_t stage);
-//! int32_t  attnc_NAME_run(const args *, void *workspace, uint32_t stage, uint64_t first, uint64_t last);
+//! int32_t  attnc_NAME_run(const args *, void *workspace, uint32_t thread, uint32_t stage, uint64_t first,
+//!                         uint64_t last);
 //! int32_t  attnc_NAME(const args *, void *workspace, uint64_t bytes);
 //! ```
 //!
@@ -24,7 +25,7 @@
 use std::ffi::c_void;
 
 /// The version of this ABI and of the manifest; a runtime loads no other.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What the workspace must be aligned to, in bytes.
 pub const WORKSPACE_ALIGN: usize = 64;
@@ -33,17 +34,25 @@ pub const WORKSPACE_ALIGN: usize = 64;
 /// with `given[p] == 0` (null: all are given), and writes the extent of each rank of the manifest to
 /// `extents` (unless null).
 pub type Bind = unsafe extern "C" fn(args: *mut u64, given: *const u8, extents: *mut i64) -> i32;
-/// The bytes of workspace that a call needs, `u64::MAX` if that overflows.
-pub type WorkspaceSize = unsafe extern "C" fn(args: *const u64) -> u64;
+/// The bytes of workspace that a call on so many threads needs, `u64::MAX` if that overflows.
+pub type WorkspaceSize = unsafe extern "C" fn(args: *const u64, threads: u32) -> u64;
 /// Checks extents, null pointers, alignment, overlaps and the workspace.
-pub type Check = unsafe extern "C" fn(args: *const u64, workspace: *const c_void, bytes: u64) -> i32;
+pub type Check =
+    unsafe extern "C" fn(args: *const u64, workspace: *const c_void, bytes: u64, threads: u32) -> i32;
 /// The number of tasks of a stage.
 pub type Tasks = unsafe extern "C" fn(args: *const u64, stage: u32) -> u64;
 /// Runs the tasks `first .. last` of a stage.
 ///
-/// Stages run one after the other; the tasks of one in any order and at the same time.
-pub type Run =
-    unsafe extern "C" fn(args: *const u64, workspace: *mut c_void, stage: u32, first: u64, last: u64) -> i32;
+/// Stages run one after the other; the tasks of one in any order and at the same time, but at most one call at a
+/// time with the same `thread`, which is below the number of threads that the workspace is for.
+pub type Run = unsafe extern "C" fn(
+    args: *const u64,
+    workspace: *mut c_void,
+    thread: u32,
+    stage: u32,
+    first: u64,
+    last: u64,
+) -> i32;
 
 /// The functions of one kernel.
 #[derive(Debug, Clone, Copy)]

@@ -33,12 +33,18 @@ macro_rules! linked {
     ($bind:ident, $workspace:ident, $check:ident, $tasks:ident, $run:ident, $manifest:literal $(,)?) => {{
         unsafe extern "C" {
             fn $bind(args: *mut u64, given: *const u8, extents: *mut i64) -> i32;
-            fn $workspace(args: *const u64) -> u64;
-            fn $check(args: *const u64, workspace: *const ::core::ffi::c_void, bytes: u64) -> i32;
+            fn $workspace(args: *const u64, threads: u32) -> u64;
+            fn $check(
+                args: *const u64,
+                workspace: *const ::core::ffi::c_void,
+                bytes: u64,
+                threads: u32,
+            ) -> i32;
             fn $tasks(args: *const u64, stage: u32) -> u64;
             fn $run(
                 args: *const u64,
                 workspace: *mut ::core::ffi::c_void,
+                thread: u32,
                 stage: u32,
                 first: u64,
                 last: u64,

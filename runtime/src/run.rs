@@ -20,15 +20,20 @@ pub(crate) fn run(kernel: &Kernel, workspace: &mut Workspace, threads: Option<us
             return Err(Error::Missing { kernel, what: What::Output, name });
         }
     }
+    let threads = match threads {
+        Some(1) => 1,
+        at_most => rayon::current_num_threads().min(at_most.unwrap_or(usize::MAX)).max(1),
+    };
+    let threads = u32::try_from(threads).unwrap_or(u32::MAX);
     // SAFETY: the arguments have the words of the manifest, and `bind` accepted them.
-    let bytes = unsafe { (kernel.entry().workspace)(workspace.frame.args.as_ptr()) };
+    let bytes = unsafe { (kernel.entry().workspace)(workspace.frame.args.as_ptr(), threads) };
     if bytes > i64::MAX as u64 {
         return Err(Error::TooLarge { what: "the workspace".into() });
     }
     let scratch = workspace.scratch(bytes)?;
     let frame = &workspace.frame;
     // SAFETY: as above; the workspace has that many bytes.
-    let status = unsafe { (kernel.entry().check)(frame.args.as_ptr(), scratch, bytes) };
+    let status = unsafe { (kernel.entry().check)(frame.args.as_ptr(), scratch, bytes, threads) };
     expect_done(kernel, frame, status)?;
     let job = Job { kernel, args: frame.args.as_ptr(), scratch };
     for stage in 0..kernel.info().stages {
@@ -49,26 +54,22 @@ unsafe impl Sync for Job<'_> {}
 
 impl Job<'_> {
     /// Runs all tasks of a stage; the status is that of the first to fail.
-    fn run_stage(&self, stage: u32, threads: Option<usize>) -> i32 {
+    fn run_stage(&self, stage: u32, threads: u32) -> i32 {
         // SAFETY: the call was checked.
         let tasks = unsafe { (self.kernel.entry().tasks)(self.args, stage) };
-        let threads = match threads {
-            Some(1) => 1,
-            at_most => rayon::current_num_threads().min(at_most.unwrap_or(usize::MAX)).max(1),
-        };
-        let threads = threads.min(usize::try_from(tasks).unwrap_or(usize::MAX));
+        let threads = threads.min(u32::try_from(tasks).unwrap_or(u32::MAX));
         if threads <= 1 {
-            return self.run_tasks(stage, 0, tasks);
+            return self.run_tasks(0, stage, 0, tasks);
         }
-        let piece = (tasks / (threads as u64 * PIECES_PER_THREAD)).max(1);
+        let piece = (tasks / (u64::from(threads) * PIECES_PER_THREAD)).max(1);
         let (next, failed) = (AtomicU64::new(0), AtomicI32::new(0));
-        in_parallel(threads, &|| {
+        in_parallel(0, threads, &|thread| {
             while failed.load(Ordering::Relaxed) == 0 {
                 let first = next.fetch_add(piece, Ordering::Relaxed);
                 if first >= tasks {
                     break;
                 }
-                let status = self.run_tasks(stage, first, first.saturating_add(piece).min(tasks));
+                let status = self.run_tasks(thread, stage, first, first.saturating_add(piece).min(tasks));
                 if status != 0 {
                     failed.store(status, Ordering::Relaxed);
                 }
@@ -77,21 +78,22 @@ impl Job<'_> {
         failed.into_inner()
     }
 
-    fn run_tasks(&self, stage: u32, first: u64, last: u64) -> i32 {
+    fn run_tasks(&self, thread: u32, stage: u32, first: u64, last: u64) -> i32 {
         if first == last {
             return 0;
         }
-        // SAFETY: the call was checked, stages run in order, and each task runs once.
-        unsafe { (self.kernel.entry().run)(self.args, self.scratch, stage, first, last) }
+        // SAFETY: the call was checked, stages run in order, each task runs once, and nobody else has `thread`.
+        unsafe { (self.kernel.entry().run)(self.args, self.scratch, thread, stage, first, last) }
     }
 }
 
-/// Calls `work` that many times, on as many threads as are idle. Allocates nothing.
-fn in_parallel(times: usize, work: &(impl Fn() + Sync)) {
-    if times <= 1 {
-        work();
+/// Calls `work` with the numbers from `from` to `to - 1`, on as many threads as are idle. Allocates nothing.
+fn in_parallel(from: u32, to: u32, work: &(impl Fn(u32) + Sync)) {
+    if to - from <= 1 {
+        work(from);
     } else {
-        rayon::join(|| in_parallel(times / 2, work), || in_parallel(times - times / 2, work));
+        let middle = from + (to - from) / 2;
+        rayon::join(|| in_parallel(from, middle, work), || in_parallel(middle, to, work));
     }
 }
 

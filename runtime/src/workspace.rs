@@ -57,6 +57,11 @@ impl Workspace {
         Workspace::default()
     }
 
+    /// The bytes that it has taken from the system for kernels to work in.
+    pub fn bytes(&self) -> usize {
+        self.lines.capacity() * abi::WORKSPACE_ALIGN
+    }
+
     /// At least that many bytes of scratch space, aligned as the ABI demands.
     pub(crate) fn scratch(&mut self, bytes: u64) -> Result<*mut c_void> {
         let lines = usize::try_from(bytes.div_ceil(abi::WORKSPACE_ALIGN as u64));

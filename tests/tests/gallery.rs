@@ -5,6 +5,7 @@ use attnc::ir::cascade::{Cascade, Role};
 use attnc::ir::interp::nest::Manner;
 use attnc::ir::interp::{self, Call, Layout};
 use attnc::ir::verify;
+use attnc::schedule::schedule;
 use attnc::tile::tile;
 use attnc_dsl::ast::{DType, Kind};
 use attnc_tests::jit::Placement;
@@ -41,7 +42,7 @@ const CRANELIFT_SCATTERED: Backend =
     Backend { run: |cascade, call| jit::run(cascade, call, Placement::Padded(2)), tolerance: 5e-5 };
 
 fn run_nest(cascade: &Cascade, call: &Call, backwards: bool) -> Result<Outputs, String> {
-    let nest = tile(cascade);
+    let nest = tile(&schedule(cascade));
     verify::nest(&nest).map_err(|it| it.to_string())?;
     let layout = if backwards { Layout::Reversed } else { Layout::Contiguous };
     interp::nest::run(&nest, cascade, call, Manner { layout, backwards }).map_err(|it| it.to_string())

@@ -43,13 +43,17 @@ pub struct Nest {
     pub words: Vec<Word>,
     /// The type of every value.
     pub values: Arena<TileType>,
-    /// Tensors in memory: inputs, outputs, then what lies in the workspace.
+    /// Tensors in memory: inputs, outputs, then what lies in the workspace or in scratch.
     pub buffers: Arena<Buffer>,
     /// Scalars that everything else may use: extents, parameters, strides, sizes. Only `Let`s.
     pub prologue: Block,
     /// The extents of the ranks that callers know, in order of declaration.
     pub extents: Vec<ValueId>,
-    /// The bytes of workspace that a call needs; −1 where they are beyond 2^62.
+    /// The bytes of workspace that all threads share; the scratch of each thread follows.
+    pub shared: ValueId,
+    /// The bytes of scratch of one thread.
+    pub scratch: ValueId,
+    /// The bytes of workspace that a call on so many threads needs; −1 where they are beyond 2^62.
     pub workspace: ValueId,
     /// What must hold between extents.
     pub extent_checks: Checks,
@@ -143,6 +147,9 @@ pub enum Place {
     Output(u32),
     /// So many bytes into the workspace; a value of the prologue.
     Workspace(ValueId),
+    /// So many bytes into the scratch of the running thread; a value of the prologue. A task finds nothing
+    /// there and leaves nothing.
+    Scratch(ValueId),
 }
 
 /// The type of a value.
@@ -261,6 +268,8 @@ pub enum Op {
     WorkspaceAddress,
     /// The bytes that the caller's workspace has; only in `call_checks`.
     WorkspaceBytes,
+    /// How many threads may run tasks at the same time; only for the size of the workspace.
+    Threads,
     /// 0, 1, 2, … along the only rank of the result, an I64.
     Iota,
     /// As in the cascade, for present operands; `Ilog2` of values below 1 is 0.

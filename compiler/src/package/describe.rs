@@ -83,7 +83,9 @@ fn tensor(cascade: &Cascade, id: TensorId, buffer: &Buffer) -> TensorInfo {
     let (role, word) = match buffer.place {
         Place::Input(word) => (Role::Input, word),
         Place::Output(word) => (Role::Output, word),
-        Place::Workspace(_) => unreachable!("the first buffers of a nest are the caller's tensors"),
+        Place::Workspace(_) | Place::Scratch(_) => {
+            unreachable!("the first buffers of a nest are the caller's tensors")
+        }
     };
     let dims = dims.iter().map(|it| DimInfo { rank: cascade.ranks[it.rank].name.clone(), plus: it.lag });
     TensorInfo { name: name.clone(), role, dtype: dtype(buffer.dtype), dims: dims.collect(), word }

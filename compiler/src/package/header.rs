@@ -81,15 +81,17 @@ const PROTOTYPES: &str = r#"
 /* Checks that the extents fit each other, stores the default of each parameter p with given[p] == 0
    (given == NULL: none) and writes the extent of each rank to extents (unless NULL). */
 int32_t NAME_bind(NAME_args *args, const uint8_t *given, int64_t *extents);
-/* The bytes of workspace that the call needs; UINT64_MAX if that overflows. */
-uint64_t NAME_workspace(const NAME_args *args);
+/* The bytes of workspace that the call needs on so many threads; UINT64_MAX if that overflows. */
+uint64_t NAME_workspace(const NAME_args *args, uint32_t threads);
 /* Checks extents, pointers, alignment, overlaps and the workspace. */
-int32_t NAME_check(const NAME_args *args, const void *workspace, uint64_t bytes);
+int32_t NAME_check(const NAME_args *args, const void *workspace, uint64_t bytes, uint32_t threads);
 /* The number of tasks of a stage. */
 uint64_t NAME_tasks(const NAME_args *args, uint32_t stage);
-/* Runs tasks first to last - 1 of a stage. Stages run in order, the tasks of one at will. */
-int32_t NAME_run(const NAME_args *args, void *workspace, uint32_t stage, uint64_t first, uint64_t last);
-/* Checks, and runs all on this thread. */
+/* Runs tasks first to last - 1 of a stage. Stages run in order, the tasks of one at will, at most one call at a
+   time with the same thread, which is below the number of threads that the workspace is for. */
+int32_t NAME_run(const NAME_args *args, void *workspace, uint32_t thread, uint32_t stage, uint64_t first,
+                 uint64_t last);
+/* Checks, and runs all on this thread, with a workspace for one. */
 int32_t NAME(const NAME_args *args, void *workspace, uint64_t bytes);
 "#;
 

@@ -7,7 +7,9 @@ use attnc_dsl::ast::{CompareOp, DType};
 
 use crate::ir::cascade::{ExprId, RankId};
 use crate::ir::expr::{BinaryOp, UnaryOp};
-use crate::ir::nest::{Block, BufferId, Carried, Loop, Nest, Op, Scalar, Stmt, TileDim, TileType, ValueId};
+use crate::ir::nest::{
+    Block, BufferId, Carried, Loop, Nest, Op, Place, Scalar, Stmt, TileDim, TileType, ValueId,
+};
 
 /// A value and where it is present; `None` is everywhere.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,8 +24,10 @@ struct Level {
     stmts: Vec<Stmt>,
     /// Expressions computed here.
     memo: HashMap<ExprId, Known>,
-    /// What indices meant before this loop.
+    /// What indices meant before this block.
     shadowed: Vec<(RankId, Option<ValueId>)>,
+    /// And offsets.
+    shadowed_offsets: Vec<(RankId, Option<ValueId>)>,
     /// The loop whose body this is, without it.
     head: Option<Loop>,
 }
@@ -41,6 +45,10 @@ pub(super) struct Builder {
     converted: HashMap<ValueId, ValueId>,
     /// The coordinate along each rank that is iterated over.
     pub(super) indices: HashMap<RankId, ValueId>,
+    /// The same, counted from where the box begins.
+    pub(super) offsets: HashMap<RankId, ValueId>,
+    /// Loads from scratch, whose contents change, stay at this level or further in.
+    floor: usize,
 }
 
 impl Builder {
@@ -54,6 +62,8 @@ impl Builder {
             ints: HashMap::new(),
             converted: HashMap::new(),
             indices: HashMap::new(),
+            offsets: HashMap::new(),
+            floor: 0,
         }
     }
 
@@ -156,6 +166,16 @@ impl Builder {
         self.emit_at(self.levels.len() - 1, op, TileType::scalar(Scalar::I64))
     }
 
+    /// An integer constant above 0.
+    pub(super) fn is_positive(&self, value: ValueId) -> bool {
+        self.ints.iter().any(|(&constant, &it)| it == value && constant > 0)
+    }
+
+    /// The number of threads.
+    pub(super) fn threads(&mut self) -> ValueId {
+        self.emit(Op::Threads, TileType::scalar(Scalar::I64), &[])
+    }
+
     pub(super) fn iota(&mut self, dim: TileDim) -> ValueId {
         self.emit(Op::Iota, TileType { scalar: Scalar::I64, shape: vec![dim] }, &[])
     }
@@ -232,7 +252,11 @@ impl Builder {
         let scalar = Scalar::of(self.nest.buffers[buffer].dtype);
         let operands: Vec<ValueId> = index.iter().copied().chain(guard).collect();
         // A load stays out of the prologue, which runs before anything is checked.
-        let level = operands.iter().map(|it| self.level_of[it.idx()]).max().unwrap_or(0).max(1);
+        let floor = match self.nest.buffers[buffer].place {
+            Place::Scratch(_) => self.floor,
+            Place::Input(_) | Place::Output(_) | Place::Workspace(_) => 1,
+        };
+        let level = operands.iter().map(|it| self.level_of[it.idx()]).max().unwrap_or(0).max(floor);
         let shape = self.joined_shape(&operands);
         self.emit_at(level, Op::Load { buffer, index, guard, contiguous }, TileType { scalar, shape })
     }
@@ -281,16 +305,42 @@ impl Builder {
         (index, currents)
     }
 
+    fn close_level(&mut self) -> Level {
+        let mut level = self.levels.pop().expect("a block is open");
+        restore(&mut self.indices, std::mem::take(&mut level.shadowed));
+        restore(&mut self.offsets, std::mem::take(&mut level.shadowed_offsets));
+        level
+    }
+
+    /// Opens a block that runs only under some condition.
+    pub(super) fn open_branch(&mut self) {
+        self.levels.push(Level::default());
+    }
+
+    /// The block of the branch that was opened last.
+    pub(super) fn close_branch(&mut self) -> Block {
+        Block { stmts: self.close_level().stmts }
+    }
+
+    /// Runs one of two blocks.
+    pub(super) fn branch(&mut self, condition: ValueId, then: Block, otherwise: Block) {
+        self.here().stmts.push(Stmt::If { condition, then, otherwise });
+    }
+
+    /// From now on scratch may hold something else than before; gives what to hand to [`Builder::unpin`].
+    pub(super) fn pin(&mut self) -> usize {
+        std::mem::replace(&mut self.floor, self.levels.len() - 1)
+    }
+
+    /// Undoes [`Builder::pin`].
+    pub(super) fn unpin(&mut self, floor: usize) {
+        self.floor = floor;
+    }
+
     /// Closes the innermost loop; gives what the carried values are after it.
     pub(super) fn close_loop(&mut self, nexts: &[ValueId]) -> Vec<ValueId> {
-        let level = self.levels.pop().expect("a loop is open");
-        let mut head = level.head.expect("the innermost block is a loop");
-        for (rank, before) in level.shadowed.into_iter().rev() {
-            match before {
-                Some(value) => self.indices.insert(rank, value),
-                None => self.indices.remove(&rank),
-            };
-        }
+        let mut level = self.close_level();
+        let mut head = level.head.take().expect("the innermost block is a loop");
         let mut results = Vec::new();
         for (carried, &next) in head.carried.iter_mut().zip(nexts) {
             let result = self.fresh(self.nest.values[carried.init].clone());
@@ -308,6 +358,12 @@ impl Builder {
         self.here().shadowed.push((rank, before));
     }
 
+    /// From now to the end of the innermost block, that is the distance along a rank from where the box begins.
+    pub(super) fn bind_offset(&mut self, rank: RankId, offset: ValueId) {
+        let before = self.offsets.insert(rank, offset);
+        self.here().shadowed_offsets.push((rank, before));
+    }
+
     /// An expression that is computed already.
     pub(super) fn recall(&self, expr: ExprId) -> Option<Known> {
         self.levels.iter().rev().find_map(|it| it.memo.get(&expr).copied())
@@ -318,6 +374,11 @@ impl Builder {
         let level = |it: ValueId| self.level_of[it.idx()];
         let at = level(known.value).max(known.present.map_or(0, level));
         self.levels[at].memo.insert(expr, known);
+    }
+
+    /// Forgets those expressions.
+    pub(super) fn forget_those(&mut self, these: impl Fn(ExprId) -> bool) {
+        self.levels.iter_mut().for_each(|it| it.memo.retain(|id, _| !these(*id)));
     }
 
     /// Forgets all expressions: indices are about to mean something else.
@@ -335,5 +396,15 @@ impl Builder {
     /// Ends what indices of tasks mean, after a stage's body is closed.
     pub(super) fn unbind_all(&mut self) {
         self.indices.clear();
+        self.offsets.clear();
+    }
+}
+
+fn restore(to: &mut HashMap<RankId, ValueId>, shadowed: Vec<(RankId, Option<ValueId>)>) {
+    for (rank, before) in shadowed.into_iter().rev() {
+        match before {
+            Some(value) => to.insert(rank, value),
+            None => to.remove(&rank),
+        };
     }
 }

@@ -3,7 +3,7 @@
 use attnc_dsl::ast::{CompareOp, Kind};
 use attnc_runtime::abi::Code;
 
-use super::Tiling;
+use super::{Bytes, Tiling};
 use crate::ir::cascade::{ExprId, ExtentFault, ParamId, ParamValue};
 use crate::ir::expr::{BinaryOp, Expr};
 use crate::ir::nest::{BufferId, Checks, Default, Op, Place, Scalar, Status, ValueId, bytes_of};
@@ -59,10 +59,17 @@ impl Tiling<'_> {
 
     /// The bytes of workspace, −1 where they are too many.
     pub(super) fn workspace_size(&mut self) {
-        let (bytes, exact) = self.workspace;
+        let (shared, scratch) = (self.workspace, self.most_scratch);
+        let b = &mut self.builder;
+        (b.nest.shared, b.nest.scratch) = (shared.exact, scratch.exact);
+        let threads = b.threads();
+        let wide = b.convert(threads, Scalar::F64);
+        let all = b.binary(BinaryOp::Mul, threads, scratch.exact);
+        let all_wide = b.binary(BinaryOp::Mul, wide, scratch.wide);
+        let total = self.grown(shared, Bytes { exact: all, wide: all_wide });
         let (most, none) = (self.builder.real(MOST_BYTES, Scalar::F64), self.builder.int(-1));
-        let fits = self.builder.compare(CompareOp::Lt, exact, most);
-        self.builder.nest.workspace = self.builder.select(fits, bytes, none);
+        let fits = self.builder.compare(CompareOp::Lt, total.wide, most);
+        self.builder.nest.workspace = self.builder.select(fits, total.exact, none);
     }
 
     /// Pointers, alignment, sizes, overlaps and the workspace.
@@ -73,7 +80,7 @@ impl Tiling<'_> {
         let tensors: Vec<BufferId> = nest
             .buffers
             .iter()
-            .filter(|(_, it)| !matches!(it.place, Place::Workspace(_)))
+            .filter(|(_, it)| matches!(it.place, Place::Input(_) | Place::Output(_)))
             .map(|(id, _)| id)
             .collect();
         let reaches: Vec<Reach> =

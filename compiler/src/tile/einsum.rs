@@ -49,9 +49,15 @@ impl Tiling<'_> {
         }
     }
 
-    fn reduction(&mut self, op: ReduceOp, over: &[RankId], value: ExprId, lane: Option<Lane>) -> Known {
+    pub(super) fn reduction(
+        &mut self,
+        op: ReduceOp,
+        over: &[RankId],
+        value: ExprId,
+        lane: Option<Lane>,
+    ) -> Known {
         let mut fold = Fold::new(self, op, value);
-        let shape: Vec<TileDim> = self.lane.iter().map(|(dim, _)| *dim).collect();
+        let shape: Vec<TileDim> = self.lane.iter().map(|it| it.dim).collect();
         let outer = self.lane.take();
         let inits = fold.inits(self, &shape);
         self.lane = outer;
@@ -78,22 +84,31 @@ impl Tiling<'_> {
         });
     }
 
+    /// The coordinates that a left-hand side names, in the tensor's buffer.
+    pub(super) fn coordinates(&mut self, tensor: TensorId, at: &[At]) -> Vec<ValueId> {
+        if self.is_tile(tensor) {
+            return self.tile_coordinates(tensor);
+        }
+        let coordinate = |at: &At| match *at {
+            At::Rank(rank, shift) => {
+                let index = self.builder.indices[&rank];
+                self.plus(index, shift)
+            }
+            At::Const(coordinate) => self.builder.int(coordinate),
+        };
+        at.iter().map(coordinate).collect()
+    }
+
     /// Writes one point (or tile) of a tensor.
     pub(super) fn store(&mut self, tensor: TensorId, at: &[At], known: Known) {
-        let index: Vec<ValueId> = at
-            .iter()
-            .map(|at| match *at {
-                At::Rank(rank, shift) => {
-                    let index = self.builder.indices[&rank];
-                    self.plus(index, shift)
-                }
-                At::Const(coordinate) => self.builder.int(coordinate),
-            })
-            .collect();
+        let index = self.coordinates(tensor, at);
         let buffer = self.buffer(tensor);
         let dtype = self.builder.nest.buffers[buffer].dtype;
         // Rounded here and not by the store, so that it is rounded once.
         let mut value = self.cast(dtype, known.value, Scalar::of(dtype));
+        if self.is_tile(tensor) && known.present.is_none() {
+            self.forget_mask(tensor);
+        }
         if self.read.contains(&tensor) && (known.present.is_some() || self.stored[&tensor].mask.is_some()) {
             let mask = self.mask(tensor);
             let there = known.present.unwrap_or_else(|| self.builder.bool(true));

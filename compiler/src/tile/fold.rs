@@ -50,7 +50,7 @@ impl Fold {
     }
 
     /// The result of a reduction over nothing, and its scalar.
-    fn identity(&self) -> (Op, Scalar) {
+    pub(super) fn identity(&self) -> (Op, Scalar) {
         let integer = self.scalar == Scalar::I64;
         match self.op {
             ReduceOp::Count => (Op::Int(0), Scalar::I64),
@@ -67,7 +67,7 @@ impl Fold {
         }
     }
 
-    fn combine(&self) -> BinaryOp {
+    pub(super) fn combine(&self) -> BinaryOp {
         match self.op {
             ReduceOp::Sum | ReduceOp::Mean | ReduceOp::Count => BinaryOp::Add,
             ReduceOp::Prod => BinaryOp::Mul,
@@ -120,11 +120,16 @@ impl Folding for Fold {
 
     fn step(&mut self, tiling: &mut Tiling<'_>, accs: &[ValueId]) -> Vec<ValueId> {
         let known = tiling.value(self.value);
-        if let (Some((a, b)), None) = (self.factors(tiling), known.present) {
+        if let Some((a, b)) = self.factors(tiling) {
             // The product itself is left unused.
-            let (a, b) = (tiling.value(a).value, tiling.value(b).value);
-            let (a, b) = (tiling.builder.convert(a, self.scalar), tiling.builder.convert(b, self.scalar));
-            return vec![tiling.builder.contract(a, b, accs[0])];
+            let factors = [a, b].map(|it| {
+                let value = tiling.value(it).value;
+                let value = tiling.builder.convert(value, self.scalar);
+                let Some(there) = known.present else { return value };
+                let zero = tiling.builder.real(0.0, self.scalar);
+                tiling.builder.select(there, value, zero)
+            });
+            return vec![tiling.builder.contract(factors[0], factors[1], accs[0])];
         }
         let (identity, scalar) = self.identity();
         let b = &mut tiling.builder;

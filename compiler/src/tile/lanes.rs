@@ -72,7 +72,11 @@ impl Tiling<'_> {
         for tensor in walked {
             let buffer = self.buffer(tensor);
             let it = &self.builder.nest.buffers[buffer];
-            if !matches!(it.place, Place::Workspace(_)) {
+            // A tile of which only fixed coordinates are held is one element.
+            if it.strides.is_empty() {
+                continue;
+            }
+            if !matches!(it.place, Place::Workspace(_) | Place::Scratch(_)) {
                 let stride = *it.strides.last().expect("it is walked along a dimension");
                 let one = self.builder.int(1);
                 let unit = self.builder.compare(CompareOp::Eq, stride, one);
@@ -84,11 +88,11 @@ impl Tiling<'_> {
 
     /// The elements of a tile follow one another in memory: the lane is the last coordinate and no other.
     pub(super) fn is_contiguous(&self, buffer: BufferId, index: &[ValueId], guard: Option<ValueId>) -> bool {
-        let (Some((_, indices)), Some((last, others))) = (self.lane, index.split_last()) else {
+        let (Some(lane), Some((last, others))) = (self.lane, index.split_last()) else {
             return false;
         };
         let scalar = |it: &ValueId| self.builder.nest.values[*it].shape.is_empty();
-        *last == indices
+        (*last == lane.indices || *last == lane.offsets)
             && others.iter().all(scalar)
             && guard.iter().all(scalar)
             && !self.builder.nest.buffers[buffer].strides.is_empty()

@@ -1,6 +1,6 @@
 //! Loops over ranks: tasks, plain loops, and loops in tiles with a tail.
 
-use super::{LANES, Tasks, Tiling};
+use super::{LANES, Lanes, Tasks, Tiling};
 use crate::ir::cascade::RankId;
 use crate::ir::expr::BinaryOp;
 use crate::ir::nest::{Scalar, TileDim, TileType, ValueId};
@@ -48,18 +48,20 @@ impl Tiling<'_> {
             rest = major;
             self.bind(part, digit);
         }
+        self.bind_composites(rank);
     }
 
     /// Opens a loop over all coordinates of a rank; gives what its body sees of the carried values.
     pub(super) fn open(&mut self, rank: RankId, inits: &[ValueId]) -> Vec<ValueId> {
-        let from = self.builder.int(0);
+        let (from, _) = self.span(rank);
         self.open_from(rank, from, inits)
     }
 
     fn open_from(&mut self, rank: RankId, from: ValueId, inits: &[ValueId]) -> Vec<ValueId> {
-        let to = self.extent(rank);
+        let (_, to) = self.span(rank);
         let (index, currents) = self.builder.open_loop(rank, (from, to, 1), inits);
         self.bind(rank, index);
+        self.bind_offset(rank, index);
         currents
     }
 
@@ -83,16 +85,19 @@ impl Tiling<'_> {
 
     /// Opens a loop over the whole tiles of a rank; gives where the tail begins.
     pub(super) fn open_lanes(&mut self, lane: Lane, inits: &[ValueId]) -> (ValueId, Vec<ValueId>) {
-        let extent = self.extent(lane.rank);
-        let (mask, zero) = (self.builder.int(-i64::from(LANES)), self.builder.int(0));
-        let whole = self.builder.binary(BinaryOp::BitAnd, extent, mask);
-        let end = lane.unit_strides.map_or(whole, |unit| self.builder.select(unit, whole, zero));
-        let (index, currents) = self.builder.open_loop(lane.rank, (zero, end, LANES), inits);
+        let (from, to) = self.span(lane.rank);
+        let mask = self.builder.int(-i64::from(LANES));
+        let length = self.minus(to, from);
+        let length = self.builder.binary(BinaryOp::BitAnd, length, mask);
+        let whole = self.sum(from, length);
+        let end = lane.unit_strides.map_or(whole, |unit| self.builder.select(unit, whole, from));
+        let (index, currents) = self.builder.open_loop(lane.rank, (from, end, LANES), inits);
         let dim = TileDim { rank: lane.rank, extent: LANES };
-        let offsets = self.builder.iota(dim);
-        let indices = self.builder.binary(BinaryOp::Add, index, offsets);
+        let iota = self.builder.iota(dim);
+        let indices = self.builder.binary(BinaryOp::Add, index, iota);
         self.bind(lane.rank, indices);
-        self.lane = Some((dim, indices));
+        let offsets = self.bind_offset(lane.rank, indices);
+        self.lane = Some(Lanes { dim, indices, offsets });
         (end, currents)
     }
 
@@ -112,7 +117,7 @@ impl Tiling<'_> {
     ) -> Vec<ValueId> {
         let Some((&rank, inner)) = ranks.split_first() else { return fold.step(self, inits) };
         let mut accs = inits.to_vec();
-        let mut from = self.builder.int(0);
+        let mut from = self.span(rank).0;
         if let Some(lane) = lane.filter(|it| it.rank == rank) {
             let dim = TileDim { rank, extent: LANES };
             let wide = fold.inits(self, &[dim]);

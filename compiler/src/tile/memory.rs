@@ -2,7 +2,7 @@
 
 use attnc_dsl::ast::{DType, Kind};
 
-use super::Tiling;
+use super::{Bytes, Tiling};
 use crate::ir::cascade::{Extent, ParamValue, RankId, Role, TensorId};
 use crate::ir::expr::BinaryOp;
 use crate::ir::nest::{Buffer, BufferId, Place, Scalar, ValueId, Word, bytes_of};
@@ -105,6 +105,9 @@ impl Tiling<'_> {
         if let Some(it) = self.stored.get(&tensor) {
             return it.values;
         }
+        if self.is_tile(tensor) {
+            return self.tile_buffer(tensor);
+        }
         let name = self.cascade.tensors[tensor].name.clone();
         let dtype = self.widths.stored(self.cascade, tensor);
         let values = self.reserve(tensor, name, dtype);
@@ -118,6 +121,9 @@ impl Tiling<'_> {
         if let Some(mask) = self.stored[&tensor].mask {
             return mask;
         }
+        if self.is_tile(tensor) {
+            return self.tile_mask(tensor);
+        }
         let name = format!("{}?", self.cascade.tensors[tensor].name);
         let mask = self.reserve(tensor, name, DType::Bool);
         self.stored.get_mut(&tensor).expect("it has a buffer").mask = Some(mask);
@@ -127,6 +133,26 @@ impl Tiling<'_> {
     /// Takes room in the workspace, in C order.
     fn reserve(&mut self, tensor: TensorId, name: String, dtype: DType) -> BufferId {
         let extents = self.extents_of(tensor);
+        let (strides, bytes) = self.in_c_order(dtype, &extents);
+        let offset = self.workspace.exact;
+        self.workspace = self.grown(self.workspace, bytes);
+        self.builder.nest.buffers.push(Buffer {
+            name,
+            dtype,
+            place: Place::Workspace(offset),
+            extents,
+            strides,
+        })
+    }
+
+    /// The sum of two numbers of bytes.
+    pub(super) fn grown(&mut self, a: Bytes, b: Bytes) -> Bytes {
+        let mut add = |a, b| self.builder.binary(BinaryOp::Add, a, b);
+        Bytes { exact: add(a.exact, b.exact), wide: add(a.wide, b.wide) }
+    }
+
+    /// The strides of an array in C order, and the bytes that it takes.
+    pub(super) fn in_c_order(&mut self, dtype: DType, extents: &[ValueId]) -> (Vec<ValueId>, Bytes) {
         let b = &mut self.builder;
         let mut strides = vec![b.int(1)];
         for &extent in extents.iter().skip(1).rev() {
@@ -138,7 +164,7 @@ impl Tiling<'_> {
         let (size, mut exact) =
             (b.int(i64::from(bytes_of(dtype))), b.real(bytes_of(dtype).into(), Scalar::F64));
         let mut bytes = size;
-        for &extent in &extents {
+        for &extent in extents {
             let extent_f64 = b.convert(extent, Scalar::F64);
             bytes = b.binary(BinaryOp::Mul, bytes, extent);
             exact = b.binary(BinaryOp::Mul, exact, extent_f64);
@@ -146,9 +172,7 @@ impl Tiling<'_> {
         let (slack, mask) = (b.int(ALIGN - 1), b.int(-ALIGN));
         let bytes = b.binary(BinaryOp::Add, bytes, slack);
         let bytes = b.binary(BinaryOp::BitAnd, bytes, mask);
-        let (offset, total) = self.workspace;
-        self.workspace = (b.binary(BinaryOp::Add, offset, bytes), b.binary(BinaryOp::Add, total, exact));
-        b.nest.buffers.push(Buffer { name, dtype, place: Place::Workspace(offset), extents, strides })
+        (strides, Bytes { exact: bytes, wide: exact })
     }
 
     /// What an absent point of an output shows.

@@ -1,13 +1,15 @@
-//! Cascade to nest: loops, buffers, and absence made explicit.
+//! Plan to nest: loops, buffers, and absence made explicit.
 //!
-//! Every einsum becomes a stage that writes its tensor to memory, a recurrence one stage for all its
-//! tensors. Coordinates of the left-hand side but the last are spread over tasks; reductions are loops
+//! An einsum that is evaluated whole becomes a stage that writes its tensor to memory, a recurrence one stage for
+//! all its tensors. Coordinates of the left-hand side but the last are spread over tasks; reductions are loops
 //! that carry their accumulators; the rank that most loads walk along is taken in tiles of [`LANES`].
+//! A stream becomes a stage whose tasks are boxes of rows and whose tiles lie in scratch (`stream.rs`).
 //!
 //! ```text
 //! S[m, n] = sum[d](Q * K)   ->   stage: tasks |m|; for n: for d carry acc: contract Q[m, d], K[n, d] into acc
 //! ```
 
+mod bounds;
 mod builder;
 mod checks;
 mod einsum;
@@ -17,15 +19,17 @@ mod loops;
 mod memory;
 mod recurrence;
 mod select;
+mod stream;
 mod value;
 mod width;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::ir::arena::Arena;
-use crate::ir::cascade::{Cascade, Einsum, ParamId, RankId, Role, Step, TensorId};
+use crate::ir::cascade::{Cascade, ExprId, ParamId, RankId, Role, Step, TensorId};
 use crate::ir::expr::Expr;
-use crate::ir::nest::{Block, Checks, Nest, Scalar, Stage, TileDim, ValueId};
+use crate::ir::nest::{Block, BufferId, Checks, Nest, Scalar, Stage, TileDim, ValueId};
+use crate::schedule::{self, Plan};
 use builder::Builder;
 use memory::Stored;
 use width::Widths;
@@ -34,19 +38,22 @@ pub use width::in_f32;
 /// How many coordinates of a rank one tile has: two vectors of four f32, so that additions overlap.
 const LANES: u32 = 8;
 
-/// A cascade as a tile program with every intermediate tensor in memory.
-pub fn tile(cascade: &Cascade) -> Nest {
-    let mut tiling = Tiling::new(cascade);
+/// A plan as a tile program.
+pub fn tile(plan: &Plan) -> Nest {
+    let mut tiling = Tiling::new(plan);
     tiling.arguments();
-    for (rank, it) in cascade.ranks.iter() {
+    for (rank, it) in plan.cascade.ranks.iter() {
         if !it.local {
             let extent = tiling.extent(rank);
             tiling.builder.nest.extents.push(extent);
         }
     }
-    let live = tiling.live();
-    for step in &cascade.steps {
-        tiling.step(step, &live);
+    tiling.note_reads();
+    for stage in &plan.stages {
+        match stage {
+            schedule::Stage::Whole(step) => tiling.whole(step),
+            schedule::Stage::Stream(it) => tiling.stream(it),
+        }
     }
     tiling.extent_checks();
     tiling.defaults();
@@ -57,6 +64,7 @@ pub fn tile(cascade: &Cascade) -> Nest {
 
 /// A nest on its way.
 struct Tiling<'a> {
+    plan: &'a Plan,
     cascade: &'a Cascade,
     widths: Widths,
     builder: Builder,
@@ -65,16 +73,29 @@ struct Tiling<'a> {
     stored: HashMap<TensorId, Stored>,
     /// Tensors that some einsum reads.
     read: BTreeSet<TensorId>,
-    /// The bytes taken in the workspace so far, exactly and as an f64 that does not wrap.
-    workspace: (ValueId, ValueId),
-    /// The tile that is being worked on, and the indices of its elements.
-    lane: Option<(TileDim, ValueId)>,
+    /// The bytes taken in the workspace so far.
+    workspace: Bytes,
+    /// The bytes of scratch taken by the stage at hand.
+    scratch: Bytes,
+    /// The bytes of scratch that the stages before need.
+    most_scratch: Bytes,
+    /// The masks of tiles, whether or not the tile at hand has absent points.
+    tile_masks: HashMap<TensorId, BufferId>,
+    /// By expression: it reads a tile.
+    reads_tile: Vec<bool>,
+    /// The box of a stream's stage that is being worked on.
+    region: Region,
+    /// Conditions that hold at all points of the box.
+    holding: BTreeSet<ExprId>,
+    /// The tile that is being worked on.
+    lane: Option<Lanes>,
     /// Parameters are read where they are used, not in the prologue.
     in_defaults: bool,
 }
 
 impl<'a> Tiling<'a> {
-    fn new(cascade: &'a Cascade) -> Tiling<'a> {
+    fn new(plan: &'a Plan) -> Tiling<'a> {
+        let cascade = &plan.cascade;
         let mut builder = Builder::new(Nest {
             name: cascade.name.clone(),
             ranks: cascade.ranks.iter().map(|(_, it)| it.name.clone()).collect(),
@@ -83,56 +104,51 @@ impl<'a> Tiling<'a> {
             buffers: Arena::default(),
             prologue: Block::default(),
             extents: Vec::new(),
+            shared: crate::ir::arena::Id::new(0),
+            scratch: crate::ir::arena::Id::new(0),
             workspace: crate::ir::arena::Id::new(0),
             extent_checks: Checks::default(),
             call_checks: Checks::default(),
             defaults: Vec::new(),
             stages: Vec::new(),
         });
-        let workspace = (builder.int(0), builder.real(0.0, Scalar::F64));
+        let none = Bytes { exact: builder.int(0), wide: builder.real(0.0, Scalar::F64) };
         Tiling {
+            plan,
             cascade,
-            widths: Widths::of(cascade),
+            widths: Widths::of(cascade, &plan.einsums()),
             builder,
             extents: HashMap::new(),
             param_words: HashMap::new(),
             stored: HashMap::new(),
             read: BTreeSet::new(),
-            workspace,
+            workspace: none,
+            scratch: none,
+            most_scratch: none,
+            tile_masks: HashMap::new(),
+            reads_tile: stream::reads_tile(plan),
+            region: Region::default(),
+            holding: BTreeSet::new(),
             lane: None,
             in_defaults: false,
         }
     }
 
-    /// The tensors that outputs depend on, outputs included; notes those that are read.
-    fn live(&mut self) -> BTreeSet<TensorId> {
-        let mut live: BTreeSet<TensorId> = self.cascade.outputs().collect();
-        let einsums: Vec<&Einsum> = self.cascade.einsums().collect();
-        loop {
-            let before = live.len();
-            for einsum in einsums.iter().rev().filter(|it| live.contains(&it.tensor)).collect::<Vec<_>>() {
-                for id in self.cascade.exprs.postorder(einsum.value) {
-                    if let Expr::Read(tensor, _, _) = self.cascade.exprs.get(id) {
-                        live.insert(*tensor);
-                        self.read.insert(*tensor);
-                    }
+    /// Notes the tensors that are read.
+    fn note_reads(&mut self) {
+        for einsum in self.plan.einsums() {
+            for id in self.cascade.exprs.postorder(einsum.value) {
+                if let Expr::Read(tensor, _, _) = self.cascade.exprs.get(id) {
+                    self.read.insert(*tensor);
                 }
-            }
-            if live.len() == before {
-                return live;
             }
         }
     }
 
-    fn step(&mut self, step: &Step, live: &BTreeSet<TensorId>) {
+    fn whole(&mut self, step: &Step) {
         match step {
-            Step::Einsum(einsum) if live.contains(&einsum.tensor) => {
-                self.stage(&[einsum.tensor], |it| it.whole_einsum(einsum));
-            }
-            Step::Recurrence(it) if it.body.iter().any(|einsum| live.contains(&einsum.tensor)) => {
-                self.recurrence(it);
-            }
-            Step::Einsum(_) | Step::Recurrence(_) => {}
+            Step::Einsum(einsum) => self.stage(&[einsum.tensor], |it| it.whole_einsum(einsum)),
+            Step::Recurrence(it) => self.recurrence(it),
         }
     }
 
@@ -157,4 +173,33 @@ impl<'a> Tiling<'a> {
 struct Tasks {
     task: ValueId,
     count: ValueId,
+}
+
+/// A number of bytes, exactly and as an f64 that does not wrap.
+#[derive(Debug, Clone, Copy)]
+struct Bytes {
+    exact: ValueId,
+    wide: ValueId,
+}
+
+/// The coordinates of some ranks that a stage works on at a time: a half-open interval for each.
+#[derive(Debug, Clone, Default)]
+struct Region {
+    spans: BTreeMap<RankId, (ValueId, ValueId)>,
+    /// How many coordinates a tile of a rank has.
+    tiles: BTreeMap<RankId, u32>,
+    /// Composite ranks that have a coordinate wherever their parts have.
+    composites: Vec<RankId>,
+    /// Ranks with one coordinate for each task.
+    fixed: BTreeSet<RankId>,
+}
+
+/// Neighbours along a rank that are worked on together.
+#[derive(Debug, Clone, Copy)]
+struct Lanes {
+    dim: TileDim,
+    /// Their coordinates.
+    indices: ValueId,
+    /// Their distances from where the box begins.
+    offsets: ValueId,
 }

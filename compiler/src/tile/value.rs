@@ -78,6 +78,7 @@ impl Tiling<'_> {
                 let chosen = self.chosen(c.value, a.present, b.present);
                 Known { value, present: self.builder.both(c.present, chosen) }
             }
+            Expr::Where(x, c) if self.is_holding(*c) => self.operand(*x, scalar),
             Expr::Where(x, c) => {
                 let (x, c) = (self.operand(*x, scalar), self.known(*c));
                 let holds = self.builder.both(c.present, Some(c.value));
@@ -111,7 +112,7 @@ impl Tiling<'_> {
     }
 
     /// The coordinate along a rank; that of a composite that is not iterated over as a whole is made of its parts.
-    fn index(&mut self, rank: RankId) -> Known {
+    pub(super) fn index(&mut self, rank: RankId) -> Known {
         if let Some(&value) = self.builder.indices.get(&rank) {
             return Self::always(value);
         }
@@ -258,6 +259,9 @@ impl Tiling<'_> {
 
     /// A point of a tensor, absent outside.
     fn read(&mut self, tensor: TensorId, coords: &[ExprId]) -> Known {
+        if self.is_tile(tensor) {
+            return self.read_tile(tensor);
+        }
         let dims = self.cascade.tensors[tensor].dims.clone();
         let buffer = self.buffer(tensor);
         let extents = self.builder.nest.buffers[buffer].extents.clone();

@@ -2,7 +2,7 @@
 
 use attnc_dsl::ast::{DType, Kind};
 
-use crate::ir::cascade::{Cascade, ExprId, TensorId};
+use crate::ir::cascade::{Cascade, Einsum, ExprId, TensorId};
 use crate::ir::expr::{Expr, operands};
 use crate::ir::nest::Scalar;
 
@@ -25,7 +25,7 @@ pub(super) struct Widths {
 
 impl Widths {
     /// Walks the cascade until nothing widens any more: recurrences read themselves.
-    pub(super) fn of(cascade: &Cascade) -> Widths {
+    pub(super) fn of(cascade: &Cascade, einsums: &[&Einsum]) -> Widths {
         let declared = |dtype: Option<DType>| match dtype {
             Some(DType::F64) => Width::F64,
             Some(DType::F32 | DType::F16 | DType::BF16 | DType::F8E4M3 | DType::F8E5M2) => Width::F32,
@@ -41,7 +41,7 @@ impl Widths {
                 widths.exprs.push(width);
             }
             let mut changed = false;
-            for einsum in cascade.einsums() {
+            for einsum in einsums {
                 let width = widths.exprs[einsum.value.idx()];
                 let tensor = &mut widths.tensors[einsum.tensor.idx()];
                 if cascade.tensors[einsum.tensor].dtype.is_none() && width > *tensor {
@@ -94,7 +94,7 @@ impl Widths {
 
 /// Whether each expression is a real that is computed in f32.
 pub fn in_f32(cascade: &Cascade) -> Vec<bool> {
-    let widths = Widths::of(cascade);
+    let widths = Widths::of(cascade, &cascade.einsums().collect::<Vec<_>>());
     cascade.exprs.iter().map(|(id, _)| widths.scalar(cascade, id) == Scalar::F32).collect()
 }
 

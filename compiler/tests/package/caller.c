@@ -24,12 +24,12 @@ int main(void) {
     args.T = t, args.T_stride[0] = 1;
     args.H = h, args.H_stride[0] = 1;
     if (attnc_axpy_bind(&args, given, extents) != ATTNC_DONE || extents[3] != 6) return 2;
-    uint64_t bytes = attnc_axpy_workspace(&args);
+    uint64_t bytes = attnc_axpy_workspace(&args, 1);
     void *workspace = aligned_alloc(64, (bytes + 63) / 64 * 64);
     int32_t status = attnc_axpy(&args, workspace, bytes - 1);
     if (ATTNC_CODE(status) != ATTNC_BAD_WORKSPACE) return 3;
     args.H = (int32_t *)c;
-    status = attnc_axpy_check(&args, workspace, bytes);
+    status = attnc_axpy_check(&args, workspace, bytes, 1);
     if (ATTNC_CODE(status) != ATTNC_OVERLAP || ATTNC_INDEX(status) != 3) return 4;
     args.H = h;
     if (attnc_axpy(&args, workspace, bytes) != ATTNC_DONE) return 5;

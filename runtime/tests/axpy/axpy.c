@@ -38,7 +38,8 @@ int32_t attnc_axpy_bind(args *a, const uint8_t *given, int64_t *extents) {
     return DONE;
 }
 
-uint64_t attnc_axpy_workspace(const args *a) {
+uint64_t attnc_axpy_workspace(const args *a, uint32_t threads) {
+    (void)threads;
     uint64_t row = 4 * (uint64_t)a->n + 8, bytes;
     return __builtin_mul_overflow(row, (uint64_t)a->m, &bytes) ? UINT64_MAX : bytes;
 }
@@ -69,10 +70,10 @@ static void range(const tensor *t, const char **low, const char **high) {
     }
 }
 
-int32_t attnc_axpy_check(const args *a, const void *workspace, uint64_t bytes) {
+int32_t attnc_axpy_check(const args *a, const void *workspace, uint64_t bytes, uint32_t threads) {
     int32_t bound = attnc_axpy_bind((args *)a, 0, 0);
     if (bound) return bound;
-    uint64_t need = attnc_axpy_workspace(a);
+    uint64_t need = attnc_axpy_workspace(a, threads);
     if (need == UINT64_MAX) return status(TOO_LARGE, TENSORS);
     if (need && !workspace) return status(NULL_POINTER, TENSORS);
     if (bytes < need || (uintptr_t)workspace % 64) return BAD_WORKSPACE;
@@ -116,7 +117,8 @@ static void store(const args *a, const double *sums, const float *rows, int64_t 
     for (int64_t g = 0; g < 2; g++) a->H[(2 * i + g) * a->sH[0]] = a->Z[g * a->sZ[0]] ? (int32_t)(2 * i + g) : -1;
 }
 
-int32_t attnc_axpy_run(const args *a, void *workspace, uint32_t stage, uint64_t first, uint64_t last) {
+int32_t attnc_axpy_run(const args *a, void *workspace, uint32_t thread, uint32_t stage, uint64_t first, uint64_t last) {
+    (void)thread;
     if (stage > 1 || first > last || last > attnc_axpy_tasks(a, stage)) return NO_SUCH_TASK;
     double *sums = workspace;
     float *rows = (float *)(sums + a->m);
@@ -127,9 +129,9 @@ int32_t attnc_axpy_run(const args *a, void *workspace, uint32_t stage, uint64_t 
 }
 
 int32_t attnc_axpy(const args *a, void *workspace, uint64_t bytes) {
-    int32_t checked = attnc_axpy_check(a, workspace, bytes);
+    int32_t checked = attnc_axpy_check(a, workspace, bytes, 1);
     for (uint32_t stage = 0; !checked && stage < 2; stage++) {
-        checked = attnc_axpy_run(a, workspace, stage, 0, attnc_axpy_tasks(a, stage));
+        checked = attnc_axpy_run(a, workspace, 0, stage, 0, attnc_axpy_tasks(a, stage));
     }
     return checked;
 }

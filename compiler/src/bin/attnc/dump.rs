@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use attnc::codegen::cranelift;
 use attnc::driver;
 use attnc::ir::cascade::Cascade;
+use attnc::ir::nest::Nest;
 use attnc::ir::print;
 use attnc::package::{Emit, Packing, package};
 use attnc::rewrite::saturate;
+use attnc::schedule::schedule;
 use attnc::target::Target;
 use attnc::tile::tile;
 use attnc_dsl::ast::{DType, Kind};
@@ -44,6 +46,8 @@ enum Stage {
     Lower,
     /// The equal cascade of the fewest passes
     Saturate,
+    /// What is stored, what streams, and in which order
+    Schedule,
     /// The tile program
     Tile,
     /// The machine code
@@ -61,12 +65,17 @@ pub(crate) fn dump(args: &Args) -> Outcome {
         }
         Stage::Lower => cascades(args, |it| Ok(print::cascade(it)))?,
         Stage::Saturate => cascades(args, |it| Ok(print::cascade(&saturate(it).best())))?,
-        Stage::Tile => cascades(args, |it| Ok(print::nest(&tile(it))))?,
+        Stage::Schedule => cascades(args, |it| Ok(print::plan(&schedule(it))))?,
+        Stage::Tile => cascades(args, |it| Ok(print::nest(&nest(it))))?,
         Stage::Codegen => {
-            cascades(args, |it| cranelift::listing(&tile(it), &Target::default()).map_err(Stop::internal))?
+            cascades(args, |it| cranelift::listing(&nest(it), &Target::default()).map_err(Stop::internal))?
         }
         Stage::Package => packaged(args)?,
     })
+}
+
+fn nest(cascade: &Cascade) -> Nest {
+    tile(&schedule(cascade))
 }
 
 /// The text of each cascade that is asked for.

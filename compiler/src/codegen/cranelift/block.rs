@@ -38,12 +38,23 @@ pub(super) struct Args {
     pub(super) workspace: Option<Value>,
     /// The bytes of the workspace, where the function has them.
     pub(super) workspace_bytes: Option<Value>,
+    /// The number of threads, where the function has it.
+    pub(super) threads: Option<Value>,
+    /// The address of the running thread's scratch, where the function has it.
+    pub(super) scratch: Option<Value>,
 }
 
 impl Args {
     /// A function that only reads words.
     pub(super) fn reading(words: Value) -> Args {
-        Args { words, writes_words: false, workspace: None, workspace_bytes: None }
+        Args {
+            words,
+            writes_words: false,
+            workspace: None,
+            workspace_bytes: None,
+            threads: None,
+            scratch: None,
+        }
     }
 }
 

@@ -29,13 +29,13 @@ pub(super) fn emit(nest: &Nest, unit: &mut Unit<'_>) -> Result<Functions, Codege
     let name = |suffix: &str| format!("attnc_{}{suffix}", nest.name);
     let functions = Functions {
         bind: unit.export(name("_bind"), &[I64, I64, I64], &[I32])?,
-        workspace: unit.export(name("_workspace"), &[I64], &[I64])?,
-        check: unit.export(name("_check"), &[I64, I64, I64], &[I32])?,
+        workspace: unit.export(name("_workspace"), &[I64, I32], &[I64])?,
+        check: unit.export(name("_check"), &[I64, I64, I64, I32], &[I32])?,
         tasks: unit.export(name("_tasks"), &[I64, I32], &[I64])?,
-        run: unit.export(name("_run"), &[I64, I64, I32, I64, I64], &[I32])?,
+        run: unit.export(name("_run"), &[I64, I64, I32, I32, I64, I64], &[I32])?,
         whole: unit.export(name(""), &[I64, I64, I64], &[I32])?,
     };
-    let stage = |at| unit.local(name(&format!("_stage_{at}")), &[I64; 4], &[]);
+    let stage = |at| unit.local(name(&format!("_stage_{at}")), &[I64, I64, I32, I64, I64], &[]);
     let stages: Vec<Declared> = (0..nest.stages.len()).map(stage).collect::<Result<_, _>>()?;
     bind(nest, unit, &functions.bind)?;
     workspace(nest, unit, &functions.workspace)?;
@@ -72,7 +72,9 @@ fn bind(nest: &Nest, unit: &mut Unit<'_>, declared: &Declared) -> Result<(), Cod
 
 fn workspace(nest: &Nest, unit: &mut Unit<'_>, declared: &Declared) -> Result<(), CodegenError> {
     unit.define(declared, |builder, params, linker| {
-        let mut emitter = Emitter::new(nest, builder, linker, Args::reading(params[0]));
+        let &[words, threads] = params else { unreachable!("`workspace` has two parameters") };
+        let mut emitter = Emitter::new(nest, builder, linker, Args::reading(words));
+        emitter.threads(threads);
         let mut uses = Uses::new(nest);
         uses.values([nest.workspace]);
         emitter.prologue(uses);
@@ -84,9 +86,10 @@ fn workspace(nest: &Nest, unit: &mut Unit<'_>, declared: &Declared) -> Result<()
 
 fn check(nest: &Nest, unit: &mut Unit<'_>, declared: &Declared) -> Result<(), CodegenError> {
     unit.define(declared, |builder, params, linker| {
-        let &[words, workspace, bytes] = params else { unreachable!("`check` has three parameters") };
+        let &[words, workspace, bytes, threads] = params else { unreachable!("`check` has four parameters") };
         let args = Args { workspace: Some(workspace), workspace_bytes: Some(bytes), ..Args::reading(words) };
         let mut emitter = Emitter::new(nest, builder, linker, args);
+        emitter.threads(threads);
         let mut uses = Uses::new(nest);
         uses.checks(&nest.extent_checks);
         uses.checks(&nest.call_checks);
@@ -116,7 +119,7 @@ fn tasks(nest: &Nest, unit: &mut Unit<'_>, declared: &Declared) -> Result<(), Co
     })
 }
 
-/// `void stage(const args *, void *workspace, uint64_t first, uint64_t last)`
+/// `void stage(const args *, void *workspace, uint32_t thread, uint64_t first, uint64_t last)`
 fn run_stage(
     nest: &Nest,
     unit: &mut Unit<'_>,
@@ -124,12 +127,16 @@ fn run_stage(
     stage: &Stage,
 ) -> Result<(), CodegenError> {
     unit.define(declared, |builder, params, linker| {
-        let &[words, workspace, first, last] = params else { unreachable!("a stage has four parameters") };
+        let &[words, workspace, thread, first, last] = params else {
+            unreachable!("a stage has five parameters")
+        };
         let args = Args { workspace: Some(workspace), ..Args::reading(words) };
         let mut emitter = Emitter::new(nest, builder, linker, args);
         let mut uses = Uses::new(nest);
         uses.block(&stage.body);
+        uses.values([nest.shared, nest.scratch]);
         emitter.prologue(uses);
+        emitter.find_scratch(workspace, thread);
         emitter.prepare_zeros();
         let [header, body, exit] = std::array::from_fn(|_| emitter.builder.create_block());
         emitter.jump(header, &[first]);
@@ -155,8 +162,8 @@ fn run(
     stages: &[Declared],
 ) -> Result<(), CodegenError> {
     unit.define(&functions.run, |builder, params, linker| {
-        let &[words, workspace, stage, first, last] = params else {
-            unreachable!("`run` has five parameters")
+        let &[words, workspace, thread, stage, first, last] = params else {
+            unreachable!("`run` has six parameters")
         };
         let mut emitter = Emitter::new(nest, builder, linker, Args::reading(words));
         let tasks = emitter.call(functions.tasks.id, &[words, stage]).expect("`tasks` has a result");
@@ -174,7 +181,7 @@ fn run(
         switch.emit(&mut emitter.builder, stage, wrong);
         for (declared, block) in stages.iter().zip(blocks) {
             emitter.builder.switch_to_block(block);
-            emitter.call(declared.id, &[words, workspace, first, last]);
+            emitter.call(declared.id, &[words, workspace, thread, first, last]);
             emitter.answer(DONE);
         }
         emitter.builder.switch_to_block(wrong);
@@ -190,9 +197,11 @@ fn whole(
     stages: &[Declared],
 ) -> Result<(), CodegenError> {
     unit.define(&functions.whole, |builder, params, linker| {
-        let &[words, workspace, _] = params else { unreachable!("a kernel has three parameters") };
+        let &[words, workspace, bytes] = params else { unreachable!("a kernel has three parameters") };
         let mut emitter = Emitter::new(nest, builder, linker, Args::reading(words));
-        let status = emitter.call(functions.check.id, params).expect("`check` has a result");
+        let [thread, threads] = [0, 1].map(|it| emitter.builder.ins().iconst(I32, it));
+        let check = [words, workspace, bytes, threads];
+        let status = emitter.call(functions.check.id, &check).expect("`check` has a result");
         let [wrong, right] = std::array::from_fn(|_| emitter.builder.create_block());
         emitter.builder.ins().brif(status, wrong, &[], right, &[]);
         emitter.builder.switch_to_block(right);
@@ -200,7 +209,7 @@ fn whole(
         for (at, declared) in stages.iter().enumerate() {
             let stage = emitter.builder.ins().iconst(I32, at as i64);
             let last = emitter.call(functions.tasks.id, &[words, stage]).expect("`tasks` has a result");
-            emitter.call(declared.id, &[words, workspace, first, last]);
+            emitter.call(declared.id, &[words, workspace, thread, first, last]);
         }
         emitter.answer(DONE);
         emitter.builder.switch_to_block(wrong);
@@ -222,6 +231,20 @@ impl<'a> Emitter<'a, '_, '_> {
             self.answer(code.at(*index).into());
             self.builder.switch_to_block(right);
         }
+    }
+
+    /// The number of threads is that.
+    fn threads(&mut self, threads: Value) {
+        self.args.threads = Some(self.builder.ins().uextend(I64, threads));
+    }
+
+    /// The scratch of a thread is behind what all share and the scratch of those before.
+    fn find_scratch(&mut self, workspace: Value, thread: Value) {
+        let (shared, scratch) = (self.scalar(self.nest.shared), self.scalar(self.nest.scratch));
+        let thread = self.builder.ins().uextend(I64, thread);
+        let before = self.builder.ins().imul(thread, scratch);
+        let address = self.builder.ins().iadd(workspace, shared);
+        self.args.scratch = Some(self.builder.ins().iadd(address, before));
     }
 
     /// Returns a status.

@@ -19,7 +19,8 @@ impl<'a> Emitter<'a, '_, '_> {
             | Op::Word(_)
             | Op::Address(_)
             | Op::WorkspaceAddress
-            | Op::WorkspaceBytes => self.nullary(ty, op),
+            | Op::WorkspaceBytes
+            | Op::Threads => self.nullary(ty, op),
             Op::Iota => {
                 let registers = (0..ty.points() as i64).map(|i| self.builder.ins().iconst(I64, i)).collect();
                 Tile { ty, form: Form::Elements, registers }
@@ -67,6 +68,7 @@ impl<'a> Emitter<'a, '_, '_> {
             Op::Address(buffer) => self.address(*buffer),
             Op::WorkspaceAddress => self.args.workspace.expect("`check` has the workspace"),
             Op::WorkspaceBytes => self.args.workspace_bytes.expect("`check` has the size of the workspace"),
+            Op::Threads => self.args.threads.expect("what needs the size of the workspace has the threads"),
             Op::Iota
             | Op::Unary(..)
             | Op::Binary(..)
@@ -89,6 +91,11 @@ impl<'a> Emitter<'a, '_, '_> {
                 let workspace = self.args.workspace.expect("only stages use what lies in the workspace");
                 let offset = self.scalar(offset);
                 self.builder.ins().iadd(workspace, offset)
+            }
+            Place::Scratch(offset) => {
+                let scratch = self.args.scratch.expect("only stages use scratch");
+                let offset = self.scalar(offset);
+                self.builder.ins().iadd(scratch, offset)
             }
         }
     }

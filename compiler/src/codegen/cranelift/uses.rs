@@ -80,6 +80,7 @@ impl<'a> Uses<'a> {
             | Op::Word(_)
             | Op::WorkspaceAddress
             | Op::WorkspaceBytes
+            | Op::Threads
             | Op::Iota => {}
             Op::Address(buffer) => self.place(*buffer),
             Op::Unary(_, a) | Op::Convert(a) | Op::Round(_, a) | Op::Reduce(_, a) => self.values([*a]),
@@ -102,7 +103,7 @@ impl<'a> Uses<'a> {
     fn place(&mut self, buffer: BufferId) {
         match self.nest.buffers[buffer].place {
             Place::Input(_) | Place::Output(_) => {}
-            Place::Workspace(offset) => self.values([offset]),
+            Place::Workspace(offset) | Place::Scratch(offset) => self.values([offset]),
         }
     }
 }

@@ -53,6 +53,11 @@ impl Memory {
         Memory { shape, strides, origin, cells: vec![None; n_cells] }
     }
 
+    /// Forgets what was written.
+    pub(super) fn clear(&mut self) {
+        self.cells.fill(None);
+    }
+
     /// The bytes that it takes.
     pub(super) fn bytes(&self, buffer: &Buffer) -> i64 {
         self.cells.len() as i64 * i64::from(bytes_of(buffer.dtype))

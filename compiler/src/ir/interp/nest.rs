@@ -69,7 +69,7 @@ const WORKSPACE: i64 = 1 << 60;
 impl<'a> State<'a> {
     fn new(nest: &'a Nest, manner: Manner, machine: &Machine<'_>) -> State<'a> {
         let memory = nest.buffers.iter().map(|(_, buffer)| match buffer.place {
-            Place::Workspace(_) => Memory::new(vec![0], Layout::Contiguous),
+            Place::Workspace(_) | Place::Scratch(_) => Memory::new(vec![0], Layout::Contiguous),
             Place::Input(_) | Place::Output(_) => {
                 let tensor = tensor_named(machine.cascade, &buffer.name);
                 let dims = &machine.cascade.tensors[tensor].dims;
@@ -117,6 +117,7 @@ impl<'a> State<'a> {
     fn address(&self, id: BufferId) -> i64 {
         match self.nest.buffers[id].place {
             Place::Workspace(offset) => WORKSPACE + self.int(offset),
+            Place::Scratch(offset) => WORKSPACE + self.int(self.nest.shared) + self.int(offset),
             Place::Input(word) | Place::Output(word) => int(self.words[word as usize]),
         }
     }
@@ -124,16 +125,19 @@ impl<'a> State<'a> {
     fn place_workspace(&mut self) -> Result<(), NestError> {
         self.workspace_bytes = self.int(self.nest.workspace);
         for (id, buffer) in self.nest.buffers.iter() {
-            if let Place::Workspace(offset) = buffer.place {
-                let shape = buffer.extents.iter().map(|&it| self.int(it)).collect();
-                let memory = Memory::new(shape, Layout::Contiguous);
-                let end = self.int(offset) + memory.bytes(buffer);
-                if end > self.workspace_bytes {
-                    let text = format!("{} ends at byte {end} of the workspace", buffer.name);
-                    return Err(NestError::Fault(text));
-                }
-                self.memory[id.idx()] = memory;
+            let (offset, room) = match buffer.place {
+                Place::Input(_) | Place::Output(_) => continue,
+                Place::Workspace(offset) => (offset, self.nest.shared),
+                Place::Scratch(offset) => (offset, self.nest.scratch),
+            };
+            let shape = buffer.extents.iter().map(|&it| self.int(it)).collect();
+            let memory = Memory::new(shape, Layout::Contiguous);
+            let end = self.int(offset) + memory.bytes(buffer);
+            if end > self.int(room) {
+                let text = format!("{} ends at byte {end} of {}", buffer.name, self.int(room));
+                return Err(NestError::Fault(text));
             }
+            self.memory[id.idx()] = memory;
         }
         self.agree()
     }
@@ -163,9 +167,19 @@ impl<'a> State<'a> {
             let task = if self.manner.backwards { n_tasks - 1 - task } else { task };
             self.turn.task += 1;
             self.tiles[stage.task.idx()] = vec![Value::Int(task)];
+            self.empty_scratch();
             self.block(&stage.body)?;
         }
         Ok(())
+    }
+
+    /// What another task left in scratch is gone.
+    fn empty_scratch(&mut self) {
+        for (id, buffer) in self.nest.buffers.iter() {
+            if let Place::Scratch(_) = buffer.place {
+                self.memory[id.idx()].clear();
+            }
+        }
     }
 
     fn outputs(&mut self) -> Result<IndexMap<String, Array>, NestError> {
@@ -262,6 +276,7 @@ impl<'a> State<'a> {
             Op::Address(buffer) => fill(&|_| Value::Int(self.address(*buffer))),
             Op::WorkspaceAddress => fill(&|_| Value::Int(WORKSPACE)),
             Op::WorkspaceBytes => fill(&|_| Value::Int(self.workspace_bytes)),
+            Op::Threads => fill(&|_| Value::Int(1)),
             Op::Iota => fill(&|at| Value::Int(at as i64)),
             Op::Unary(op, a) => {
                 let a = operand(*a);

@@ -29,32 +29,35 @@ pub fn cascade(cascade: &Cascade) -> String {
         printer.line(1, &line);
     }
     printer.conditions();
-    for step in &cascade.steps {
-        match step {
-            Step::Einsum(it) => printer.einsum(1, it),
-            Step::Recurrence(it) => {
-                let rank = printer.rank(it.rank);
-                printer.line(1, &format!("recurrence {rank}"));
-                it.bases.iter().for_each(|it| printer.einsum(2, it));
-                printer.line(1, &format!("for {rank}"));
-                it.body.iter().for_each(|it| printer.einsum(2, it));
-            }
-        }
-    }
+    cascade.steps.iter().for_each(|it| printer.step(1, it));
     printer.out
 }
 
-struct Printer<'a> {
-    cascade: &'a Cascade,
-    out: String,
+/// Writes lines about a cascade.
+pub(super) struct Printer<'a> {
+    pub(super) cascade: &'a Cascade,
+    pub(super) out: String,
 }
 
 impl<'a> Printer<'a> {
-    fn line(&mut self, depth: usize, text: &str) {
+    pub(super) fn step(&mut self, depth: usize, step: &Step) {
+        match step {
+            Step::Einsum(it) => self.einsum(depth, it),
+            Step::Recurrence(it) => {
+                let rank = self.rank(it.rank);
+                self.line(depth, &format!("recurrence {rank}"));
+                it.bases.iter().for_each(|it| self.einsum(depth + 1, it));
+                self.line(depth, &format!("for {rank}"));
+                it.body.iter().for_each(|it| self.einsum(depth + 1, it));
+            }
+        }
+    }
+
+    pub(super) fn line(&mut self, depth: usize, text: &str) {
         writeln!(self.out, "{:1$}{text}", "", 2 * depth).expect("a string takes every text");
     }
 
-    fn rank(&self, id: RankId) -> &'a str {
+    pub(super) fn rank(&self, id: RankId) -> &'a str {
         &self.cascade.ranks[id].name
     }
 
@@ -63,7 +66,7 @@ impl<'a> Printer<'a> {
     }
 
     /// The lines of what is shared, and the text itself.
-    fn expr(&mut self, depth: usize, id: ExprId) -> String {
+    pub(super) fn expr(&mut self, depth: usize, id: ExprId) -> String {
         let (lines, text) = expr(self.cascade, id);
         lines.iter().for_each(|it| self.line(depth, it));
         text
@@ -112,7 +115,12 @@ impl<'a> Printer<'a> {
         }
     }
 
-    fn einsum(&mut self, depth: usize, einsum: &Einsum) {
+    pub(super) fn einsum(&mut self, depth: usize, einsum: &Einsum) {
+        self.assign(depth, einsum, "");
+    }
+
+    /// An einsum whose result is combined with what is there by that operator.
+    pub(super) fn assign(&mut self, depth: usize, einsum: &Einsum, combine: &str) {
         let exact = if einsum.exact { "exact " } else { "" };
         let Tensor { name, role, .. } = &self.cascade.tensors[einsum.tensor];
         let output = if *role == Role::Output { "output " } else { "" };
@@ -126,7 +134,7 @@ impl<'a> Printer<'a> {
             (reduction, Some(op)) => format!("{op}[{}]({value})", self.list(reduction.reduced())),
             (_, None) => value,
         };
-        self.line(depth, &format!("{left} = {right}"));
+        self.line(depth, &format!("{left} {combine}= {right}"));
     }
 
     /// Coordinates on the left.

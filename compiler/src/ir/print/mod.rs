@@ -3,9 +3,11 @@
 mod cascade;
 mod expr;
 mod nest;
+mod plan;
 
 pub use cascade::cascade;
 pub use nest::nest;
+pub use plan::plan;
 
 use crate::ir::cascade::{Cascade, ExprId};
 

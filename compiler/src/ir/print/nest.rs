@@ -12,7 +12,8 @@ pub fn nest(nest: &Nest) -> String {
     printer.line(0, "prologue");
     printer.block(1, &nest.prologue);
     printer.line(1, &format!("extents {}", list(&nest.extents)));
-    printer.line(1, &format!("workspace {}", value(nest.workspace)));
+    let sizes = [nest.workspace, nest.shared, nest.scratch].map(value);
+    printer.line(1, &format!("workspace {}, shared {}, scratch {}", sizes[0], sizes[1], sizes[2]));
     printer.checks("check extents", &nest.extent_checks);
     printer.checks("check call", &nest.call_checks);
     for default in &nest.defaults {
@@ -72,6 +73,7 @@ impl<'a> Printer<'a> {
                 Place::Input(word) => format!("input at word {word}"),
                 Place::Output(word) => format!("output at word {word}"),
                 Place::Workspace(offset) => format!("workspace at {}", value(offset)),
+                Place::Scratch(offset) => format!("scratch at {}", value(offset)),
             };
             let (extents, strides) = (list(&buffer.extents), list(&buffer.strides));
             let (name, dtype) = (&buffer.name, buffer.dtype.name());
@@ -145,6 +147,7 @@ impl<'a> Printer<'a> {
             Op::Address(buffer) => format!("address of {}", self.buffer(*buffer)),
             Op::WorkspaceAddress => "address of workspace".to_owned(),
             Op::WorkspaceBytes => "bytes of workspace".to_owned(),
+            Op::Threads => "threads".to_owned(),
             Op::Iota => "iota".to_owned(),
             Op::Unary(op, a) => format!("{} {}", op.name(), value(*a)),
             Op::Binary(op, a, b) => format!("{} {} {}", value(*a), op.name(), value(*b)),

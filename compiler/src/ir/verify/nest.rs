@@ -19,7 +19,7 @@ pub fn nest(nest: &Nest) -> Result<(), Broken> {
     scope.enter("prologue".to_owned());
     scope.unguarded(&nest.prologue);
     scope.scalar_ints(&nest.extents);
-    scope.scalar_ints(&[nest.workspace]);
+    scope.scalar_ints(&[nest.workspace, nest.shared, nest.scratch]);
     scope.buffers();
     for default in &nest.defaults {
         scope.enter(format!("default of parameter {}", default.param));
@@ -142,7 +142,7 @@ impl Scope<'_> {
             self.scalar_ints(&buffer.strides);
             self.expect(buffer.extents.len() == buffer.strides.len(), "each dimension has a stride");
             match buffer.place {
-                Place::Workspace(offset) => self.scalar_ints(&[offset]),
+                Place::Workspace(offset) | Place::Scratch(offset) => self.scalar_ints(&[offset]),
                 Place::Input(word) | Place::Output(word) => {
                     let holds = self.nest.words.get(word as usize) == Some(&Word::Data(id));
                     self.expect(holds, "its address is in the word that says so");

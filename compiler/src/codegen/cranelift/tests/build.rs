@@ -36,6 +36,8 @@ impl Build {
             buffers: Arena::default(),
             prologue: Block { stmts: vec![Stmt::Let(workspace, Op::Int(0))] },
             extents: Vec::new(),
+            shared: workspace,
+            scratch: workspace,
             workspace,
             extent_checks: Checks::default(),
             call_checks: Checks::default(),
@@ -194,13 +196,13 @@ fn call_on(target: &Target, nest: &Nest, words: &[u64]) {
     let entry = jit.entry();
     // SAFETY: the words hold what the kernel says they do.
     unsafe {
-        let bytes = (entry.workspace)(words.as_ptr());
+        let bytes = (entry.workspace)(words.as_ptr(), 1);
         let mut workspace = vec![0xAAu8; usize::try_from(bytes).unwrap() + WORKSPACE_ALIGN];
         let aligned = workspace.as_mut_ptr().add(workspace.as_ptr().align_offset(WORKSPACE_ALIGN)).cast();
-        assert_eq!((entry.check)(words.as_ptr(), aligned, bytes), Code::Done.at(0));
+        assert_eq!((entry.check)(words.as_ptr(), aligned, bytes, 1), Code::Done.at(0));
         for stage in 0..u32::try_from(nest.stages.len()).unwrap() {
             for task in (0..(entry.tasks)(words.as_ptr(), stage)).rev() {
-                assert_eq!((entry.run)(words.as_ptr(), aligned, stage, task, task + 1), 0);
+                assert_eq!((entry.run)(words.as_ptr(), aligned, 0, stage, task, task + 1), 0);
             }
         }
     }

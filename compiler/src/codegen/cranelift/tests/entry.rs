@@ -84,12 +84,12 @@ fn check_sees_extents_and_workspace() {
     let place = workspace.as_mut_ptr().cast();
     // SAFETY: the words are those of the kernel.
     unsafe {
-        let check = |extent: u64, place, bytes| (entry.check)([extent, 0, 0, 1].as_ptr(), place, bytes);
+        let check = |extent: u64, place, bytes| (entry.check)([extent, 0, 0, 1].as_ptr(), place, bytes, 1);
         assert_eq!(check(4, place, 32), 0);
         assert_eq!(check(4, place, 31), Code::BadWorkspace.at(0));
         assert_eq!(check(4, std::ptr::null(), 0), Code::NullPointer.at(1));
         assert_eq!(check(101, std::ptr::null(), 0), Code::BadExtent.at(3));
-        assert_eq!((entry.workspace)([12, 0, 0, 1].as_ptr()), 96);
+        assert_eq!((entry.workspace)([12, 0, 0, 1].as_ptr(), 1), 96);
     }
 }
 
@@ -102,7 +102,7 @@ fn run_takes_tasks_of_stages_that_exist() {
     let words = [4, 2f64.to_bits(), output.as_mut_ptr() as u64, 1];
     // SAFETY: the words are those of the kernel.
     unsafe {
-        let run = |stage, first, last| (entry.run)(words.as_ptr(), place, stage, first, last);
+        let run = |stage, first, last| (entry.run)(words.as_ptr(), place, 0, stage, first, last);
         assert_eq!([0, 1, 2, u32::MAX].map(|stage| (entry.tasks)(words.as_ptr(), stage)), [4, 4, 0, 0]);
         for (stage, first, last) in
             [(2, 0, 0), (u32::MAX, 0, 0), (0, 2, 1), (0, 0, 5), (1, u64::MAX, u64::MAX)]

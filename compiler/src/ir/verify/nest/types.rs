@@ -29,9 +29,12 @@ impl Scope<'_> {
         let result = self.scalar(id);
         let of = |id: &ValueId| self.scalar(*id);
         match op {
-            Op::Int(_) | Op::Address(_) | Op::WorkspaceAddress | Op::WorkspaceBytes | Op::Iota => {
-                result == Scalar::I64
-            }
+            Op::Int(_)
+            | Op::Address(_)
+            | Op::WorkspaceAddress
+            | Op::WorkspaceBytes
+            | Op::Threads
+            | Op::Iota => result == Scalar::I64,
             Op::Real(_) => kind(result) == Kind::Real,
             Op::Bool(_) => result == Scalar::Bool,
             Op::Word(_) => matches!(result, Scalar::I64 | Scalar::F64),
@@ -59,7 +62,9 @@ impl Scope<'_> {
         let has_all = |of: &[TileDim], parts: &[TileDim]| parts.iter().all(|dim| of.contains(dim));
         match op {
             Op::Int(_) | Op::Real(_) | Op::Bool(_) => true,
-            Op::Word(_) | Op::Address(_) | Op::WorkspaceAddress | Op::WorkspaceBytes => result.is_empty(),
+            Op::Word(_) | Op::Address(_) | Op::WorkspaceAddress | Op::WorkspaceBytes | Op::Threads => {
+                result.is_empty()
+            }
             Op::Iota => result.len() == 1,
             Op::Contract { a, b, into } => {
                 let clash = |x: &TileDim, y: &TileDim| x.rank == y.rank && x.extent != y.extent;
@@ -86,7 +91,7 @@ impl Scope<'_> {
 fn operands(op: &Op) -> Vec<ValueId> {
     match op {
         Op::Int(_) | Op::Real(_) | Op::Bool(_) | Op::Word(_) | Op::Address(_) | Op::Iota => Vec::new(),
-        Op::WorkspaceAddress | Op::WorkspaceBytes => Vec::new(),
+        Op::WorkspaceAddress | Op::WorkspaceBytes | Op::Threads => Vec::new(),
         Op::Unary(_, a) | Op::Convert(a) | Op::Round(_, a) | Op::Reduce(_, a) => vec![*a],
         Op::Binary(_, a, b) | Op::Compare(_, a, b) => vec![*a, *b],
         Op::Select(a, b, c) | Op::Contract { a, b, into: c } => vec![*a, *b, *c],

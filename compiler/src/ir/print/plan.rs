@@ -1,0 +1,72 @@
+//! A plan as text: stage by stage, what is done for a box of rows and for each tile.
+//!
+//! ```text
+//! stream b, h, m in 32
+//!   O.sum~[b, h, m, e]: real = 0
+//!   for n in 64
+//!     O.sum~[b, h, m, e]: real += sum[n](P~ * V)
+//! ```
+
+use super::cascade::Printer;
+use crate::ir::cascade::{Op, ReduceOp};
+use crate::schedule::{Act, Axis, Plan, Stage};
+
+/// The text of a plan.
+pub fn plan(plan: &Plan) -> String {
+    let mut printer = Printer { cascade: &plan.cascade, out: format!("plan {}\n", plan.cascade.name) };
+    for stage in &plan.stages {
+        match stage {
+            Stage::Whole(step) => {
+                printer.line(1, "whole");
+                printer.step(2, step);
+            }
+            Stage::Stream(it) => {
+                let rows = printer.axes(&it.rows);
+                printer.line(1, &format!("stream {rows}"));
+                it.acts.iter().for_each(|act| printer.act(2, act));
+            }
+        }
+    }
+    printer.out
+}
+
+impl Printer<'_> {
+    fn axes(&self, axes: &[Axis]) -> String {
+        let axis = |it: &Axis| match it.tile {
+            1 => self.rank(it.rank).to_owned(),
+            tile => format!("{} in {tile}", self.rank(it.rank)),
+        };
+        axes.iter().map(axis).collect::<Vec<_>>().join(", ")
+    }
+
+    fn act(&mut self, depth: usize, act: &Act) {
+        match act {
+            Act::Define(einsum) => self.einsum(depth, einsum),
+            Act::Fold(einsum) => self.assign(depth, einsum, operator(&einsum.op)),
+            Act::Loop(it) => {
+                let axes = self.axes(&it.axes);
+                self.line(depth, &format!("for {axes}"));
+                for list in &it.matters {
+                    let texts: Vec<String> = list.iter().map(|&it| self.expr(depth + 1, it)).collect();
+                    self.line(depth + 1, &format!("if {}", texts.join(" and ")));
+                }
+                it.acts.iter().for_each(|act| self.act(depth + 1, act));
+            }
+        }
+    }
+}
+
+/// How a reduction combines with what is there.
+fn operator(op: &Op) -> &'static str {
+    match op {
+        Op::Reduce(op, _) => match op {
+            ReduceOp::Sum | ReduceOp::Mean | ReduceOp::Count => "+",
+            ReduceOp::Prod => "*",
+            ReduceOp::Max => "max",
+            ReduceOp::Min => "min",
+            ReduceOp::Any => "or",
+            ReduceOp::All => "and",
+        },
+        Op::Map | Op::Scan(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..) => "",
+    }
+}

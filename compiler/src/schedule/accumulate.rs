@@ -1,0 +1,302 @@
+//! Reductions over what is traversed: accumulators, and the scales that keep sums of powers in range.
+//!
+//! ```text
+//! Z = sum[n](exp(x) · y)   ->   old = c;  c max= x;  f = exp(old - c);  Z *= f;  w = exp(x - c);  Z += w · y
+//! ```
+//!
+//! Any `c` gives the same number `Z · e^c`; the running maximum keeps every power at most 1. Sums of powers of the
+//! same exponents have one scale.
+
+use attnc_dsl::ast::{CompareOp, Kind};
+
+use super::plan::Act;
+use super::scaled::{self, Scaled};
+use super::weave::{Weaver, left};
+use crate::ir::cascade::{Einsum, ExprId, Op, RankId, ReduceOp, TensorId};
+use crate::ir::expr::{BinaryOp, Expr, UnaryOp};
+
+/// What a fold is along, and for what.
+struct Fiber {
+    name: String,
+    level: usize,
+    ranks: Vec<RankId>,
+    over: Vec<RankId>,
+    along: super::flow::Ranks,
+}
+
+impl Weaver<'_> {
+    /// A reduction over a traversal; its accumulators are there after it.
+    pub(super) fn fold(&mut self, einsum: &Einsum, op: ReduceOp, level: usize) -> Scaled {
+        let fiber = Fiber {
+            name: self.cascade.tensors[einsum.tensor].name.clone(),
+            level,
+            ranks: self.ranks_of(einsum.tensor),
+            over: self.flow.reduced_in_order(einsum),
+            along: self.shapes.of[&einsum.tensor].fold.clone(),
+        };
+        let it = self.scaled(einsum.value);
+        let kind = self.cascade.exprs.kind(it.value);
+        match (op, kind) {
+            (ReduceOp::Sum, Kind::Real) => self.sum(&fiber, &it),
+            (ReduceOp::Mean, _) => {
+                let it =
+                    if kind == Kind::Int { Scaled::plain(self.cascade.exprs.to_real(it.value)) } else { it };
+                let sum = self.sum(&fiber, &it);
+                let there = self.cascade.exprs.add(Expr::Present(it.value));
+                let number = self.accumulate(&fiber, "count", ReduceOp::Count, there).1;
+                let exprs = &mut self.cascade.exprs;
+                let (zero, real) = (exprs.int(0), exprs.to_real(number));
+                let some = exprs.compare(CompareOp::Gt, number, zero);
+                let value = exprs.binary(BinaryOp::Div, sum.value, real);
+                let value = exprs.add(Expr::Where(value, some));
+                let raw = sum.raw.map(|_| value);
+                Scaled { scale: sum.scale, value, raw }
+            }
+            (ReduceOp::Max | ReduceOp::Min, Kind::Int) => {
+                let value = self.accumulate(&fiber, op.name(), op, it.value).1;
+                let there = self.cascade.exprs.add(Expr::Present(it.value));
+                let some = self.accumulate(&fiber, "some", ReduceOp::Any, there).1;
+                Scaled::plain(self.cascade.exprs.add(Expr::Where(value, some)))
+            }
+            _ => {
+                let value = scaled::put_together(&mut self.cascade.exprs, &it);
+                let (tensor, read) = self.accumulate(&fiber, op.name(), op, value);
+                if op == ReduceOp::Max {
+                    self.peaks.insert(tensor, value);
+                }
+                Scaled::plain(read)
+            }
+        }
+    }
+
+    /// A new accumulator, empty before the traversal and fed by each tile.
+    fn accumulate(&mut self, fiber: &Fiber, part: &str, op: ReduceOp, value: ExprId) -> (TensorId, ExprId) {
+        let kind = Op::Reduce(op, Vec::new()).kind(self.cascade.exprs.kind(value));
+        let name = format!("{}.{part}", fiber.name);
+        let (tensor, read) = self.new_tile(&name, &fiber.ranks, kind);
+        let empty = self.identity(op, kind);
+        let at = left(&fiber.ranks);
+        let clear = Einsum { tensor, at: at.clone(), op: Op::Map, value: empty, exact: false };
+        self.once(fiber.level - 1, Act::Define(clear));
+        let op = Op::Reduce(op, fiber.over.clone());
+        let fold = Einsum { tensor, at, op, value, exact: false };
+        self.round(fiber.level, &fiber.along).effects.push(Act::Fold(fold));
+        (tensor, read)
+    }
+
+    /// A sum of reals, scaled if its terms are.
+    fn sum(&mut self, fiber: &Fiber, it: &Scaled) -> Scaled {
+        if it.is_plain() {
+            let value = self.factored(fiber, it.value, None);
+            return Scaled::plain(self.accumulate(fiber, "sum", ReduceOp::Sum, value).1);
+        }
+        let exponent = scaled::exponent(&mut self.cascade.exprs, &it.scale);
+        let exponent = self.where_present(exponent, it.value);
+        let gauge = self.gauge(fiber, exponent);
+        let kept: Vec<RankId> = self.kept(&fiber.ranks, exponent);
+        let c = self.read_of(gauge, &kept);
+        let weight = self.weight(fiber, exponent, c);
+        let value = self.factored(fiber, it.value, Some(weight));
+        let (tensor, read) = self.accumulate(fiber, "sum", ReduceOp::Sum, value);
+        self.rescale(fiber, gauge, &kept, tensor, read);
+        Scaled { scale: [(c, 1)].into(), value: read, raw: None }
+    }
+
+    fn read_of(&mut self, tensor: TensorId, ranks: &[RankId]) -> ExprId {
+        let coords = ranks.iter().map(|&it| self.cascade.exprs.index(it)).collect();
+        self.cascade.exprs.add(Expr::Read(tensor, coords, Kind::Real))
+    }
+
+    /// An exponent where its term is present, so that a hidden one counts for nothing.
+    fn where_present(&mut self, exponent: ExprId, value: ExprId) -> ExprId {
+        let exprs = &self.cascade.exprs;
+        let needed = super::presence::conditions(exprs, &self.held, value);
+        let known = super::presence::conditions(exprs, &self.held, exponent);
+        if needed.is_subset(&known) && !self.may_be_absent_otherwise(value, exponent) {
+            return exponent;
+        }
+        let there = self.cascade.exprs.add(Expr::Present(value));
+        self.cascade.exprs.add(Expr::Where(exponent, there))
+    }
+
+    /// The value may be absent for reasons that are no list of conditions and that the exponent does not share.
+    fn may_be_absent_otherwise(&self, value: ExprId, exponent: ExprId) -> bool {
+        let exprs = &self.cascade.exprs;
+        let shared: std::collections::BTreeSet<ExprId> = exprs.postorder(exponent).into_iter().collect();
+        exprs.postorder(value).into_iter().any(|id| !shared.contains(&id) && self.is_partial(id))
+    }
+
+    /// An operation that may be absent though its operands are present, other than a `where`.
+    fn is_partial(&self, id: ExprId) -> bool {
+        let exprs = &self.cascade.exprs;
+        match exprs.get(id) {
+            Expr::Pick(..) | Expr::Else(..) => true,
+            Expr::If(_, a, b) => {
+                let none = |it| super::presence::conditions(exprs, &self.held, it).is_empty();
+                !(none(*a) && none(*b))
+            }
+            Expr::Binary(BinaryOp::FloorDiv | BinaryOp::Mod | BinaryOp::Shl | BinaryOp::Shr, _, b) => {
+                !matches!(exprs.get(*b), Expr::Int(1..64))
+            }
+            Expr::Unary(UnaryOp::Ilog2, _) => true,
+            Expr::Read(tensor, coords, _) => {
+                let input = !self.tiles.contains(tensor);
+                let in_place = coords.iter().zip(&self.cascade.tensors[*tensor].dims).all(|(&coord, dim)| {
+                    *exprs.get(coord) == Expr::Index(dim.rank) && self.is_walked(dim.rank)
+                });
+                input && !(in_place && self.flow.cascade.inputs().any(|it| it == *tensor))
+            }
+            Expr::Int(_)
+            | Expr::Real(_)
+            | Expr::Bool(_)
+            | Expr::Extent(_)
+            | Expr::Index(_)
+            | Expr::Param(..)
+            | Expr::Unary(..)
+            | Expr::Binary(..)
+            | Expr::Compare(..)
+            | Expr::Where(..)
+            | Expr::Present(_)
+            | Expr::Cast(..) => false,
+        }
+    }
+
+    /// The rank has a coordinate wherever its parts have.
+    fn is_walked(&self, rank: RankId) -> bool {
+        self.cascade.ranks[rank].parts.is_empty()
+            || self.group.cone.iter().any(|it| {
+                let einsum = self.flow.einsums[it];
+                einsum.op.reduced().contains(&rank)
+                    || self.flow.cascade.tensors[*it].dims.iter().any(|dim| dim.rank == rank)
+            })
+    }
+
+    /// The scale of an exponent in this traversal: its running maximum.
+    fn gauge(&mut self, fiber: &Fiber, exponent: ExprId) -> TensorId {
+        let key = (exponent, fiber.over.clone());
+        if let Some(&it) = self.round(fiber.level, &fiber.along).gauge_of.get(&key) {
+            return it;
+        }
+        let kept = self.kept(&fiber.ranks, exponent);
+        let name = format!("{}.scale", fiber.name);
+        let (gauge, now) = self.new_tile(&name, &kept, Kind::Real);
+        let (old, before) = self.new_tile(&format!("{}.before", fiber.name), &kept, Kind::Real);
+        let (factor, _) = self.new_tile(&format!("{}.factor", fiber.name), &kept, Kind::Real);
+        let exprs = &mut self.cascade.exprs;
+        let low = exprs.real(-scaled::LIMIT);
+        let top = scaled::clamped(exprs, exponent);
+        let down = exprs.binary(BinaryOp::Sub, before, now);
+        let down = exprs.unary(UnaryOp::Exp, down);
+        let map =
+            |tensor, value| Act::Define(Einsum { tensor, at: left(&kept), op: Op::Map, value, exact: false });
+        let most = Op::Reduce(ReduceOp::Max, fiber.over.clone());
+        let raise = Act::Fold(Einsum { tensor: gauge, at: left(&kept), op: most, value: top, exact: false });
+        let update = vec![map(old, now), raise, map(factor, down)];
+        self.once(fiber.level - 1, map(gauge, low));
+        let round = self.round(fiber.level, &fiber.along);
+        round.gauges.insert(gauge, update);
+        round.gauge_of.insert(key, gauge);
+        gauge
+    }
+
+    /// The powers of an exponent under its scale, held once for all sums.
+    fn weight(&mut self, fiber: &Fiber, exponent: ExprId, c: ExprId) -> ExprId {
+        let exprs = &mut self.cascade.exprs;
+        let down = exprs.binary(BinaryOp::Sub, exponent, c);
+        let power = exprs.unary(UnaryOp::Exp, down);
+        self.held_tile(fiber, "weight", power)
+    }
+
+    /// An expression of one traversal, held as a tile once.
+    fn held_tile(&mut self, fiber: &Fiber, part: &str, value: ExprId) -> ExprId {
+        let free = self.cascade.exprs.free(value).to_vec();
+        let all: Vec<RankId> = fiber.ranks.iter().chain(&fiber.over).copied().collect();
+        let ranks: Vec<RankId> = all.into_iter().filter(|it| free.contains(it)).collect();
+        if let Some(&it) = self.round(fiber.level, &fiber.along).weights.get(&value) {
+            return self.read_of(it, &self.ranks_of(it));
+        }
+        let name = format!("{}.{part}", fiber.name);
+        let kind = self.cascade.exprs.kind(value);
+        let (tensor, read) = self.new_tile(&name, &ranks, kind);
+        self.held.insert(tensor, value);
+        let einsum = Einsum { tensor, at: left(&ranks), op: Op::Map, value, exact: false };
+        self.on_demand.insert(tensor, Act::Define(einsum));
+        self.round(fiber.level, &fiber.along).weights.insert(value, tensor);
+        read
+    }
+
+    /// Brings a sum to the scale of the tile at hand.
+    fn rescale(&mut self, fiber: &Fiber, gauge: TensorId, kept: &[RankId], tensor: TensorId, read: ExprId) {
+        let update = &self.round(fiber.level, &fiber.along).gauges[&gauge];
+        let Some(Act::Define(it)) = update.get(2) else { unreachable!("a scale has a factor") };
+        let factor = it.tensor;
+        let factor = self.read_of(factor, kept);
+        let value = self.cascade.exprs.binary(BinaryOp::Mul, read, factor);
+        let at = left(&fiber.ranks);
+        let act = Act::Define(Einsum { tensor, at, op: Op::Map, value, exact: false });
+        self.round(fiber.level, &fiber.along).gauges.get_mut(&gauge).expect("it is there").push(act);
+    }
+
+    /// A term as a product of two: factors that lack a rank of the result are multiplied first and held as a tile.
+    fn factored(&mut self, fiber: &Fiber, value: ExprId, weight: Option<ExprId>) -> ExprId {
+        let (mut factors, mut conditions) = (Vec::new(), Vec::new());
+        self.factors(value, &mut factors, &mut conditions);
+        factors.splice(0..0, weight);
+        let all: Vec<RankId> = fiber.ranks.iter().chain(&fiber.over).copied().collect();
+        let narrow = |it: &Self, id: ExprId| {
+            let free = it.cascade.exprs.free(id);
+            let streams = fiber.along.iter().any(|rank| free.contains(rank));
+            streams && !all.iter().all(|rank| free.contains(rank))
+        };
+        let lead =
+            factors.iter().copied().filter(|&it| narrow(self, it)).max_by_key(|&it| {
+                (Some(it) == weight, self.is_costly(it), self.cascade.exprs.free(it).len())
+            });
+        let Some(lead) = lead else { return self.multiplied(&factors, &conditions) };
+        let ranks = self.cascade.exprs.free(lead).to_vec();
+        let inside =
+            |it: &Self, id: ExprId| it.cascade.exprs.free(id).iter().all(|rank| ranks.contains(rank));
+        let (own, rest): (Vec<ExprId>, Vec<ExprId>) = factors.into_iter().partition(|&it| inside(self, it));
+        let (own_conditions, others): (Vec<ExprId>, Vec<ExprId>) =
+            conditions.into_iter().partition(|&it| inside(self, it));
+        let mut left = self.multiplied(&own, &own_conditions);
+        if !matches!(self.cascade.exprs.get(left), Expr::Read(..)) {
+            left = self.held_tile(fiber, "factor", left);
+        }
+        let right = self.multiplied(&rest, &[]);
+        let whole = scaled::product(&mut self.cascade.exprs, left, right);
+        self.multiplied(&[whole], &others)
+    }
+
+    fn multiplied(&mut self, factors: &[ExprId], conditions: &[ExprId]) -> ExprId {
+        let exprs = &mut self.cascade.exprs;
+        let one = exprs.real(1.0);
+        let all = factors.iter().fold(one, |all, &it| scaled::product(exprs, all, it));
+        conditions.iter().fold(all, |all, &it| exprs.add(Expr::Where(all, it)))
+    }
+
+    fn factors(&mut self, value: ExprId, factors: &mut Vec<ExprId>, conditions: &mut Vec<ExprId>) {
+        match *self.cascade.exprs.get(value) {
+            Expr::Binary(BinaryOp::Mul, a, b) => {
+                self.factors(a, factors, conditions);
+                self.factors(b, factors, conditions);
+            }
+            Expr::Where(x, c) => {
+                self.factors(x, factors, conditions);
+                conditions.push(c);
+            }
+            _ => factors.push(value),
+        }
+    }
+
+    /// Computing it again costs more than reading it from a tile.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+    pub(super) fn is_costly(&self, value: ExprId) -> bool {
+        let exprs = &self.cascade.exprs;
+        exprs.postorder(value).into_iter().any(|id| match exprs.get(id) {
+            Expr::Unary(op, _) => op.is_real_function(),
+            Expr::Binary(op, ..) => matches!(op, BinaryOp::Div | BinaryOp::Pow),
+            _ => false,
+        })
+    }
+}

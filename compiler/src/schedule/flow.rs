@@ -1,0 +1,152 @@
+//! Who reads what in a cascade, and which reads are in place.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use attnc_dsl::ast::Kind;
+
+use crate::ir::cascade::{At, Cascade, Einsum, ExprId, Op, RankId, Role, Step, TensorId};
+use crate::ir::expr::Expr;
+
+/// A set of part-less ranks.
+pub(super) type Ranks = BTreeSet<RankId>;
+
+/// What is known of the tensors of a cascade before anything is decided.
+pub(super) struct Flow<'a> {
+    pub(super) cascade: &'a Cascade,
+    /// The equations that may be evaluated tile by tile.
+    pub(super) einsums: BTreeMap<TensorId, &'a Einsum>,
+    /// Tensors that outputs depend on.
+    pub(super) live: BTreeSet<TensorId>,
+    /// What must lie in memory: it is read elsewhere than in place, or by what has no tiles.
+    pub(super) stored: BTreeSet<TensorId>,
+}
+
+impl<'a> Flow<'a> {
+    pub(super) fn of(cascade: &'a Cascade) -> Flow<'a> {
+        let mut flow =
+            Flow { cascade, einsums: BTreeMap::new(), live: live(cascade), stored: BTreeSet::new() };
+        for step in &cascade.steps {
+            match step {
+                Step::Einsum(einsum) if flow.has_tiles(einsum) => {
+                    flow.einsums.insert(einsum.tensor, einsum);
+                }
+                Step::Einsum(_) | Step::Recurrence(_) => {}
+            }
+        }
+        for einsum in cascade.einsums().filter(|it| flow.live.contains(&it.tensor)) {
+            let tiled = flow.einsums.contains_key(&einsum.tensor);
+            for (tensor, coords) in reads(cascade, einsum.value) {
+                if !tiled || !flow.in_place(tensor, coords) || !flow.einsums.contains_key(&tensor) {
+                    flow.stored.insert(tensor);
+                }
+            }
+        }
+        flow
+    }
+
+    /// A map or a reduction whose left-hand side names its ranks and nothing else.
+    fn has_tiles(&self, einsum: &Einsum) -> bool {
+        let dims = &self.cascade.tensors[einsum.tensor].dims;
+        let plain = einsum.at.iter().zip(dims).all(|(at, dim)| *at == At::Rank(dim.rank, 0) && dim.lag == 0);
+        let by_points = match einsum.op {
+            Op::Map | Op::Reduce(..) => true,
+            Op::Scan(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..) => false,
+        };
+        plain && by_points && !einsum.exact
+    }
+
+    /// Each coordinate is the index along the dimension's own rank.
+    pub(super) fn in_place(&self, tensor: TensorId, coords: &[ExprId]) -> bool {
+        let dims = &self.cascade.tensors[tensor].dims;
+        let exprs = &self.cascade.exprs;
+        coords
+            .iter()
+            .zip(dims)
+            .all(|(&coord, dim)| *exprs.get(coord) == Expr::Index(dim.rank) && dim.lag == 0)
+    }
+
+    /// The part-less ranks of a tensor.
+    pub(super) fn ranks(&self, tensor: TensorId) -> Ranks {
+        self.atoms(self.cascade.tensors[tensor].dims.iter().map(|it| it.rank))
+    }
+
+    /// The part-less ranks that an einsum iterates over.
+    pub(super) fn space(&self, einsum: &Einsum) -> Ranks {
+        self.atoms(einsum.iterated().into_iter().chain(einsum.op.reduced().iter().copied()))
+    }
+
+    /// The part-less ranks that an einsum reduces.
+    pub(super) fn reduced(&self, einsum: &Einsum) -> Ranks {
+        self.atoms(einsum.op.reduced().iter().copied())
+    }
+
+    fn atoms(&self, ranks: impl Iterator<Item = RankId>) -> Ranks {
+        ranks.flat_map(|it| self.cascade.exprs.atoms(it).to_vec()).collect()
+    }
+
+    /// The tensors that an einsum reads, each once.
+    pub(super) fn read(&self, einsum: &Einsum) -> BTreeSet<TensorId> {
+        reads(self.cascade, einsum.value).into_iter().map(|(tensor, _)| tensor).collect()
+    }
+
+    /// The exponents whose powers enter an expression.
+    pub(super) fn exponents(&self, value: ExprId) -> Vec<ExprId> {
+        super::scaled::exponents(&self.cascade.exprs, value)
+    }
+
+    pub(super) fn is_real(&self, value: ExprId) -> bool {
+        self.cascade.exprs.kind(value) == Kind::Real
+    }
+
+    pub(super) fn is_output(&self, tensor: TensorId) -> bool {
+        self.cascade.tensors[tensor].role == Role::Output
+    }
+}
+
+/// Every read of an expression, with its coordinates.
+pub(super) fn reads(cascade: &Cascade, value: ExprId) -> Vec<(TensorId, &[ExprId])> {
+    let exprs = &cascade.exprs;
+    let read = |id| match exprs.get(id) {
+        Expr::Read(tensor, coords, _) => Some((*tensor, coords.as_slice())),
+        Expr::Int(_)
+        | Expr::Real(_)
+        | Expr::Bool(_)
+        | Expr::Extent(_)
+        | Expr::Index(_)
+        | Expr::Param(..)
+        | Expr::Unary(..)
+        | Expr::Binary(..)
+        | Expr::Compare(..)
+        | Expr::If(..)
+        | Expr::Where(..)
+        | Expr::Else(..)
+        | Expr::Present(_)
+        | Expr::Pick(..)
+        | Expr::Cast(..) => None,
+    };
+    exprs.postorder(value).into_iter().filter_map(read).collect()
+}
+
+/// The tensors that outputs depend on, outputs included.
+pub(crate) fn live(cascade: &Cascade) -> BTreeSet<TensorId> {
+    let mut live: BTreeSet<TensorId> = cascade.outputs().collect();
+    let einsums: Vec<&Einsum> = cascade.einsums().collect();
+    loop {
+        let before = live.len();
+        for einsum in einsums.iter().rev() {
+            if live.contains(&einsum.tensor) {
+                live.extend(reads(cascade, einsum.value).into_iter().map(|(tensor, _)| tensor));
+            }
+        }
+        if live.len() == before {
+            return live;
+        }
+    }
+}
+
+impl Flow<'_> {
+    /// The part-less ranks that an einsum reduces, in order.
+    pub(super) fn reduced_in_order(&self, einsum: &Einsum) -> Vec<RankId> {
+        einsum.op.reduced().iter().flat_map(|&it| self.cascade.exprs.atoms(it).to_vec()).collect()
+    }
+}

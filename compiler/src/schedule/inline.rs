@@ -1,0 +1,136 @@
+//! Expressions of the cascade as expressions of one stage: what the stage does not store is put in place of its
+//! reads, and numbers are kept scaled.
+
+use std::collections::HashMap;
+
+use attnc_dsl::ast::Kind;
+
+use super::scaled::{self, Scaled};
+use super::weave::Weaver;
+use crate::ir::cascade::{ExprId, TensorId};
+use crate::ir::expr::{BinaryOp, Expr, UnaryOp, operands, with_operands};
+
+/// What expressions became.
+pub(super) type Memo = HashMap<ExprId, Scaled>;
+
+impl Weaver<'_> {
+    /// An expression in terms of inputs, memory and tiles.
+    pub(super) fn scaled(&mut self, value: ExprId) -> Scaled {
+        for id in self.cascade.exprs.postorder(value) {
+            if !self.memo.contains_key(&id) {
+                let it = self.rewritten(id);
+                self.memo.insert(id, it);
+            }
+        }
+        self.memo[&value].clone()
+    }
+
+    /// The same as one number.
+    pub(super) fn plain(&mut self, value: ExprId) -> ExprId {
+        let it = self.scaled(value);
+        scaled::put_together(&mut self.cascade.exprs, &it)
+    }
+
+    fn one(&mut self, id: ExprId) -> ExprId {
+        let it = self.memo[&id].clone();
+        scaled::put_together(&mut self.cascade.exprs, &it)
+    }
+
+    fn rewritten(&mut self, id: ExprId) -> Scaled {
+        let expr = self.cascade.exprs.get(id).clone();
+        self.apart(id, &expr).unwrap_or_else(|| {
+            let new: Vec<ExprId> = operands(&expr).into_iter().map(|it| self.one(it)).collect();
+            Scaled::plain(self.cascade.exprs.add(with_operands(&expr, &new)))
+        })
+    }
+
+    /// The expression as a scaled number, if it is one.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+    fn apart(&mut self, id: ExprId, expr: &Expr) -> Option<Scaled> {
+        let is_real = self.cascade.exprs.kind(id) == Kind::Real;
+        match expr {
+            Expr::Read(tensor, coords, _) => self.meant(*tensor, coords),
+            Expr::Unary(op @ (UnaryOp::Exp | UnaryOp::Exp2), x) => {
+                let x = self.one(*x);
+                let safe = self.is_moderate(x) || self.is_below_peak(x);
+                (!safe).then(|| scaled::power(&mut self.cascade.exprs, *op, x))
+            }
+            Expr::Unary(op, a) => {
+                let a = self.memo[a].clone();
+                scaled::unary(&mut self.cascade.exprs, *op, &a)
+            }
+            Expr::Binary(op, a, b) if is_real => {
+                let (a, b) = (self.memo[a].clone(), self.memo[b].clone());
+                scaled::binary(&mut self.cascade.exprs, *op, &a, &b)
+            }
+            Expr::Compare(op, a, b) => {
+                let (a, b) = (self.memo[a].clone(), self.memo[b].clone());
+                scaled::compare(&mut self.cascade.exprs, *op, &a, &b)
+            }
+            Expr::Where(x, c) if is_real => {
+                let (x, c) = (self.memo[x].clone(), self.one(*c));
+                let exprs = &mut self.cascade.exprs;
+                let mut guarded = |it| exprs.add(Expr::Where(it, c));
+                (!x.is_plain()).then(|| Scaled {
+                    value: guarded(x.value),
+                    raw: x.raw.map(&mut guarded),
+                    scale: x.scale,
+                })
+            }
+            Expr::If(c, a, b) if is_real => {
+                let (c, a, b) = (self.one(*c), self.memo[a].clone(), self.memo[b].clone());
+                let choose = |exprs: &mut crate::ir::expr::Exprs, a, b| exprs.add(Expr::If(c, a, b));
+                let any = !a.is_plain() || !b.is_plain();
+                any.then(|| scaled::choice(&mut self.cascade.exprs, &a, &b, choose, choose))
+            }
+            Expr::Else(x, y) if is_real => {
+                let (x, y) = (self.memo[x].clone(), self.memo[y].clone());
+                if x.is_plain() && y.is_plain() {
+                    return None;
+                }
+                let there = self.cascade.exprs.add(Expr::Present(x.value));
+                let choose = |exprs: &mut crate::ir::expr::Exprs, a, b| exprs.add(Expr::Else(a, b));
+                let scale = |exprs: &mut crate::ir::expr::Exprs, a, b| exprs.add(Expr::If(there, a, b));
+                Some(scaled::choice(&mut self.cascade.exprs, &x, &y, choose, scale))
+            }
+            Expr::Present(x) => {
+                let x = self.memo[x].clone();
+                let exprs = &mut self.cascade.exprs;
+                let value = exprs.add(Expr::Present(x.value));
+                let scale = scaled::exponent(exprs, &x.scale);
+                let scale = exprs.add(Expr::Present(scale));
+                let both = if x.is_plain() { value } else { exprs.binary(BinaryOp::And, value, scale) };
+                Some(Scaled::plain(both))
+            }
+            _ => None,
+        }
+    }
+
+    /// What a read of a tensor stands for, if that is not the tensor itself.
+    fn meant(&mut self, tensor: TensorId, coords: &[ExprId]) -> Option<Scaled> {
+        if let Some(it) = self.meanings.get(&tensor)
+            && self.flow.in_place(tensor, coords)
+        {
+            return Some(it.clone());
+        }
+        let scale = *self.scales.get(&tensor)?;
+        let coords: Vec<ExprId> = coords.iter().map(|&it| self.one(it)).collect();
+        let exprs = &mut self.cascade.exprs;
+        let value = exprs.add(Expr::Read(tensor, coords.clone(), Kind::Real));
+        let scale = exprs.add(Expr::Read(scale, coords, Kind::Real));
+        Some(Scaled { scale: [(scale, 1)].into(), value, raw: None })
+    }
+
+    /// A difference to the largest of what it is a difference of.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+    fn is_below_peak(&self, x: ExprId) -> bool {
+        let exprs = &self.cascade.exprs;
+        match exprs.get(x) {
+            Expr::Binary(BinaryOp::Sub, x, peak) => match exprs.get(*peak) {
+                Expr::Read(tensor, ..) => self.peaks.get(tensor) == Some(x),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+}

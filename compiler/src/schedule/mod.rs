@@ -1,0 +1,106 @@
+//! Cascade to plan: what is stored, what streams, and how sums stay in range.
+//!
+//! Reductions over tensors that nobody stores become traversals: a stage takes a box of rows and walks along the
+//! ranks that are reduced, tile by tile, as often as the cascade has passes over them. Everything else is evaluated
+//! whole. No algebra is done here but that of scaled numbers (`scaled.rs`): a cascade of three passes gives three
+//! traversals.
+
+mod accumulate;
+mod flow;
+mod group;
+mod inline;
+mod plan;
+pub(crate) mod presence;
+mod range;
+mod scaled;
+mod shape;
+mod weave;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(crate) use flow::live;
+pub use plan::{Act, Axis, Loop, Plan, Stage, Stream};
+
+use crate::ir::cascade::{Cascade, Einsum, Step};
+use flow::Flow;
+use group::Draft;
+use inline::Memo;
+use shape::Shapes;
+use weave::Weaver;
+
+/// A plan of a cascade.
+pub fn schedule(cascade: &Cascade) -> Plan {
+    let mut flow = Flow::of(cascade);
+    let shapes = Shapes::settle(&mut flow);
+    let drafts = group::drafts(&flow, &shapes);
+    let mut planned = cascade.clone();
+    let mut tiles = BTreeSet::new();
+    let mut scales = BTreeMap::new();
+    let mut promised = range::promised(cascade);
+    let mut stages = Vec::new();
+    for draft in drafts {
+        let group = match &draft {
+            Draft::Whole(_) => group::Group::default(),
+            Draft::Group(it) => it.clone(),
+        };
+        let streams = group.cone.iter().flat_map(|it| shapes.of[it].streams.iter().copied()).collect();
+        let mut weaver = Weaver {
+            flow: &flow,
+            shapes: &shapes,
+            cascade: &mut planned,
+            tiles: &mut tiles,
+            scales: &mut scales,
+            promised: &mut promised,
+            group,
+            streams,
+            meanings: BTreeMap::new(),
+            memo: Memo::new(),
+            peaks: BTreeMap::new(),
+            held: BTreeMap::new(),
+            level: BTreeMap::new(),
+            on_demand: BTreeMap::new(),
+            between: Vec::new(),
+            rounds: Vec::new(),
+        };
+        stages.push(match draft {
+            Draft::Whole(step) => Stage::Whole(weaver.whole(step)),
+            Draft::Group(_) => Stage::Stream(weaver.stage()),
+        });
+    }
+    Plan { cascade: planned, tiles, stages }
+}
+
+/// A plan that stores every tensor, for comparison.
+pub fn materialise(cascade: &Cascade) -> Plan {
+    let live = live(cascade);
+    let wanted = |it: &&Step| match it {
+        Step::Einsum(einsum) => live.contains(&einsum.tensor),
+        Step::Recurrence(it) => it.body.iter().any(|einsum| live.contains(&einsum.tensor)),
+    };
+    let stages = cascade.steps.iter().filter(wanted).cloned().map(Stage::Whole).collect();
+    Plan { cascade: cascade.clone(), tiles: BTreeSet::new(), stages }
+}
+
+impl Weaver<'_> {
+    /// A step that is evaluated whole, with stored scaled numbers put together.
+    fn whole(&mut self, step: &Step) -> Step {
+        if self.scales.is_empty() {
+            return step.clone();
+        }
+        let mut einsum = |it: &Einsum| Einsum { value: self.stored_only(it.value), ..it.clone() };
+        match step {
+            Step::Einsum(it) => Step::Einsum(einsum(it)),
+            Step::Recurrence(it) => Step::Recurrence(crate::ir::cascade::Recurrence {
+                rank: it.rank,
+                bases: it.bases.iter().map(&mut einsum).collect(),
+                body: it.body.iter().map(&mut einsum).collect(),
+            }),
+        }
+    }
+
+    /// The expression itself, if it reads nothing that is stored scaled.
+    fn stored_only(&mut self, value: crate::ir::cascade::ExprId) -> crate::ir::cascade::ExprId {
+        let scaled = flow::reads(self.cascade, value).iter().any(|(it, _)| self.scales.contains_key(it));
+        if scaled { self.plain(value) } else { value }
+    }
+}

@@ -1,0 +1,264 @@
+//! Scaled numbers: values `a · e^c` whose exponent is kept apart, so that sums of powers stay in range whatever
+//! the exponents are.
+//!
+//! ```text
+//! exp(x) · y          =  y · e^x
+//! a·e^s / (b·e^t)     =  (a / b) · e^(s - t)
+//! a·e^s + b·e^t       =  (a·e^(s - u) + b·e^(t - u)) · e^u     with u = max(s, t)
+//! log(a·e^s)          =  log(a) + s
+//! ```
+
+use std::collections::BTreeMap;
+
+use attnc_dsl::ast::{CompareOp, DType, Kind};
+
+use crate::ir::cascade::ExprId;
+use crate::ir::expr::{BinaryOp, Expr, Exprs, UnaryOp};
+
+/// Scales stay within this distance from 0, so that the difference of two is finite in f32.
+pub(super) const LIMIT: f64 = 8e37;
+
+/// A sum of expressions, each with a factor.
+pub(super) type Scale = BTreeMap<ExprId, i64>;
+
+/// A value and the power that it is multiplied by.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Scaled {
+    /// The exponent; nothing is 0.
+    pub(super) scale: Scale,
+    pub(super) value: ExprId,
+    /// The same number as one expression, where that has no scaled parts.
+    pub(super) raw: Option<ExprId>,
+}
+
+impl Scaled {
+    pub(super) fn plain(value: ExprId) -> Scaled {
+        Scaled { scale: Scale::new(), value, raw: Some(value) }
+    }
+
+    pub(super) fn is_plain(&self) -> bool {
+        self.scale.is_empty()
+    }
+
+    /// It was made of numbers that have been scaled before, so it is not put together before the end.
+    fn is_fixed(&self) -> bool {
+        !self.is_plain() && self.raw.is_none()
+    }
+}
+
+fn merged(a: &Scale, b: &Scale, sign: i64) -> Scale {
+    let mut sum = a.clone();
+    for (&term, factor) in b {
+        *sum.entry(term).or_insert(0) += sign * factor;
+    }
+    sum.retain(|_, factor| *factor != 0);
+    sum
+}
+
+/// The exponent of a scale, as an expression.
+pub(super) fn exponent(exprs: &mut Exprs, scale: &Scale) -> ExprId {
+    let mut sum: Option<ExprId> = None;
+    let positive_first = scale.iter().filter(|it| *it.1 > 0).chain(scale.iter().filter(|it| *it.1 < 0));
+    for (&term, &factor) in positive_first {
+        let size = factor.unsigned_abs();
+        let part = if size == 1 {
+            term
+        } else {
+            let size = exprs.real(size as f64);
+            exprs.binary(BinaryOp::Mul, size, term)
+        };
+        sum = Some(match sum {
+            None if factor > 0 => part,
+            None => exprs.unary(UnaryOp::Neg, part),
+            Some(sum) => exprs.binary(if factor > 0 { BinaryOp::Add } else { BinaryOp::Sub }, sum, part),
+        });
+    }
+    sum.unwrap_or_else(|| exprs.real(0.0))
+}
+
+/// The number as one expression.
+pub(super) fn put_together(exprs: &mut Exprs, it: &Scaled) -> ExprId {
+    if it.is_plain() {
+        return it.value;
+    }
+    if let Some(raw) = it.raw {
+        return raw;
+    }
+    // The power may overflow where the number does not, so it is multiplied by the root twice; and 0 stays 0.
+    let scale = exponent(exprs, &it.scale);
+    let half = exprs.real(0.5);
+    let half = exprs.binary(BinaryOp::Mul, scale, half);
+    let root = exprs.unary(UnaryOp::Exp, half);
+    let once = exprs.binary(BinaryOp::Mul, it.value, root);
+    let twice = exprs.binary(BinaryOp::Mul, once, root);
+    let zero = exprs.real(0.0);
+    let is_zero = exprs.compare(CompareOp::Eq, it.value, zero);
+    exprs.add(Expr::If(is_zero, it.value, twice))
+}
+
+/// A number within the limits, whatever it was made of.
+pub(super) fn clamped(exprs: &mut Exprs, x: ExprId) -> ExprId {
+    let (low, high) = (exprs.real(-LIMIT), exprs.real(LIMIT));
+    let above = exprs.compare(CompareOp::Gt, x, low);
+    let below = exprs.binary(BinaryOp::Min, x, high);
+    exprs.add(Expr::If(above, below, low))
+}
+
+/// The values of two numbers under one scale, which is given.
+fn rebased(exprs: &mut Exprs, a: &Scaled, b: &Scaled) -> (Scale, ExprId, ExprId) {
+    if a.scale == b.scale {
+        return (a.scale.clone(), a.value, b.value);
+    }
+    let (s, t) = (exponent(exprs, &a.scale), exponent(exprs, &b.scale));
+    let larger = exprs.binary(BinaryOp::Max, s.min(t), s.max(t));
+    let common = clamped(exprs, larger);
+    let mut under = |value: ExprId, own: ExprId| {
+        let down = exprs.binary(BinaryOp::Sub, own, common);
+        let factor = exprs.unary(UnaryOp::Exp, down);
+        product(exprs, value, factor)
+    };
+    let (a, b) = (under(a.value, s), under(b.value, t));
+    (Scale::from([(common, 1)]), a, b)
+}
+
+/// A product, of which 1 is no part.
+pub(super) fn product(exprs: &mut Exprs, a: ExprId, b: ExprId) -> ExprId {
+    let one = exprs.real(1.0);
+    match (a == one, b == one) {
+        (true, _) => b,
+        (_, true) => a,
+        (false, false) => exprs.binary(BinaryOp::Mul, a, b),
+    }
+}
+
+/// `exp(x)`, or `exp2(x)`.
+pub(super) fn power(exprs: &mut Exprs, op: UnaryOp, x: ExprId) -> Scaled {
+    let raw = Some(exprs.unary(op, x));
+    let exponent = if op == UnaryOp::Exp2 {
+        let log = exprs.real(std::f64::consts::LN_2);
+        exprs.binary(BinaryOp::Mul, x, log)
+    } else {
+        x
+    };
+    Scaled { scale: Scale::from([(exponent, 1)]), value: exprs.real(1.0), raw }
+}
+
+/// An operation on one scaled number; `None` if it does not keep scales apart.
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+pub(super) fn unary(exprs: &mut Exprs, op: UnaryOp, a: &Scaled) -> Option<Scaled> {
+    if a.is_plain() {
+        return None;
+    }
+    let raw = a.raw.map(|it| exprs.unary(op, it));
+    let log = |exprs: &mut Exprs, per: f64| {
+        let (value, scale) = (exprs.unary(op, a.value), exponent(exprs, &a.scale));
+        let factor = exprs.real(per);
+        let scale = product(exprs, scale, factor);
+        Scaled::plain(exprs.binary(BinaryOp::Add, value, scale))
+    };
+    match op {
+        UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Relu => {
+            Some(Scaled { scale: a.scale.clone(), value: exprs.unary(op, a.value), raw })
+        }
+        UnaryOp::Log => Some(log(exprs, 1.0)),
+        UnaryOp::Log2 => Some(log(exprs, std::f64::consts::LOG2_E)),
+        UnaryOp::Sign | UnaryOp::IsNan => Some(Scaled::plain(exprs.unary(op, a.value))),
+        _ => None,
+    }
+}
+
+/// An operation on two numbers of which one is scaled; `None` if it does not keep scales apart.
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+pub(super) fn binary(exprs: &mut Exprs, op: BinaryOp, a: &Scaled, b: &Scaled) -> Option<Scaled> {
+    if a.is_plain() && b.is_plain() {
+        return None;
+    }
+    let raw = match (a.raw, b.raw) {
+        (Some(a), Some(b)) => Some(exprs.binary(op, a, b)),
+        (Some(_) | None, _) => None,
+    };
+    match op {
+        BinaryOp::Mul => {
+            let value = product(exprs, a.value, b.value);
+            Some(Scaled { scale: merged(&a.scale, &b.scale, 1), value, raw })
+        }
+        BinaryOp::Div => {
+            let value = exprs.binary(BinaryOp::Div, a.value, b.value);
+            Some(Scaled { scale: merged(&a.scale, &b.scale, -1), value, raw })
+        }
+        // One power among other numbers is a number like them, unless it has been scaled before.
+        BinaryOp::Add | BinaryOp::Sub | BinaryOp::Min | BinaryOp::Max
+            if a.is_fixed() || b.is_fixed() || !(a.is_plain() || b.is_plain()) =>
+        {
+            let (scale, x, y) = rebased(exprs, a, b);
+            Some(Scaled { scale, value: exprs.binary(op, x, y), raw })
+        }
+        _ => None,
+    }
+}
+
+/// A comparison of a scaled number with 0.
+pub(super) fn compare(exprs: &mut Exprs, op: CompareOp, a: &Scaled, b: &Scaled) -> Option<Scaled> {
+    let zero = exprs.real(0.0);
+    let asks = (a.is_fixed() && b.value == zero) || (b.is_fixed() && a.value == zero);
+    asks.then(|| Scaled::plain(exprs.compare(op, a.value, b.value)))
+}
+
+/// One of two numbers, put together by `choose` with a condition that is known to it.
+pub(super) fn choice(
+    exprs: &mut Exprs,
+    a: &Scaled,
+    b: &Scaled,
+    choose: impl Fn(&mut Exprs, ExprId, ExprId) -> ExprId,
+    choose_scale: impl Fn(&mut Exprs, ExprId, ExprId) -> ExprId,
+) -> Scaled {
+    let raw = match (a.raw, b.raw) {
+        (Some(a), Some(b)) => Some(choose(exprs, a, b)),
+        (Some(_) | None, _) => None,
+    };
+    let value = choose(exprs, a.value, b.value);
+    let zero = exprs.real(0.0);
+    let scale = if a.scale == b.scale || b.value == zero {
+        a.scale.clone()
+    } else if a.value == zero {
+        b.scale.clone()
+    } else {
+        let (s, t) = (exponent(exprs, &a.scale), exponent(exprs, &b.scale));
+        Scale::from([(choose_scale(exprs, s, t), 1)])
+    };
+    Scaled { scale, value, raw }
+}
+
+/// Whether a stored value of that type is the value itself.
+pub(super) fn keeps(kind: Kind, dtype: Option<DType>) -> bool {
+    match dtype {
+        None | Some(DType::F64 | DType::F32 | DType::I64 | DType::Bool) => true,
+        Some(
+            DType::F16
+            | DType::BF16
+            | DType::F8E4M3
+            | DType::F8E5M2
+            | DType::I32
+            | DType::I16
+            | DType::I8
+            | DType::U8
+            | DType::I4,
+        ) => kind == Kind::Bool,
+    }
+}
+
+/// The exponents of the powers that are factors of a value, or of its terms.
+pub(super) fn exponents(exprs: &Exprs, value: ExprId) -> Vec<ExprId> {
+    let (mut found, mut todo) = (Vec::new(), vec![value]);
+    while let Some(id) = todo.pop() {
+        match *exprs.get(id) {
+            Expr::Unary(UnaryOp::Exp | UnaryOp::Exp2, x) => found.push(x),
+            Expr::Unary(UnaryOp::Neg, x) | Expr::Where(x, _) => todo.push(x),
+            Expr::Binary(BinaryOp::Mul | BinaryOp::Div, a, b) | Expr::If(_, a, b) | Expr::Else(a, b) => {
+                todo.extend([a, b]);
+            }
+            _ => {}
+        }
+    }
+    found
+}

@@ -1,0 +1,224 @@
+//! How each tensor could come about: from memory alone, or by traversals for boxes of rows. What does not fit
+//! is stored, until everything does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::flow::{Flow, Ranks};
+use crate::ir::cascade::{Einsum, Op, ReduceOp, TensorId};
+
+/// How a tensor comes about.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shape {
+    /// The ranks of the rows for which something is traversed before the tensor is there; none if nothing is.
+    pub(super) rows: Option<Ranks>,
+    /// The ranks that are traversed for it.
+    pub(super) streams: Ranks,
+    /// The ranks that its own reduction traverses, tile by tile.
+    pub(super) fold: Ranks,
+    /// A reduction is part of it.
+    pub(super) deep: bool,
+}
+
+/// The shapes of all tensors that have tiles.
+pub(super) struct Shapes {
+    pub(super) of: BTreeMap<TensorId, Shape>,
+}
+
+/// Tensors that have to be stored.
+struct Clash(BTreeSet<TensorId>);
+
+impl Shapes {
+    /// Decides what is stored, and how everything else comes about.
+    pub(super) fn settle(flow: &mut Flow<'_>) -> Shapes {
+        loop {
+            match Shapes::tried(flow) {
+                Ok(shapes) => return shapes,
+                Err(Clash(tensors)) => {
+                    let before = flow.stored.len();
+                    flow.stored.extend(tensors);
+                    assert!(flow.stored.len() > before, "a clash names tensors that are not stored yet");
+                }
+            }
+        }
+    }
+
+    fn tried(flow: &Flow<'_>) -> Result<Shapes, Clash> {
+        let mut shapes = Shapes { of: BTreeMap::new() };
+        for einsum in flow.cascade.einsums().filter(|it| flow.live.contains(&it.tensor)) {
+            if flow.einsums.contains_key(&einsum.tensor) {
+                let shape = shapes.shape(flow, einsum)?;
+                shapes.of.insert(einsum.tensor, shape);
+            }
+        }
+        shapes.whole_reads(flow)?;
+        Ok(shapes)
+    }
+
+    /// What is evaluated whole reads memory.
+    fn whole_reads(&self, flow: &Flow<'_>) -> Result<(), Clash> {
+        let mut read = BTreeSet::new();
+        for (&tensor, shape) in self.of.iter().rev() {
+            let in_memory = flow.stored.contains(&tensor) || flow.is_output(tensor);
+            if shape.rows.is_none() && in_memory {
+                read.extend(self.local_reads(flow, flow.einsums[&tensor]));
+            }
+        }
+        read.retain(|it| !flow.is_output(*it));
+        if read.is_empty() { Ok(()) } else { Err(Clash(read)) }
+    }
+
+    /// The tensors that an einsum reads and that are not in memory.
+    pub(super) fn local_reads(&self, flow: &Flow<'_>, einsum: &Einsum) -> Vec<TensorId> {
+        let local = |it: &TensorId| self.of.contains_key(it) && !flow.stored.contains(it);
+        flow.read(einsum).into_iter().filter(local).collect()
+    }
+
+    /// All that a tensor is made of and that is not in memory, itself included.
+    pub(super) fn cone(&self, flow: &Flow<'_>, tensor: TensorId) -> BTreeSet<TensorId> {
+        let mut cone = BTreeSet::from([tensor]);
+        let mut todo = vec![tensor];
+        while let Some(it) = todo.pop() {
+            for read in self.local_reads(flow, flow.einsums[&it]) {
+                if cone.insert(read) {
+                    todo.push(read);
+                }
+            }
+        }
+        cone
+    }
+
+    /// It changes along what is traversed.
+    pub(super) fn is_streamed(&self, flow: &Flow<'_>, tensor: TensorId, streams: &Ranks) -> bool {
+        !flow.ranks(tensor).is_disjoint(streams)
+    }
+
+    fn shape(&self, flow: &Flow<'_>, einsum: &Einsum) -> Result<Shape, Clash> {
+        let (dims, reduced) = (flow.ranks(einsum.tensor), flow.reduced(einsum));
+        let reads = self.local_reads(flow, einsum);
+        let mut streams = Ranks::new();
+        let mut rows: Option<Ranks> = None;
+        for read in &reads {
+            let shape = &self.of[read];
+            streams.extend(shape.streams.iter().copied());
+            match (&rows, &shape.rows) {
+                (Some(a), Some(b)) if a != b => return Err(self.parted(flow, &reads)),
+                (_, Some(it)) => rows = Some(it.clone()),
+                (_, None) => {}
+            }
+        }
+        if rows.as_ref().is_some_and(|it| !it.is_subset(&dims)) {
+            return Err(self.parted(flow, &reads));
+        }
+        let deep = matches!(einsum.op, Op::Reduce(..)) || reads.iter().any(|it| self.of[it].deep);
+        let mut shape = Shape { rows, streams, fold: Ranks::new(), deep };
+        self.traverse(flow, einsum, &reads, &reduced, &mut shape)?;
+        if shape.rows.is_some() {
+            self.check_cost(flow, einsum, &reads, &shape)?;
+        }
+        Ok(shape)
+    }
+
+    /// Rows cannot be kept: what is there once for each row is stored.
+    fn parted(&self, flow: &Flow<'_>, reads: &[TensorId]) -> Clash {
+        let mut parts = BTreeSet::new();
+        for &read in reads.iter().filter(|it| self.of[it].rows.is_some()) {
+            if self.is_streamed(flow, read, &self.of[&read].streams) {
+                let by_row = |it: &&TensorId| {
+                    let shape = &self.of[it];
+                    shape.rows.is_some() && !self.is_streamed(flow, **it, &shape.streams)
+                };
+                parts.extend(self.cone(flow, read).iter().filter(by_row));
+            } else {
+                parts.insert(read);
+            }
+        }
+        Clash(parts)
+    }
+
+    /// Whether an einsum is a reduction over what changes along the fiber and is not in memory.
+    fn traverse(
+        &self,
+        flow: &Flow<'_>,
+        einsum: &Einsum,
+        reads: &[TensorId],
+        reduced: &Ranks,
+        shape: &mut Shape,
+    ) -> Result<(), Clash> {
+        let Op::Reduce(op, _) = &einsum.op else { return Ok(()) };
+        let (mut along, mut kept, mut by_row) = (Ranks::new(), Ranks::new(), Ranks::new());
+        let mut parts = BTreeSet::new();
+        for &read in reads {
+            let (it, ranks) = (&self.of[&read], flow.ranks(read));
+            let streamed = self.is_streamed(flow, read, &it.streams);
+            if it.rows.is_some() && !streamed {
+                by_row.extend(ranks);
+            } else if it.deep && !ranks.is_disjoint(reduced) {
+                along.extend(ranks.intersection(reduced));
+                kept.extend(ranks.difference(reduced));
+                parts.insert(read);
+            }
+        }
+        if matches!(op, ReduceOp::Sum | ReduceOp::Mean) && flow.is_real(einsum.value) {
+            for exponent in flow.exponents(einsum.value) {
+                let ranks: Ranks = flow.cascade.exprs.free(exponent).iter().copied().collect();
+                along.extend(ranks.intersection(reduced));
+                kept.extend(ranks.difference(reduced));
+            }
+        }
+        along.retain(|it| !by_row.contains(it));
+        if along.is_empty() {
+            return Ok(());
+        }
+        kept.retain(|it| flow.ranks(einsum.tensor).contains(it));
+        if shape.rows.is_none() && kept.is_empty() {
+            return if parts.is_empty() { Ok(()) } else { Err(Clash(parts)) };
+        }
+        shape.rows.get_or_insert(kept);
+        shape.streams.extend(along.iter().copied());
+        shape.fold = along;
+        Ok(())
+    }
+
+    /// What is computed again for every box of rows costs no more than something that has to be computed anyway;
+    /// and loops over different ranks do not cross.
+    fn check_cost(
+        &self,
+        flow: &Flow<'_>,
+        einsum: &Einsum,
+        reads: &[TensorId],
+        shape: &Shape,
+    ) -> Result<(), Clash> {
+        let rows = shape.rows.as_ref().expect("only rows are computed again");
+        let mut cone = BTreeSet::new();
+        reads.iter().for_each(|&it| cone.extend(self.cone(flow, it)));
+        let mut spaces: Vec<Ranks> = cone.iter().map(|it| flow.space(flow.einsums[it])).collect();
+        spaces.push(flow.space(einsum));
+        let again: BTreeSet<TensorId> = cone
+            .iter()
+            .copied()
+            .filter(|it| {
+                let space = flow.space(flow.einsums[it]);
+                let all: Ranks = space.union(rows).copied().collect();
+                let plain = self.of[it].rows.is_none() && self.of[it].deep;
+                let reduces_rows = !flow.reduced(flow.einsums[it]).is_disjoint(rows);
+                plain && (reduces_rows || !spaces.iter().any(|other| all.is_subset(other)))
+            })
+            .collect();
+        if !again.is_empty() {
+            return Err(Clash(again));
+        }
+        if shape.fold.is_empty() {
+            return Ok(());
+        }
+        let crossing: BTreeSet<TensorId> = cone
+            .iter()
+            .copied()
+            .filter(|it| {
+                let ranks = flow.ranks(*it);
+                let streams: Ranks = ranks.intersection(&shape.streams).copied().collect();
+                !streams.is_disjoint(&shape.fold) && !streams.is_subset(&shape.fold)
+            })
+            .collect();
+        if crossing.is_empty() { Ok(()) } else { Err(Clash(crossing)) }
+    }
+}

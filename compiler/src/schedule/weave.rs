@@ -1,0 +1,476 @@
+//! A group of tensors to one streaming stage: what is done before, in and after each traversal.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use attnc_dsl::ast::Kind;
+
+use super::flow::{Flow, Ranks};
+use super::group::Group;
+use super::inline::Memo;
+use super::plan::{Act, Axis, Loop, Stream};
+use super::presence::Held;
+use super::range::{Range, range};
+use super::scaled::{self, Scaled};
+use super::shape::Shapes;
+use crate::ir::cascade::{At, Cascade, Dim, Einsum, ExprId, Op, RankId, ReduceOp, Role, Tensor, TensorId};
+use crate::ir::expr::{BinaryOp, Expr};
+
+/// The largest exponent whose power needs no scale.
+const MODERATE: f64 = 60.0;
+
+/// A stage in the making, on top of what earlier stages left.
+pub(super) struct Weaver<'a> {
+    pub(super) flow: &'a Flow<'a>,
+    pub(super) shapes: &'a Shapes,
+    pub(super) cascade: &'a mut Cascade,
+    pub(super) tiles: &'a mut BTreeSet<TensorId>,
+    /// The scales of tensors that are stored scaled.
+    pub(super) scales: &'a mut BTreeMap<TensorId, TensorId>,
+    /// Ranges of expressions that the author promises.
+    pub(super) promised: &'a mut BTreeMap<ExprId, Range>,
+    pub(super) group: Group,
+    /// What is traversed, by any loop.
+    pub(super) streams: Ranks,
+    /// What tensors of this stage are, where they are read in place.
+    pub(super) meanings: BTreeMap<TensorId, Scaled>,
+    pub(super) memo: Memo,
+    /// Of what a tensor holds the maximum.
+    pub(super) peaks: BTreeMap<TensorId, ExprId>,
+    /// The values of maps that are held as tiles.
+    pub(super) held: Held,
+    /// After which traversal a tensor is there, or in which it changes.
+    pub(super) level: BTreeMap<TensorId, usize>,
+    /// What is computed for each tile on demand.
+    pub(super) on_demand: BTreeMap<TensorId, Act>,
+    /// What is done once for the rows after so many rounds of traversals.
+    pub(super) between: Vec<Vec<Act>>,
+    /// The traversals of each round.
+    pub(super) rounds: Vec<Vec<Round>>,
+}
+
+/// One traversal in the making.
+pub(super) struct Round {
+    pub(super) along: Ranks,
+    /// How the scales of this traversal are brought up to date.
+    pub(super) gauges: BTreeMap<TensorId, Vec<Act>>,
+    /// The scale of each exponent.
+    pub(super) gauge_of: BTreeMap<(ExprId, Vec<RankId>), TensorId>,
+    /// What is computed for its own scales only.
+    pub(super) weights: BTreeMap<ExprId, TensorId>,
+    pub(super) effects: Vec<Act>,
+}
+
+impl<'a> Weaver<'a> {
+    /// The stage of the group.
+    pub(super) fn stage(mut self) -> Stream {
+        let order: Vec<&Einsum> =
+            self.flow.cascade.einsums().filter(|it| self.group.cone.contains(&it.tensor)).collect();
+        for einsum in order {
+            self.define(einsum);
+            if self.group.roots.contains(&einsum.tensor) {
+                self.store(einsum);
+            }
+        }
+        let rows = self.rows();
+        let composites = self.composites();
+        let acts = self.acts();
+        Stream { rows, composites, acts }
+    }
+
+    pub(super) fn is_moderate(&self, x: ExprId) -> bool {
+        let it = range(&self.cascade.exprs, &BTreeMap::new(), self.promised, x);
+        it.low >= -MODERATE && it.high <= MODERATE
+    }
+
+    pub(super) fn is_streamed(&self, tensor: TensorId) -> bool {
+        !self.flow.ranks(tensor).is_disjoint(&self.streams)
+    }
+
+    /// Finds what a tensor of the cascade is here.
+    fn define(&mut self, einsum: &Einsum) {
+        let tensor = einsum.tensor;
+        let reads = self.shapes.local_reads(self.flow, einsum);
+        let level = reads.iter().map(|it| self.level[it]).max().unwrap_or(0);
+        let fold = &self.shapes.of[&tensor].fold;
+        let level = level + usize::from(!fold.is_empty());
+        self.level.insert(tensor, level);
+        let meaning = match &einsum.op {
+            Op::Map => self.map(einsum, level),
+            Op::Reduce(op, _) if fold.is_empty() => self.reduction(einsum, *op, level),
+            Op::Reduce(op, _) => self.fold(einsum, *op, level),
+            Op::Scan(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..) => {
+                unreachable!("only maps and reductions have tiles")
+            }
+        };
+        let meaning = self.as_stored(tensor, meaning);
+        self.keep_promise(tensor, &meaning);
+        self.meanings.insert(tensor, meaning);
+    }
+
+    /// The value that a read of the tensor gives, if it is declared with few bits.
+    fn as_stored(&mut self, tensor: TensorId, meaning: Scaled) -> Scaled {
+        let Tensor { kind, dtype, .. } = self.cascade.tensors[tensor];
+        match dtype {
+            Some(dtype) if !scaled::keeps(kind, Some(dtype)) => {
+                let value = scaled::put_together(&mut self.cascade.exprs, &meaning);
+                Scaled::plain(self.cascade.exprs.cast(dtype, value))
+            }
+            Some(_) | None => meaning,
+        }
+    }
+
+    fn keep_promise(&mut self, tensor: TensorId, meaning: &Scaled) {
+        let coords: Vec<ExprId> = self.flow.cascade.tensors[tensor]
+            .dims
+            .iter()
+            .map(|it| self.cascade.exprs.index(it.rank))
+            .collect();
+        let kind = self.cascade.tensors[tensor].kind;
+        let read = self.cascade.exprs.add(Expr::Read(tensor, coords, kind));
+        if let Some(&range) = self.promised.get(&read) {
+            self.promised.insert(meaning.value, range);
+        }
+    }
+
+    fn map(&mut self, einsum: &Einsum, level: usize) -> Scaled {
+        let it = self.scaled(einsum.value);
+        let readers = self.group.cone.iter().filter(|reader| {
+            let reader = self.flow.einsums[reader];
+            self.flow.read(reader).contains(&einsum.tensor)
+        });
+        let costly = self.is_costly(it.value);
+        let again = readers.count() > 1;
+        if costly && again && it.is_plain() && (it.raw.is_none() || !self.is_streamed(einsum.tensor)) {
+            let name = self.cascade.tensors[einsum.tensor].name.clone();
+            let ranks = self.ranks_of(einsum.tensor);
+            let value = scaled::put_together(&mut self.cascade.exprs, &it);
+            let tile = self.tile(&name, &ranks, Op::Map, value, level);
+            return Scaled::plain(tile);
+        }
+        it
+    }
+
+    /// A reduction within what is at hand.
+    fn reduction(&mut self, einsum: &Einsum, op: ReduceOp, level: usize) -> Scaled {
+        let name = self.cascade.tensors[einsum.tensor].name.clone();
+        let over: Vec<RankId> = self.flow.reduced_in_order(einsum);
+        let ranks = self.ranks_of(einsum.tensor);
+        let it = self.scaled(einsum.value);
+        let exponent = scaled::exponent(&mut self.cascade.exprs, &it.scale);
+        let varies = self.cascade.exprs.free(exponent).iter().any(|rank| over.contains(rank));
+        let (scale, value) = match op {
+            ReduceOp::Sum | ReduceOp::Mean | ReduceOp::Max | ReduceOp::Min if !varies => (it.scale, it.value),
+            ReduceOp::Sum => {
+                let top = scaled::clamped(&mut self.cascade.exprs, exponent);
+                let kept: Vec<RankId> = self.kept(&ranks, top);
+                let op = Op::Reduce(ReduceOp::Max, over.clone());
+                let most = self.tile(&format!("{name}.scale"), &kept, op, top, level);
+                let common = scaled::clamped(&mut self.cascade.exprs, most);
+                let value = self.weighted(exponent, common, it.value);
+                ([(common, 1)].into(), value)
+            }
+            _ => {
+                let value = scaled::put_together(&mut self.cascade.exprs, &it);
+                (scaled::Scale::new(), value)
+            }
+        };
+        let value = self.tile(&name, &ranks, Op::Reduce(op, over), value, level);
+        let raw = scale.is_empty().then_some(value);
+        Scaled { scale, value, raw }
+    }
+
+    /// `value · e^(exponent - common)`.
+    fn weighted(&mut self, exponent: ExprId, common: ExprId, value: ExprId) -> ExprId {
+        let exprs = &mut self.cascade.exprs;
+        let down = exprs.binary(BinaryOp::Sub, exponent, common);
+        let power = exprs.unary(crate::ir::expr::UnaryOp::Exp, down);
+        scaled::product(exprs, power, value)
+    }
+
+    /// Those of some ranks that an expression depends on.
+    pub(super) fn kept(&self, ranks: &[RankId], value: ExprId) -> Vec<RankId> {
+        let free = self.cascade.exprs.free(value);
+        ranks.iter().copied().filter(|it| free.contains(it)).collect()
+    }
+
+    /// Holds the value of an einsum as a tile, and reads it.
+    pub(super) fn tile(
+        &mut self,
+        name: &str,
+        ranks: &[RankId],
+        op: Op,
+        value: ExprId,
+        level: usize,
+    ) -> ExprId {
+        let kind = op.kind(self.cascade.exprs.kind(value));
+        let (tensor, read) = self.new_tile(name, ranks, kind);
+        if op == Op::Map {
+            self.held.insert(tensor, value);
+        }
+        let einsum = Einsum { tensor, at: left(ranks), op, value, exact: false };
+        if ranks.iter().any(|it| self.streams.contains(it)) {
+            self.on_demand.insert(tensor, Act::Define(einsum));
+        } else {
+            self.once(level, Act::Define(einsum));
+        }
+        read
+    }
+
+    /// A tensor that is held as a tile, and a read of it in place.
+    pub(super) fn new_tile(&mut self, name: &str, ranks: &[RankId], kind: Kind) -> (TensorId, ExprId) {
+        let names: BTreeSet<&str> = self.cascade.tensors.iter().map(|(_, it)| it.name.as_str()).collect();
+        let base = name.to_owned();
+        let mut fresh = format!("{base}~");
+        let mut number = 2;
+        while names.contains(fresh.as_str()) {
+            fresh = format!("{base}~{number}");
+            number += 1;
+        }
+        let dims = ranks.iter().map(|&rank| Dim { rank, lag: 0 }).collect();
+        let tensor =
+            self.cascade.tensors.push(Tensor { name: fresh, dims, kind, dtype: None, role: Role::Temporary });
+        self.tiles.insert(tensor);
+        (tensor, self.read(tensor, ranks, kind))
+    }
+
+    fn read(&mut self, tensor: TensorId, ranks: &[RankId], kind: Kind) -> ExprId {
+        let coords = ranks.iter().map(|&it| self.cascade.exprs.index(it)).collect();
+        self.cascade.exprs.add(Expr::Read(tensor, coords, kind))
+    }
+
+    /// The part-less ranks of a tensor, in order.
+    pub(super) fn ranks_of(&self, tensor: TensorId) -> Vec<RankId> {
+        let dims = &self.cascade.tensors[tensor].dims;
+        dims.iter().flat_map(|it| self.cascade.exprs.atoms(it.rank).to_vec()).collect()
+    }
+
+    /// Something that is done once for the rows, when so many rounds are over.
+    pub(super) fn once(&mut self, level: usize, act: Act) {
+        if self.between.len() <= level {
+            self.between.resize_with(level + 1, Vec::new);
+        }
+        self.between[level].push(act);
+    }
+
+    /// The traversal of a round along some ranks.
+    pub(super) fn round(&mut self, level: usize, along: &Ranks) -> &mut Round {
+        if self.rounds.len() < level {
+            self.rounds.resize_with(level, Vec::new);
+        }
+        let round = &mut self.rounds[level - 1];
+        let at = round.iter().position(|it| it.along == *along).unwrap_or_else(|| {
+            round.push(Round {
+                along: along.clone(),
+                gauges: BTreeMap::new(),
+                gauge_of: BTreeMap::new(),
+                weights: BTreeMap::new(),
+                effects: Vec::new(),
+            });
+            round.len() - 1
+        });
+        &mut round[at]
+    }
+
+    /// Writes a tensor to memory.
+    fn store(&mut self, einsum: &Einsum) {
+        let tensor = einsum.tensor;
+        let meaning = self.meanings[&tensor].clone();
+        let is_scaled = !meaning.is_plain() && meaning.raw.is_none() && !self.flow.is_output(tensor);
+        let mut stores = Vec::new();
+        if is_scaled {
+            let Tensor { name, dims, .. } = self.cascade.tensors[tensor].clone();
+            let name = format!("{name}.scale");
+            let scale = self.cascade.tensors.push(Tensor {
+                name,
+                dims,
+                kind: Kind::Real,
+                dtype: None,
+                role: Role::Temporary,
+            });
+            let exponent = scaled::exponent(&mut self.cascade.exprs, &meaning.scale);
+            stores.push(self.map_to(einsum, scale, exponent));
+            stores.push(self.map_to(einsum, tensor, meaning.value));
+            self.scales.insert(tensor, scale);
+        } else {
+            let value = scaled::put_together(&mut self.cascade.exprs, &meaning);
+            stores.push(self.map_to(einsum, tensor, value));
+        }
+        let level = self.level[&tensor];
+        let along: Ranks = self.flow.ranks(tensor).intersection(&self.streams).copied().collect();
+        for act in stores {
+            if along.is_empty() {
+                self.once(level, act);
+            } else {
+                self.round(level + 1, &along).effects.push(act);
+            }
+        }
+    }
+
+    fn map_to(&self, einsum: &Einsum, tensor: TensorId, value: ExprId) -> Act {
+        Act::Define(Einsum { tensor, at: einsum.at.clone(), op: Op::Map, value, exact: false })
+    }
+
+    /// The rows, those that something streamed lacks in boxes.
+    fn rows(&self) -> Vec<Axis> {
+        let mut order: Vec<RankId> = self.ranks_of(self.group.roots[0]);
+        order.retain(|it| self.group.rows.contains(it));
+        let shared = self.lacked();
+        let mut room = ROWS;
+        let mut axes = Vec::new();
+        for &rank in order.iter().rev() {
+            let fixed = match self.cascade.ranks[rank].extent {
+                crate::ir::cascade::Extent::Fixed(it) => u32::try_from(it).unwrap_or(u32::MAX).max(1),
+                crate::ir::cascade::Extent::Carried | crate::ir::cascade::Extent::Derived(_) => u32::MAX,
+            };
+            let most = if axes.is_empty() && order.iter().any(|it| *it != rank && shared.contains(it)) {
+                8
+            } else {
+                ROWS
+            };
+            let tile = if shared.contains(&rank) { fixed.min(most).min(room) } else { 1 };
+            room = (room / tile).max(1);
+            axes.push(Axis { rank, tile });
+        }
+        axes.reverse();
+        axes
+    }
+
+    /// The rows that something read along a stream lacks.
+    fn lacked(&self) -> Ranks {
+        let mut lacked = Ranks::new();
+        let whole: Vec<&Einsum> = self.group.cone.iter().map(|it| self.flow.einsums[it]).collect();
+        for einsum in whole {
+            for (_, coords) in super::flow::reads(self.flow.cascade, einsum.value) {
+                let free: Ranks =
+                    coords.iter().flat_map(|&it| self.flow.cascade.exprs.free(it).to_vec()).collect();
+                if !free.is_disjoint(&self.streams) {
+                    lacked.extend(self.group.rows.difference(&free));
+                }
+            }
+        }
+        lacked
+    }
+
+    /// Composite ranks that what is computed here has as a dimension.
+    fn composites(&self) -> Vec<RankId> {
+        let mut found = Vec::new();
+        for &tensor in &self.group.cone {
+            for dim in &self.flow.cascade.tensors[tensor].dims {
+                if !self.cascade.ranks[dim.rank].parts.is_empty() && !found.contains(&dim.rank) {
+                    found.push(dim.rank);
+                }
+            }
+            for &rank in self.flow.einsums[&tensor].op.reduced() {
+                if !self.cascade.ranks[rank].parts.is_empty() && !found.contains(&rank) {
+                    found.push(rank);
+                }
+            }
+        }
+        found
+    }
+
+    fn acts(&mut self) -> Vec<Act> {
+        let mut acts = Vec::new();
+        let (between, rounds) = (std::mem::take(&mut self.between), std::mem::take(&mut self.rounds));
+        let n_levels = between.len().max(rounds.len() + 1);
+        let (mut between, mut rounds) = (between.into_iter(), rounds.into_iter());
+        for _ in 0..n_levels {
+            acts.extend(between.next().unwrap_or_default());
+            for round in rounds.next().unwrap_or_default() {
+                acts.push(Act::Loop(self.traversal(round)));
+            }
+        }
+        acts
+    }
+
+    /// A traversal with everything that its effects need.
+    fn traversal(&self, mut round: Round) -> Loop {
+        let mut matters: Vec<Vec<ExprId>> = Vec::new();
+        for effect in &round.effects {
+            let conditions = match effect {
+                Act::Fold(it) => match it.op {
+                    Op::Reduce(op, _) => {
+                        super::presence::matters(&self.cascade.exprs, &self.held, op, it.value)
+                    }
+                    Op::Map | Op::Scan(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..) => BTreeSet::new(),
+                },
+                Act::Define(_) | Act::Loop(_) => BTreeSet::new(),
+            };
+            matters.push(conditions.into_iter().collect());
+        }
+        if matters.iter().any(Vec::is_empty) {
+            matters.clear();
+        }
+        let mut acts = Vec::new();
+        let mut done = BTreeSet::new();
+        for effect in std::mem::take(&mut round.effects) {
+            self.with_needs(&round, effect, &mut done, &mut acts);
+        }
+        let order = self.group.cone.iter().flat_map(|it| {
+            let einsum = self.flow.einsums[it];
+            [self.flow.reduced_in_order(einsum), self.ranks_of(*it)].concat()
+        });
+        let mut ranks: Vec<RankId> = Vec::new();
+        for rank in order.filter(|it| round.along.contains(it)) {
+            if !ranks.contains(&rank) {
+                ranks.push(rank);
+            }
+        }
+        let last = ranks.len() - 1;
+        let tile = |at| if at == last { STREAM } else { OUTER };
+        let axes = ranks.iter().enumerate().map(|(at, &rank)| Axis { rank, tile: tile(at) }).collect();
+        Loop { axes, matters, acts }
+    }
+
+    /// An act after all that it reads and that is computed for each tile.
+    fn with_needs(&self, round: &Round, act: Act, done: &mut BTreeSet<TensorId>, acts: &mut Vec<Act>) {
+        let einsum = match &act {
+            Act::Define(it) | Act::Fold(it) => it,
+            Act::Loop(_) => unreachable!("traversals do not nest"),
+        };
+        for (tensor, _) in super::flow::reads(self.cascade, einsum.value) {
+            if tensor == einsum.tensor || done.contains(&tensor) {
+                continue;
+            }
+            let needed: Vec<Act> = match (round.gauges.get(&tensor), self.on_demand.get(&tensor)) {
+                (Some(update), _) => update.clone(),
+                (None, Some(it)) => vec![it.clone()],
+                (None, None) => continue,
+            };
+            done.insert(tensor);
+            for it in needed {
+                self.with_needs(round, it, done, acts);
+            }
+        }
+        acts.push(act);
+    }
+
+    /// The value that an accumulator starts with.
+    pub(super) fn identity(&mut self, op: ReduceOp, kind: Kind) -> ExprId {
+        let exprs = &mut self.cascade.exprs;
+        match (op, kind) {
+            (ReduceOp::Any, _) => exprs.add(Expr::Bool(false)),
+            (ReduceOp::All, _) => exprs.add(Expr::Bool(true)),
+            (ReduceOp::Count, _) | (ReduceOp::Sum | ReduceOp::Mean, Kind::Int) => exprs.int(0),
+            (ReduceOp::Prod, Kind::Int) => exprs.int(1),
+            (ReduceOp::Max, Kind::Int) => exprs.int(i64::MIN),
+            (ReduceOp::Min, Kind::Int) => exprs.int(i64::MAX),
+            (ReduceOp::Sum | ReduceOp::Mean, _) => exprs.real(0.0),
+            (ReduceOp::Prod, _) => exprs.real(1.0),
+            (ReduceOp::Max, _) => exprs.real(f64::NEG_INFINITY),
+            (ReduceOp::Min, _) => exprs.real(f64::INFINITY),
+        }
+    }
+}
+
+/// The left-hand side with these ranks.
+pub(super) fn left(ranks: &[RankId]) -> Vec<At> {
+    ranks.iter().map(|&it| At::Rank(it, 0)).collect()
+}
+
+/// How many rows a box has.
+const ROWS: u32 = 32;
+/// How many coordinates of the last streamed rank a tile has.
+const STREAM: u32 = 64;
+/// How many coordinates of other streamed ranks.
+const OUTER: u32 = 4;

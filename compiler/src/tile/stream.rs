@@ -1,0 +1,306 @@
+//! A stream to a stage: a box of rows for each task, loops over tiles of what is traversed, tiles in scratch.
+//!
+//! An act is evaluated by the same loops as a whole einsum, within the box at hand. A traversal has its body
+//! twice where conditions can be told for a whole tile: once as it stands and once for tiles at all points of
+//! which they hold; tiles that do not matter are skipped.
+
+use super::builder::Known;
+use super::fold::Fold;
+use super::loops::Lane;
+use super::memory::Stored;
+use super::{Region, Tasks, Tiling};
+use crate::ir::cascade::{Einsum, ExprId, Op, RankId, TensorId};
+use crate::ir::expr::{BinaryOp, Expr, operands};
+use crate::ir::nest::{Block, Buffer, BufferId, Place, Scalar, TileType, ValueId};
+use crate::schedule::{Act, Axis, Loop, Plan, Stream};
+
+/// By expression: it reads a tile.
+pub(super) fn reads_tile(plan: &Plan) -> Vec<bool> {
+    let mut reads: Vec<bool> = Vec::new();
+    for (_, expr) in plan.cascade.exprs.iter() {
+        let own = matches!(expr, Expr::Read(tensor, ..) if plan.tiles.contains(tensor));
+        reads.push(own || operands(expr).iter().any(|it| reads[it.idx()]));
+    }
+    reads
+}
+
+impl Tiling<'_> {
+    /// One stage.
+    pub(super) fn stream(&mut self, stream: &Stream) {
+        let defines: Vec<TensorId> = stores(&stream.acts, &self.plan.tiles);
+        self.region = Region { composites: stream.composites.clone(), ..Region::default() };
+        for axis in stream.rows.iter().chain(loops(&stream.acts).flat_map(|it| &it.axes)) {
+            self.region.tiles.insert(axis.rank, axis.tile);
+        }
+        self.scratch = self.no_bytes();
+        self.stage(&defines, |it| {
+            let tasks = it.boxes(&stream.rows);
+            it.acts(&stream.acts);
+            tasks
+        });
+        let (most, now) = (self.most_scratch, self.scratch);
+        let mut larger = |a, b| self.builder.binary(BinaryOp::Max, a, b);
+        self.most_scratch =
+            super::Bytes { exact: larger(most.exact, now.exact), wide: larger(most.wide, now.wide) };
+        self.region = Region::default();
+    }
+
+    fn no_bytes(&mut self) -> super::Bytes {
+        super::Bytes { exact: self.builder.int(0), wide: self.builder.real(0.0, Scalar::F64) }
+    }
+
+    /// Spreads boxes of rows over tasks.
+    fn boxes(&mut self, rows: &[Axis]) -> Tasks {
+        let mut counts = Vec::new();
+        for row in rows {
+            let extent = self.extent(row.rank);
+            counts.push(self.pieces(extent, row.tile));
+        }
+        let one = self.builder.int(1);
+        let count = counts.iter().fold(one, |all, &it| self.builder.binary(BinaryOp::Mul, all, it));
+        let task = self.builder.fresh(TileType::scalar(Scalar::I64));
+        let mut rest = task;
+        let mut digits = Vec::new();
+        for (at, &count) in counts.iter().enumerate().rev() {
+            let first = at == 0;
+            digits.push(if first { rest } else { self.builder.binary(BinaryOp::Mod, rest, count) });
+            rest = if first { rest } else { self.builder.binary(BinaryOp::FloorDiv, rest, count) };
+        }
+        for (row, digit) in rows.iter().zip(digits.into_iter().rev()) {
+            if row.tile == 1 && !self.ends_composite(row.rank) {
+                self.region.fixed.insert(row.rank);
+                self.bind(row.rank, digit);
+            } else {
+                self.enter_tile(*row, digit);
+            }
+        }
+        Tasks { task, count }
+    }
+
+    /// How many tiles there are of a number of coordinates.
+    fn pieces(&mut self, extent: ValueId, tile: u32) -> ValueId {
+        let more = self.plus(extent, i64::from(tile) - 1);
+        let tile = self.builder.int(tile.into());
+        self.builder.binary(BinaryOp::FloorDiv, more, tile)
+    }
+
+    /// From now on the box has the coordinates of that tile of a rank.
+    fn enter_tile(&mut self, axis: Axis, number: ValueId) {
+        let tile = self.builder.int(axis.tile.into());
+        let from = self.builder.binary(BinaryOp::Mul, number, tile);
+        let end = self.builder.binary(BinaryOp::Add, from, tile);
+        let (_, to) = self.all_of(axis.rank);
+        let to = self.builder.binary(BinaryOp::Min, end, to);
+        self.region.spans.insert(axis.rank, (from, to));
+    }
+
+    fn acts(&mut self, acts: &[Act]) {
+        for act in acts {
+            let floor = self.builder.pin();
+            let reads_tile = std::mem::take(&mut self.reads_tile);
+            self.builder.forget_those(|it| reads_tile[it.idx()]);
+            self.reads_tile = reads_tile;
+            match act {
+                Act::Define(einsum) => {
+                    let bound = self.bound();
+                    self.boxed_einsum(einsum, &bound);
+                }
+                Act::Fold(einsum) => self.fold_into(einsum),
+                Act::Loop(it) => self.traverse(it, 0),
+            }
+            self.builder.unpin(floor);
+        }
+    }
+
+    fn bound(&self) -> Vec<RankId> {
+        self.region.fixed.iter().copied().collect()
+    }
+
+    /// The ranks without parts that stand for those of an einsum, without those that are bound.
+    fn open_ranks(&self, einsum: &Einsum) -> Vec<RankId> {
+        let ranks = einsum.iterated().into_iter().flat_map(|it| self.cascade.exprs.atoms(it).to_vec());
+        ranks.filter(|it| !self.region.fixed.contains(it)).collect()
+    }
+
+    fn boxed_einsum(&mut self, einsum: &Einsum, _bound: &[RankId]) {
+        let open = self.open_ranks(einsum);
+        let lane = self.lane(einsum, &open);
+        match &einsum.op {
+            Op::Map => self.for_each(&open, lane, &mut |it| {
+                let known = it.value(einsum.value);
+                it.store(einsum.tensor, &einsum.at, known);
+            }),
+            Op::Reduce(op, over) => {
+                let (inner, outer) = split(lane, over);
+                self.for_each(&open, outer, &mut |it| {
+                    let known = it.reduction(*op, over, einsum.value, inner);
+                    it.store(einsum.tensor, &einsum.at, known);
+                });
+            }
+            Op::Scan(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..) => {
+                unreachable!("a stream maps and reduces")
+            }
+        }
+    }
+
+    /// Combines a reduction over the box with what the accumulator holds.
+    fn fold_into(&mut self, einsum: &Einsum) {
+        let Op::Reduce(op, over) = &einsum.op else { unreachable!("only reductions accumulate") };
+        let open = self.open_ranks(einsum);
+        let lane = self.lane(einsum, &open);
+        let (inner, outer) = split(lane, over);
+        let combine = Fold::new(self, *op, einsum.value).combine();
+        self.for_each(&open, outer, &mut |it| {
+            let tile = it.reduction(*op, over, einsum.value, inner).value;
+            let before = it.read_tile(einsum.tensor).value;
+            let value = it.builder.binary(combine, before, tile);
+            it.store(einsum.tensor, &einsum.at, Known { value, present: None });
+        });
+    }
+
+    /// Loops over the tiles of the ranks from that position on.
+    fn traverse(&mut self, it: &Loop, at: usize) {
+        let Some(axis) = it.axes.get(at) else { return self.body(it) };
+        let (from, to) = self.all_of(axis.rank);
+        let length = self.minus(to, from);
+        let count = self.pieces(length, axis.tile);
+        let zero = self.builder.int(0);
+        let (number, _) = self.builder.open_loop(axis.rank, (zero, count, 1), &[]);
+        self.enter_tile(*axis, number);
+        self.traverse(it, at + 1);
+        self.region.spans.remove(&axis.rank);
+        self.builder.close_loop(&[]);
+    }
+
+    fn body(&mut self, it: &Loop) {
+        let floor = self.builder.pin();
+        let matters = self.matters(&it.matters);
+        if matters.is_some() {
+            self.builder.open_branch();
+        }
+        self.variants(it);
+        if let Some(matters) = matters {
+            let block = self.builder.close_branch();
+            self.builder.branch(matters, block, Block::default());
+        }
+        self.builder.unpin(floor);
+    }
+
+    /// The body for tiles at all points of which the conditions hold, and that for others.
+    fn variants(&mut self, it: &Loop) {
+        let (conditions, hold) = self.all_hold(&it.acts);
+        let Some(hold) = hold else { return self.acts(&it.acts) };
+        let memos = self.builder.forget();
+        self.holding = conditions;
+        self.builder.open_branch();
+        self.acts(&it.acts);
+        let full = self.builder.close_branch();
+        self.holding.clear();
+        self.builder.forget();
+        self.builder.recollect(memos);
+        self.builder.open_branch();
+        self.acts(&it.acts);
+        let partial = self.builder.close_branch();
+        self.builder.branch(hold, full, partial);
+    }
+
+    pub(super) fn is_tile(&self, tensor: TensorId) -> bool {
+        self.plan.tiles.contains(&tensor)
+    }
+
+    /// The ranks of a tile that are more than one coordinate.
+    fn held_ranks(&self, tensor: TensorId) -> Vec<RankId> {
+        let ranks = self.cascade.tensors[tensor].dims.iter().map(|it| it.rank);
+        ranks.filter(|it| !self.region.fixed.contains(it)).collect()
+    }
+
+    pub(super) fn tile_coordinates(&mut self, tensor: TensorId) -> Vec<ValueId> {
+        self.held_ranks(tensor).iter().map(|it| self.builder.offsets[it]).collect()
+    }
+
+    /// The point of a tile at the indices that are bound.
+    pub(super) fn read_tile(&mut self, tensor: TensorId) -> Known {
+        let buffer = self.buffer(tensor);
+        let index = self.tile_coordinates(tensor);
+        let contiguous = self.is_contiguous(buffer, &index, None);
+        let value = self.builder.load(buffer, index.clone(), None, contiguous);
+        let present = self.stored[&tensor].mask.map(|mask| {
+            let contiguous = self.is_contiguous(mask, &index, None);
+            self.builder.load(mask, index, None, contiguous)
+        });
+        Known { value, present }
+    }
+
+    pub(super) fn tile_buffer(&mut self, tensor: TensorId) -> BufferId {
+        let name = self.cascade.tensors[tensor].name.clone();
+        let dtype = self.widths.stored(self.cascade, tensor);
+        let values = self.reserve_scratch(tensor, name, dtype);
+        self.stored.insert(tensor, Stored { values, mask: None });
+        values
+    }
+
+    /// The mask of a tile that has absent points now.
+    pub(super) fn tile_mask(&mut self, tensor: TensorId) -> BufferId {
+        let mask = match self.tile_masks.get(&tensor) {
+            Some(&mask) => mask,
+            None => {
+                let name = format!("{}?", self.cascade.tensors[tensor].name);
+                self.reserve_scratch(tensor, name, attnc_dsl::ast::DType::Bool)
+            }
+        };
+        self.tile_masks.insert(tensor, mask);
+        self.stored.get_mut(&tensor).expect("it has a buffer").mask = Some(mask);
+        mask
+    }
+
+    /// A tile is present everywhere from now on.
+    pub(super) fn forget_mask(&mut self, tensor: TensorId) {
+        self.stored.get_mut(&tensor).expect("it has a buffer").mask = None;
+    }
+
+    fn reserve_scratch(&mut self, tensor: TensorId, name: String, dtype: attnc_dsl::ast::DType) -> BufferId {
+        let mut extents = Vec::new();
+        for rank in self.held_ranks(tensor) {
+            extents.push(match self.region.tiles.get(&rank) {
+                Some(&tile) => self.builder.int(tile.into()),
+                None => self.extent(rank),
+            });
+        }
+        let (strides, bytes) = self.in_c_order(dtype, &extents);
+        let place = Place::Scratch(self.scratch.exact);
+        self.scratch = self.grown(self.scratch, bytes);
+        self.builder.nest.buffers.push(Buffer { name, dtype, place, extents, strides })
+    }
+
+    /// Whether a condition holds at all points of the box.
+    pub(super) fn is_holding(&self, condition: ExprId) -> bool {
+        !self.holding.is_empty()
+            && crate::schedule::presence::parts(&self.cascade.exprs, condition)
+                .iter()
+                .all(|it| self.holding.contains(it))
+    }
+}
+
+fn split(lane: Option<Lane>, over: &[RankId]) -> (Option<Lane>, Option<Lane>) {
+    (lane.filter(|it| over.contains(&it.rank)), lane.filter(|it| !over.contains(&it.rank)))
+}
+
+fn loops(acts: &[Act]) -> impl Iterator<Item = &Loop> {
+    acts.iter().filter_map(|it| match it {
+        Act::Loop(it) => Some(it),
+        Act::Define(_) | Act::Fold(_) => None,
+    })
+}
+
+/// The tensors that acts write to memory.
+fn stores(acts: &[Act], tiles: &std::collections::BTreeSet<TensorId>) -> Vec<TensorId> {
+    let mut stored = Vec::new();
+    for act in acts {
+        match act {
+            Act::Define(it) if !tiles.contains(&it.tensor) => stored.push(it.tensor),
+            Act::Define(_) | Act::Fold(_) => {}
+            Act::Loop(it) => stored.extend(stores(&it.acts, tiles)),
+        }
+    }
+    stored
+}
