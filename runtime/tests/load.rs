@@ -101,12 +101,12 @@ fn a_library_or_manifest_that_is_missing() {
 fn another_version_of_the_abi() {
     let newer = refused_after(|it| {
         let path = it.join("manifest.json");
-        let text = std::fs::read_to_string(&path).unwrap().replace("\"abi\":1", "\"abi\":2");
+        let text = std::fs::read_to_string(&path).unwrap().replace("\"abi\":2", "\"abi\":3");
         std::fs::write(path, text).unwrap();
     });
     assert_eq!(
         newer,
-        "cannot load `DIR/manifest.json`: attnc test made it for ABI 2, this runtime has ABI 1"
+        "cannot load `DIR/manifest.json`: attnc test made it for ABI 3, this runtime has ABI 2"
     );
 }
 

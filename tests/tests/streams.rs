@@ -40,7 +40,7 @@ const CASES: [(&str, Sizes<'_>); 10] = [
 
 fn text(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("cases/streams/{name}.attn"));
-    std::fs::read_to_string(&path).unwrap()
+    std::fs::read_to_string(&path).expect("the case is there")
 }
 
 fn cascade(name: &str) -> Cascade {
@@ -75,7 +75,7 @@ fn call(cascade: &Cascade, sizes: &dyn Fn(&str) -> usize, factor: f64) -> Call {
             .dims
             .iter()
             .map(|dim| match cascade.ranks[dim.rank].extent {
-                Extent::Fixed(extent) => usize::try_from(extent).unwrap(),
+                Extent::Fixed(extent) => usize::try_from(extent).expect("extents are not negative"),
                 Extent::Carried | Extent::Derived(_) => sizes(&cascade.ranks[dim.rank].name),
             })
             .collect();
@@ -205,8 +205,11 @@ fn any_extent_may_be_small() {
     }
 }
 
+/// What is replaced in a text, and by what.
+type Replaced<'a> = &'a [(&'a str, &'a str)];
+
 /// The same attention with a maximum, for a reference that stays in the range of f64: what is replaced in the text.
-const WITH_MAXIMUM: [(&str, &str, &[(&str, &str)]); 4] = [
+const WITH_MAXIMUM: [(&str, &str, Replaced<'_>); 4] = [
     ("one_pass", "O", &[("exp(S)", "exp(S - max[n](S))")]),
     ("neighbours", "O", &[("exp(S)", "exp(S - max[k](S))")]),
     ("triples", "O", &[("exp(S)", "exp(S - max[n, p](S))")]),

@@ -91,7 +91,8 @@ fn tensor(cascade: &Cascade, id: TensorId, buffer: &Buffer) -> TensorInfo {
     TensorInfo { name: name.clone(), role, dtype: dtype(buffer.dtype), dims: dims.collect(), word }
 }
 
-/// The formula of the workspace: what each tensor in it takes, rounded up to a multiple of 64.
+/// The formula of the workspace: what each tensor in it takes, rounded up to a multiple of 64, and the tiles of
+/// each thread.
 fn workspace(cascade: &Cascade, nest: &Nest) -> String {
     let mut terms = Vec::new();
     for (_, buffer) in nest.buffers.iter().filter(|it| matches!(it.1.place, Place::Workspace(_))) {
@@ -103,6 +104,9 @@ fn workspace(cascade: &Cascade, nest: &Nest) -> String {
                 (name, lag) => format!(" * (|{name}| + {lag})"),
             });
         terms.push(format!("round64({}{})", bytes_of(buffer.dtype), factors.collect::<String>()));
+    }
+    if nest.buffers.iter().any(|(_, it)| matches!(it.place, Place::Scratch(_))) {
+        terms.push("threads * scratch".to_owned());
     }
     if terms.is_empty() { "0".to_owned() } else { terms.join(" + ") }
 }

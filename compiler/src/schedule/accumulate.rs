@@ -275,6 +275,7 @@ impl Weaver<'_> {
         conditions.iter().fold(all, |all, &it| exprs.add(Expr::Where(all, it)))
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn factors(&mut self, value: ExprId, factors: &mut Vec<ExprId>, conditions: &mut Vec<ExprId>) {
         match *self.cascade.exprs.get(value) {
             Expr::Binary(BinaryOp::Mul, a, b) => {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use attnc_dsl::ast::Kind;
 
-use crate::ir::cascade::{At, Cascade, Einsum, ExprId, Op, RankId, Role, Step, TensorId};
+use crate::ir::cascade::{At, Cascade, Einsum, ExprId, Op, RankId, Role, Step, Tensor, TensorId};
 use crate::ir::expr::Expr;
 
 /// A set of part-less ranks.
@@ -17,14 +17,21 @@ pub(super) struct Flow<'a> {
     pub(super) einsums: BTreeMap<TensorId, &'a Einsum>,
     /// Tensors that outputs depend on.
     pub(super) live: BTreeSet<TensorId>,
+    /// Ranks that are the innermost of every real input that has them: they are taken whole.
+    features: Ranks,
     /// What must lie in memory: it is read elsewhere than in place, or by what has no tiles.
     pub(super) stored: BTreeSet<TensorId>,
 }
 
 impl<'a> Flow<'a> {
     pub(super) fn of(cascade: &'a Cascade) -> Flow<'a> {
-        let mut flow =
-            Flow { cascade, einsums: BTreeMap::new(), live: live(cascade), stored: BTreeSet::new() };
+        let mut flow = Flow {
+            cascade,
+            einsums: BTreeMap::new(),
+            live: live(cascade),
+            features: features(cascade),
+            stored: BTreeSet::new(),
+        };
         for step in &cascade.steps {
             match step {
                 Step::Einsum(einsum) if flow.has_tiles(einsum) => {
@@ -94,6 +101,11 @@ impl<'a> Flow<'a> {
         super::scaled::exponents(&self.cascade.exprs, value)
     }
 
+    /// A rank that is not worth a traversal of its own.
+    pub(super) fn is_feature(&self, rank: RankId) -> bool {
+        self.features.contains(&rank)
+    }
+
     pub(super) fn is_real(&self, value: ExprId) -> bool {
         self.cascade.exprs.kind(value) == Kind::Real
     }
@@ -101,6 +113,21 @@ impl<'a> Flow<'a> {
     pub(super) fn is_output(&self, tensor: TensorId) -> bool {
         self.cascade.tensors[tensor].role == Role::Output
     }
+}
+
+/// The ranks that are the last of every real input with more than one dimension that has them.
+fn features(cascade: &Cascade) -> Ranks {
+    let (mut last, mut others) = (Ranks::new(), Ranks::new());
+    for input in cascade.inputs() {
+        let Tensor { dims, kind, .. } = &cascade.tensors[input];
+        let Some((innermost, outer)) = dims.split_last() else { continue };
+        let atoms = |rank: RankId| cascade.exprs.atoms(rank).to_vec();
+        others.extend(outer.iter().flat_map(|it| atoms(it.rank)));
+        if *kind == Kind::Real && !outer.is_empty() {
+            last.extend(atoms(innermost.rank));
+        }
+    }
+    last.difference(&others).copied().collect()
 }
 
 /// Every read of an expression, with its coordinates.

@@ -80,18 +80,14 @@ impl Weaver<'_> {
             Expr::If(c, a, b) if is_real => {
                 let (c, a, b) = (self.one(*c), self.memo[a].clone(), self.memo[b].clone());
                 let choose = |exprs: &mut crate::ir::expr::Exprs, a, b| exprs.add(Expr::If(c, a, b));
-                let any = !a.is_plain() || !b.is_plain();
-                any.then(|| scaled::choice(&mut self.cascade.exprs, &a, &b, choose, choose))
+                scaled::choice(&mut self.cascade.exprs, &a, &b, choose, choose)
             }
             Expr::Else(x, y) if is_real => {
                 let (x, y) = (self.memo[x].clone(), self.memo[y].clone());
-                if x.is_plain() && y.is_plain() {
-                    return None;
-                }
                 let there = self.cascade.exprs.add(Expr::Present(x.value));
                 let choose = |exprs: &mut crate::ir::expr::Exprs, a, b| exprs.add(Expr::Else(a, b));
                 let scale = |exprs: &mut crate::ir::expr::Exprs, a, b| exprs.add(Expr::If(there, a, b));
-                Some(scaled::choice(&mut self.cascade.exprs, &x, &y, choose, scale))
+                scaled::choice(&mut self.cascade.exprs, &x, &y, choose, scale)
             }
             Expr::Present(x) => {
                 let x = self.memo[x].clone();

@@ -6,6 +6,7 @@
 //! traversals.
 
 mod accumulate;
+mod assemble;
 mod flow;
 mod group;
 mod inline;

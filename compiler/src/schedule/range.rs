@@ -28,6 +28,7 @@ pub(super) fn promised(cascade: &Cascade) -> BTreeMap<ExprId, Range> {
     promised
 }
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn promise(exprs: &Exprs, condition: ExprId, promised: &mut BTreeMap<ExprId, Range>) {
     let Expr::Compare(op, a, b) = *exprs.get(condition) else { return };
     let (small, large) = match op {

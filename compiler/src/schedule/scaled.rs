@@ -204,20 +204,26 @@ pub(super) fn compare(exprs: &mut Exprs, op: CompareOp, a: &Scaled, b: &Scaled) 
     asks.then(|| Scaled::plain(exprs.compare(op, a.value, b.value)))
 }
 
-/// One of two numbers, put together by `choose` with a condition that is known to it.
+/// One of two numbers, put together by `choose` with a condition that is known to it; `None` if that is a number
+/// like others.
 pub(super) fn choice(
     exprs: &mut Exprs,
     a: &Scaled,
     b: &Scaled,
     choose: impl Fn(&mut Exprs, ExprId, ExprId) -> ExprId,
     choose_scale: impl Fn(&mut Exprs, ExprId, ExprId) -> ExprId,
-) -> Scaled {
+) -> Option<Scaled> {
+    let zero = exprs.real(0.0);
+    let either = a.is_plain() || b.is_plain();
+    let alone = either && a.value != zero && b.value != zero && !(a.is_fixed() || b.is_fixed());
+    if alone || (a.is_plain() && b.is_plain()) {
+        return None;
+    }
     let raw = match (a.raw, b.raw) {
         (Some(a), Some(b)) => Some(choose(exprs, a, b)),
         (Some(_) | None, _) => None,
     };
     let value = choose(exprs, a.value, b.value);
-    let zero = exprs.real(0.0);
     let scale = if a.scale == b.scale || b.value == zero {
         a.scale.clone()
     } else if a.value == zero {
@@ -226,7 +232,7 @@ pub(super) fn choice(
         let (s, t) = (exponent(exprs, &a.scale), exponent(exprs, &b.scale));
         Scale::from([(choose_scale(exprs, s, t), 1)])
     };
-    Scaled { scale, value, raw }
+    Some(Scaled { scale, value, raw })
 }
 
 /// Whether a stored value of that type is the value itself.
@@ -248,6 +254,7 @@ pub(super) fn keeps(kind: Kind, dtype: Option<DType>) -> bool {
 }
 
 /// The exponents of the powers that are factors of a value, or of its terms.
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 pub(super) fn exponents(exprs: &Exprs, value: ExprId) -> Vec<ExprId> {
     let (mut found, mut todo) = (Vec::new(), vec![value]);
     while let Some(id) = todo.pop() {

@@ -146,14 +146,14 @@ impl Shapes {
     ) -> Result<(), Clash> {
         let Op::Reduce(op, _) = &einsum.op else { return Ok(()) };
         let (mut along, mut kept, mut by_row) = (Ranks::new(), Ranks::new(), Ranks::new());
-        let mut parts = BTreeSet::new();
+        let (mut parts, mut powers) = (BTreeSet::new(), false);
         for &read in reads {
             let (it, ranks) = (&self.of[&read], flow.ranks(read));
             let streamed = self.is_streamed(flow, read, &it.streams);
             if it.rows.is_some() && !streamed {
                 by_row.extend(ranks);
-            } else if it.deep && !ranks.is_disjoint(reduced) {
-                along.extend(ranks.intersection(reduced));
+            } else if it.deep && ranks.intersection(reduced).any(|it| !flow.is_feature(*it)) {
+                along.extend(ranks.intersection(reduced).filter(|it| !flow.is_feature(**it)));
                 kept.extend(ranks.difference(reduced));
                 parts.insert(read);
             }
@@ -161,15 +161,20 @@ impl Shapes {
         if matches!(op, ReduceOp::Sum | ReduceOp::Mean) && flow.is_real(einsum.value) {
             for exponent in flow.exponents(einsum.value) {
                 let ranks: Ranks = flow.cascade.exprs.free(exponent).iter().copied().collect();
-                along.extend(ranks.intersection(reduced));
+                along.extend(ranks.intersection(reduced).filter(|it| !flow.is_feature(**it)));
                 kept.extend(ranks.difference(reduced));
+                powers |= !ranks.is_disjoint(reduced);
             }
         }
         along.retain(|it| !by_row.contains(it));
+        kept.retain(|it| flow.ranks(einsum.tensor).contains(it));
         if along.is_empty() {
+            // A sum of powers needs a scale for each row even where nothing is traversed.
+            if powers && shape.rows.is_none() && !kept.is_empty() {
+                shape.rows = Some(kept);
+            }
             return Ok(());
         }
-        kept.retain(|it| flow.ranks(einsum.tensor).contains(it));
         if shape.rows.is_none() && kept.is_empty() {
             return if parts.is_empty() { Ok(()) } else { Err(Clash(parts)) };
         }

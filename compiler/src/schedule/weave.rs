@@ -7,7 +7,7 @@ use attnc_dsl::ast::Kind;
 use super::flow::{Flow, Ranks};
 use super::group::Group;
 use super::inline::Memo;
-use super::plan::{Act, Axis, Loop, Stream};
+use super::plan::{Act, Stream};
 use super::presence::Held;
 use super::range::{Range, range};
 use super::scaled::{self, Scaled};
@@ -151,6 +151,7 @@ impl<'a> Weaver<'a> {
     }
 
     /// A reduction within what is at hand.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn reduction(&mut self, einsum: &Einsum, op: ReduceOp, level: usize) -> Scaled {
         let name = self.cascade.tensors[einsum.tensor].name.clone();
         let over: Vec<RankId> = self.flow.reduced_in_order(einsum);
@@ -174,7 +175,11 @@ impl<'a> Weaver<'a> {
                 (scaled::Scale::new(), value)
             }
         };
-        let value = self.tile(&name, &ranks, Op::Reduce(op, over), value, level);
+        let of = value;
+        let value = self.tile(&name, &ranks, Op::Reduce(op, over), of, level);
+        if let (ReduceOp::Max, Expr::Read(tensor, ..)) = (op, self.cascade.exprs.get(value)) {
+            self.peaks.insert(*tensor, of);
+        }
         let raw = scale.is_empty().then_some(value);
         Scaled { scale, value, raw }
     }
@@ -310,141 +315,6 @@ impl<'a> Weaver<'a> {
         Act::Define(Einsum { tensor, at: einsum.at.clone(), op: Op::Map, value, exact: false })
     }
 
-    /// The rows, those that something streamed lacks in boxes.
-    fn rows(&self) -> Vec<Axis> {
-        let mut order: Vec<RankId> = self.ranks_of(self.group.roots[0]);
-        order.retain(|it| self.group.rows.contains(it));
-        let shared = self.lacked();
-        let mut room = ROWS;
-        let mut axes = Vec::new();
-        for &rank in order.iter().rev() {
-            let fixed = match self.cascade.ranks[rank].extent {
-                crate::ir::cascade::Extent::Fixed(it) => u32::try_from(it).unwrap_or(u32::MAX).max(1),
-                crate::ir::cascade::Extent::Carried | crate::ir::cascade::Extent::Derived(_) => u32::MAX,
-            };
-            let most = if axes.is_empty() && order.iter().any(|it| *it != rank && shared.contains(it)) {
-                8
-            } else {
-                ROWS
-            };
-            let tile = if shared.contains(&rank) { fixed.min(most).min(room) } else { 1 };
-            room = (room / tile).max(1);
-            axes.push(Axis { rank, tile });
-        }
-        axes.reverse();
-        axes
-    }
-
-    /// The rows that something read along a stream lacks.
-    fn lacked(&self) -> Ranks {
-        let mut lacked = Ranks::new();
-        let whole: Vec<&Einsum> = self.group.cone.iter().map(|it| self.flow.einsums[it]).collect();
-        for einsum in whole {
-            for (_, coords) in super::flow::reads(self.flow.cascade, einsum.value) {
-                let free: Ranks =
-                    coords.iter().flat_map(|&it| self.flow.cascade.exprs.free(it).to_vec()).collect();
-                if !free.is_disjoint(&self.streams) {
-                    lacked.extend(self.group.rows.difference(&free));
-                }
-            }
-        }
-        lacked
-    }
-
-    /// Composite ranks that what is computed here has as a dimension.
-    fn composites(&self) -> Vec<RankId> {
-        let mut found = Vec::new();
-        for &tensor in &self.group.cone {
-            for dim in &self.flow.cascade.tensors[tensor].dims {
-                if !self.cascade.ranks[dim.rank].parts.is_empty() && !found.contains(&dim.rank) {
-                    found.push(dim.rank);
-                }
-            }
-            for &rank in self.flow.einsums[&tensor].op.reduced() {
-                if !self.cascade.ranks[rank].parts.is_empty() && !found.contains(&rank) {
-                    found.push(rank);
-                }
-            }
-        }
-        found
-    }
-
-    fn acts(&mut self) -> Vec<Act> {
-        let mut acts = Vec::new();
-        let (between, rounds) = (std::mem::take(&mut self.between), std::mem::take(&mut self.rounds));
-        let n_levels = between.len().max(rounds.len() + 1);
-        let (mut between, mut rounds) = (between.into_iter(), rounds.into_iter());
-        for _ in 0..n_levels {
-            acts.extend(between.next().unwrap_or_default());
-            for round in rounds.next().unwrap_or_default() {
-                acts.push(Act::Loop(self.traversal(round)));
-            }
-        }
-        acts
-    }
-
-    /// A traversal with everything that its effects need.
-    fn traversal(&self, mut round: Round) -> Loop {
-        let mut matters: Vec<Vec<ExprId>> = Vec::new();
-        for effect in &round.effects {
-            let conditions = match effect {
-                Act::Fold(it) => match it.op {
-                    Op::Reduce(op, _) => {
-                        super::presence::matters(&self.cascade.exprs, &self.held, op, it.value)
-                    }
-                    Op::Map | Op::Scan(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..) => BTreeSet::new(),
-                },
-                Act::Define(_) | Act::Loop(_) => BTreeSet::new(),
-            };
-            matters.push(conditions.into_iter().collect());
-        }
-        if matters.iter().any(Vec::is_empty) {
-            matters.clear();
-        }
-        let mut acts = Vec::new();
-        let mut done = BTreeSet::new();
-        for effect in std::mem::take(&mut round.effects) {
-            self.with_needs(&round, effect, &mut done, &mut acts);
-        }
-        let order = self.group.cone.iter().flat_map(|it| {
-            let einsum = self.flow.einsums[it];
-            [self.flow.reduced_in_order(einsum), self.ranks_of(*it)].concat()
-        });
-        let mut ranks: Vec<RankId> = Vec::new();
-        for rank in order.filter(|it| round.along.contains(it)) {
-            if !ranks.contains(&rank) {
-                ranks.push(rank);
-            }
-        }
-        let last = ranks.len() - 1;
-        let tile = |at| if at == last { STREAM } else { OUTER };
-        let axes = ranks.iter().enumerate().map(|(at, &rank)| Axis { rank, tile: tile(at) }).collect();
-        Loop { axes, matters, acts }
-    }
-
-    /// An act after all that it reads and that is computed for each tile.
-    fn with_needs(&self, round: &Round, act: Act, done: &mut BTreeSet<TensorId>, acts: &mut Vec<Act>) {
-        let einsum = match &act {
-            Act::Define(it) | Act::Fold(it) => it,
-            Act::Loop(_) => unreachable!("traversals do not nest"),
-        };
-        for (tensor, _) in super::flow::reads(self.cascade, einsum.value) {
-            if tensor == einsum.tensor || done.contains(&tensor) {
-                continue;
-            }
-            let needed: Vec<Act> = match (round.gauges.get(&tensor), self.on_demand.get(&tensor)) {
-                (Some(update), _) => update.clone(),
-                (None, Some(it)) => vec![it.clone()],
-                (None, None) => continue,
-            };
-            done.insert(tensor);
-            for it in needed {
-                self.with_needs(round, it, done, acts);
-            }
-        }
-        acts.push(act);
-    }
-
     /// The value that an accumulator starts with.
     pub(super) fn identity(&mut self, op: ReduceOp, kind: Kind) -> ExprId {
         let exprs = &mut self.cascade.exprs;
@@ -467,10 +337,3 @@ impl<'a> Weaver<'a> {
 pub(super) fn left(ranks: &[RankId]) -> Vec<At> {
     ranks.iter().map(|&it| At::Rank(it, 0)).collect()
 }
-
-/// How many rows a box has.
-const ROWS: u32 = 32;
-/// How many coordinates of the last streamed rank a tile has.
-const STREAM: u32 = 64;
-/// How many coordinates of other streamed ranks.
-const OUTER: u32 = 4;

@@ -20,8 +20,8 @@ pub(super) struct Known {
 
 /// One open block: the prologue, a stage's body, or that of a loop.
 #[derive(Debug, Clone, Default)]
-struct Level {
-    stmts: Vec<Stmt>,
+pub(super) struct Level {
+    pub(super) stmts: Vec<Stmt>,
     /// Expressions computed here.
     memo: HashMap<ExprId, Known>,
     /// What indices meant before this block.
@@ -36,7 +36,7 @@ struct Level {
 #[derive(Debug, Clone)]
 pub(super) struct Builder {
     pub(super) nest: Nest,
-    levels: Vec<Level>,
+    pub(super) levels: Vec<Level>,
     /// The level of every value, by id.
     level_of: Vec<usize>,
     constants: HashMap<ValueId, f64>,
@@ -48,7 +48,7 @@ pub(super) struct Builder {
     /// The same, counted from where the box begins.
     pub(super) offsets: HashMap<RankId, ValueId>,
     /// Loads from scratch, whose contents change, stay at this level or further in.
-    floor: usize,
+    pub(super) floor: usize,
 }
 
 impl Builder {
@@ -282,7 +282,7 @@ impl Builder {
         self.here().stmts.push(Stmt::Store { buffer, index, value, guard, contiguous });
     }
 
-    fn here(&mut self) -> &mut Level {
+    pub(super) fn here(&mut self) -> &mut Level {
         self.levels.last_mut().expect("a block is open")
     }
 
@@ -305,36 +305,11 @@ impl Builder {
         (index, currents)
     }
 
-    fn close_level(&mut self) -> Level {
+    pub(super) fn close_level(&mut self) -> Level {
         let mut level = self.levels.pop().expect("a block is open");
         restore(&mut self.indices, std::mem::take(&mut level.shadowed));
         restore(&mut self.offsets, std::mem::take(&mut level.shadowed_offsets));
         level
-    }
-
-    /// Opens a block that runs only under some condition.
-    pub(super) fn open_branch(&mut self) {
-        self.levels.push(Level::default());
-    }
-
-    /// The block of the branch that was opened last.
-    pub(super) fn close_branch(&mut self) -> Block {
-        Block { stmts: self.close_level().stmts }
-    }
-
-    /// Runs one of two blocks.
-    pub(super) fn branch(&mut self, condition: ValueId, then: Block, otherwise: Block) {
-        self.here().stmts.push(Stmt::If { condition, then, otherwise });
-    }
-
-    /// From now on scratch may hold something else than before; gives what to hand to [`Builder::unpin`].
-    pub(super) fn pin(&mut self) -> usize {
-        std::mem::replace(&mut self.floor, self.levels.len() - 1)
-    }
-
-    /// Undoes [`Builder::pin`].
-    pub(super) fn unpin(&mut self, floor: usize) {
-        self.floor = floor;
     }
 
     /// Closes the innermost loop; gives what the carried values are after it.

@@ -10,6 +10,7 @@
 //! ```
 
 mod bounds;
+mod branch;
 mod builder;
 mod checks;
 mod einsum;

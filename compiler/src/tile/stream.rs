@@ -101,19 +101,12 @@ impl Tiling<'_> {
             self.builder.forget_those(|it| reads_tile[it.idx()]);
             self.reads_tile = reads_tile;
             match act {
-                Act::Define(einsum) => {
-                    let bound = self.bound();
-                    self.boxed_einsum(einsum, &bound);
-                }
+                Act::Define(einsum) => self.boxed_einsum(einsum),
                 Act::Fold(einsum) => self.fold_into(einsum),
                 Act::Loop(it) => self.traverse(it, 0),
             }
             self.builder.unpin(floor);
         }
-    }
-
-    fn bound(&self) -> Vec<RankId> {
-        self.region.fixed.iter().copied().collect()
     }
 
     /// The ranks without parts that stand for those of an einsum, without those that are bound.
@@ -122,7 +115,7 @@ impl Tiling<'_> {
         ranks.filter(|it| !self.region.fixed.contains(it)).collect()
     }
 
-    fn boxed_einsum(&mut self, einsum: &Einsum, _bound: &[RankId]) {
+    fn boxed_einsum(&mut self, einsum: &Einsum) {
         let open = self.open_ranks(einsum);
         let lane = self.lane(einsum, &open);
         match &einsum.op {
@@ -190,6 +183,10 @@ impl Tiling<'_> {
     fn variants(&mut self, it: &Loop) {
         let (conditions, hold) = self.all_hold(&it.acts);
         let Some(hold) = hold else { return self.acts(&it.acts) };
+        // First what may be absent, so that it is known which tensors in memory have masks.
+        self.builder.open_branch();
+        self.acts(&it.acts);
+        let partial = self.builder.close_branch();
         let memos = self.builder.forget();
         self.holding = conditions;
         self.builder.open_branch();
@@ -198,9 +195,6 @@ impl Tiling<'_> {
         self.holding.clear();
         self.builder.forget();
         self.builder.recollect(memos);
-        self.builder.open_branch();
-        self.acts(&it.acts);
-        let partial = self.builder.close_branch();
         self.builder.branch(hold, full, partial);
     }
 
