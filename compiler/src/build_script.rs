@@ -17,7 +17,7 @@ use attnc_dsl::check::Fixed;
 use attnc_dsl::diag::Failure;
 use attnc_dsl::render;
 
-use crate::codegen::cranelift::CodegenError;
+use crate::codegen::{Backend, CodegenError};
 use crate::driver::{self, Request};
 use crate::files::{self, Unreadable};
 use crate::package::{self, Emit, Packing, package};
@@ -29,6 +29,7 @@ use crate::target::{Target, UnknownTarget};
 pub struct Build {
     spec: PathBuf,
     target: Option<String>,
+    backend: Backend,
     fixed: Fixed,
 }
 
@@ -51,7 +52,7 @@ pub enum Error {
     NotInBuildScript(&'static str),
     /// The machine to compile for is not one that attnc knows.
     Target(UnknownTarget),
-    /// A fault of ours.
+    /// The back end is not built in, or a fault of ours.
     Codegen(CodegenError),
 }
 
@@ -65,6 +66,7 @@ impl Display for Error {
                 write!(f, "`{name}` is not set, as cargo does for build scripts")
             }
             Error::Target(error) => write!(f, "{error}"),
+            Error::Codegen(error @ CodegenError::NotBuiltIn(_)) => write!(f, "{error}"),
             Error::Codegen(error) => write!(f, "{error}; please report this bug"),
         }
     }
@@ -82,12 +84,23 @@ struct Script<'a> {
 impl Build {
     /// A build of the spec at that path, relative to the package that is built.
     pub fn new(spec: impl Into<PathBuf>) -> Build {
-        Build { spec: spec.into(), target: None, fixed: Fixed::default() }
+        Build { spec: spec.into(), target: None, backend: Backend::default(), fixed: Fixed::default() }
     }
 
     /// Compiles for that machine, such as `x86-64-v3`; by default for the one that cargo builds for.
     pub fn target(mut self, name: impl Into<String>) -> Build {
         self.target = Some(name.into());
+        self
+    }
+
+    /// Compiles with that back end; by default with Cranelift.
+    ///
+    /// ```no_run
+    /// // build.rs of a package with `attnc = { version = "0.1", features = ["llvm"] }`
+    /// attnc::Build::new("kernels/mha.attn").backend(attnc::Backend::Llvm).target("x86-64-v4").emit();
+    /// ```
+    pub fn backend(mut self, backend: Backend) -> Build {
+        self.backend = backend;
         self
     }
 
@@ -148,7 +161,7 @@ impl Build {
         let target = Target::named(&target).map_err(Error::Target)?;
         let request = Request { source, fetch: &mut fetch, fixed: self.fixed };
         let front = driver::front(request).map_err(Error::Spec)?;
-        let object = driver::compile(&front, &target).map_err(Error::Codegen)?;
+        let object = driver::compile(&front, &target, self.backend).map_err(Error::Codegen)?;
         let emit = vec![Emit::Static, Emit::Header, Emit::Rust, Emit::Manifest];
         let packing = Packing { stem: name.clone(), emit, linker: None };
         let artifact = package(&object, &packing).map_err(Error::Package)?;

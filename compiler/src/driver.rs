@@ -8,7 +8,7 @@ use attnc_dsl::load::load;
 use attnc_dsl::model::Checked;
 use attnc_runtime::Kernel;
 
-use crate::codegen::cranelift::{self, CodegenError};
+use crate::codegen::{self, Backend, CodegenError};
 use crate::ir::cascade::Cascade;
 use crate::lower::lower;
 use crate::package::{Object, describe};
@@ -62,11 +62,11 @@ pub fn outline(request: Request<'_>) -> Result<Front, Box<Failure>> {
 /// Cascades to machine code.
 ///
 /// # Errors
-/// A fault of ours: what was accepted can be compiled.
-pub fn compile(front: &Front, target: &Target) -> Result<Object, CodegenError> {
+/// When the back end is not built in; else a fault of ours: what was accepted can be compiled.
+pub fn compile(front: &Front, target: &Target, backend: Backend) -> Result<Object, CodegenError> {
     let plans: Vec<_> = front.cascades.iter().map(schedule).collect();
     let nests: Vec<_> = plans.iter().map(tile).collect();
-    let bytes = cranelift::emit_object(&nests, target)?;
+    let bytes = codegen::emit_object(&nests, target, backend)?;
     let kernels = plans.iter().zip(&nests).map(|(plan, nest)| describe(&plan.cascade, nest, target));
     Ok(Object { bytes, target: target.triple().clone(), kernels: kernels.collect() })
 }
@@ -75,11 +75,11 @@ pub fn compile(front: &Front, target: &Target) -> Result<Object, CodegenError> {
 ///
 /// # Errors
 /// As for [`compile`].
-pub fn jit(cascade: &Cascade) -> Result<Kernel, CodegenError> {
-    let plan = schedule(cascade);
+pub fn jit(cascade: &Cascade, backend: Backend) -> Result<Kernel, CodegenError> {
+    let (plan, target) = (schedule(cascade), Target::native());
     let nest = tile(&plan);
-    let info = describe(&plan.cascade, &nest, &Target::native());
-    let code = Arc::new(cranelift::jit(&nest)?);
+    let info = describe(&plan.cascade, &nest, &target);
+    let code = Arc::new(codegen::jit(&nest, &target, backend)?);
     // SAFETY: the functions are those of the nest that `info` describes, and live as long as `code`.
     let kernel = unsafe { Kernel::from_raw(info, code.entry(), code) };
     Ok(kernel.expect("a kernel follows the ABI as its manifest does"))

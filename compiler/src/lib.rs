@@ -15,3 +15,4 @@ pub mod tile;
 pub mod verify;
 
 pub use build_script::Build;
+pub use codegen::Backend;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+use attnc::Backend;
 use attnc::driver::{self, Front, Request};
 use attnc::target::Target;
 use attnc_dsl::check::Fixed;
@@ -35,7 +36,7 @@ fn front() -> Front {
 
 #[test]
 fn a_kernel_is_described() {
-    let object = driver::compile(&front(), &Target::named("x86-64-v2").unwrap()).unwrap();
+    let object = driver::compile(&front(), &Target::named("x86-64-v2").unwrap(), Backend::Cranelift).unwrap();
     let mut info = object.kernels[0].clone();
     assert_eq!(info.derivation.len(), 64);
     (info.derivation, info.target) = ("DIGEST".into(), "TARGET".into());
@@ -50,13 +51,13 @@ fn a_kernel_is_described() {
 
 #[test]
 fn the_same_spec_gives_the_same_object() {
-    let object = || driver::compile(&front(), &Target::default()).unwrap();
+    let object = || driver::compile(&front(), &Target::default(), Backend::Cranelift).unwrap();
     assert!(object().bytes == object().bytes && object().kernels == object().kernels);
 }
 
 #[test]
 fn a_kernel_in_memory_runs() {
-    let kernel = driver::jit(&front().cascades[0]).unwrap();
+    let kernel = driver::jit(&front().cascades[0], Backend::Cranelift).unwrap();
     let x = [0x3c00u16, 0x4000, 0x4200, 0x4400].map(u16::to_ne_bytes).concat();
     let (mut s, mut n) = ([f32::NAN; 6], [7i32; 4]);
     let x = TensorView::from_bytes(attnc_runtime::DType::F16, &x, &[2, 2]).unwrap();

@@ -1,5 +1,6 @@
 //! Kernels compiled into memory, called with the arrays of the interpreter.
 
+use attnc::Backend;
 use attnc::codegen::math::narrow::Narrow;
 use attnc::driver::jit;
 use attnc::ir::array::{Array, Data, Value};
@@ -22,9 +23,19 @@ pub enum Placement {
 /// What the gaps hold: NaN for floats, −1 for integers.
 const POISON: u8 = 0xFF;
 
-/// The outputs of a cascade, by name, as machine code computes them.
-pub fn run(cascade: &Cascade, call: &Call, placement: Placement) -> Result<IndexMap<String, Array>, String> {
-    call_kernel(&jit(cascade).map_err(|it| it.to_string())?, cascade, call, placement)
+/// The back ends that are built in.
+pub fn backends() -> impl Iterator<Item = Backend> {
+    Backend::ALL.into_iter().filter(|it| it.is_built_in())
+}
+
+/// The outputs of a cascade, by name, as the machine code of a back end computes them.
+pub fn run(
+    backend: Backend,
+    cascade: &Cascade,
+    call: &Call,
+    placement: Placement,
+) -> Result<IndexMap<String, Array>, String> {
+    call_kernel(&jit(cascade, backend).map_err(|it| it.to_string())?, cascade, call, placement)
 }
 
 /// The outputs of the kernel that a cascade was compiled to.

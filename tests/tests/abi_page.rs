@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use attnc::Backend;
 use attnc::driver::{self, Request};
 use attnc::package::{Emit, Packing, package};
 use attnc::target::Target;
@@ -31,7 +32,7 @@ fn the_program_on_the_page_prints_what_it_says() {
     let source = Source { name: "rms.attn".into(), text: spec.into() };
     let mut fetch = |_: &str| Err("no imports".into());
     let front = driver::front(Request { source, fetch: &mut fetch, fixed: Fixed::default() }).unwrap();
-    let object = driver::compile(&front, &Target::default()).unwrap();
+    let object = driver::compile(&front, &Target::default(), Backend::Cranelift).unwrap();
     let packing = Packing { stem: "rms".into(), emit: Emit::ALL.to_vec(), linker: None };
     let folder = tempfile::tempdir().unwrap();
     package(&object, &packing).unwrap().write(&folder.path().join("out")).unwrap();

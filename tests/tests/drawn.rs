@@ -1,10 +1,11 @@
 //! The kernels of the gallery that have no references: machine code against the interpreter, on drawn inputs.
 
+use attnc::Backend;
 use attnc::driver::jit;
 use attnc::ir::cascade::Cascade;
 use attnc::verify::cases;
 use attnc_tests::fixture;
-use attnc_tests::jit::{Placement, call_kernel};
+use attnc_tests::jit::{Placement, backends, call_kernel};
 
 const PLACEMENTS: [Placement; 3] = [Placement::Dense, Placement::Padded(1), Placement::Padded(2)];
 
@@ -14,7 +15,8 @@ fn machine_code_agrees_with_the_interpreter_and_what_lies_around_influences_noth
     for (name, cascades) in fixture::without() {
         for cascade in &cascades {
             n_kernels += 1;
-            faults.extend(check(cascade).err().map(|fault| format!("{name}: {fault}")));
+            let faulty = backends().filter_map(|it| Some((it, check(cascade, it).err()?)));
+            faults.extend(faulty.map(|(it, fault)| format!("{name} by {}: {fault}", it.name())));
         }
     }
     assert!(n_kernels > 0, "every system has fixtures");
@@ -22,8 +24,8 @@ fn machine_code_agrees_with_the_interpreter_and_what_lies_around_influences_noth
 }
 
 /// The first case and placement that a kernel gets wrong.
-fn check(cascade: &Cascade) -> Result<(), String> {
-    let kernel = jit(cascade).map_err(|it| it.to_string())?;
+fn check(cascade: &Cascade, backend: Backend) -> Result<(), String> {
+    let kernel = jit(cascade, backend).map_err(|it| it.to_string())?;
     let mut n_cases = 0;
     for case in cases(cascade, 1) {
         let case = case.map_err(|it| it.to_string())?;

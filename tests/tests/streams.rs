@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use attnc::Backend;
 use attnc::driver::{Request, front, jit as compile};
 use attnc::ir::array::{Array, Data};
 use attnc::ir::cascade::{Cascade, Extent};
@@ -107,8 +108,14 @@ fn on_nest(cascade: &Cascade, call: &Call, backwards: bool) -> Outputs {
     outputs.unwrap_or_else(|it| panic!("{}: {it}", cascade.name))
 }
 
-fn on_cranelift(cascade: &Cascade, call: &Call) -> Outputs {
-    jit::run(cascade, call, Placement::Dense).unwrap_or_else(|it| panic!("{}: {it}", cascade.name))
+/// As every back end computes them that is built in.
+fn on_machine(cascade: &Cascade, call: &Call) -> Vec<Outputs> {
+    let run = |backend| jit::run(backend, cascade, call, Placement::Dense);
+    jit::backends().map(|it| run(it).unwrap_or_else(|it| panic!("{}: {it}", cascade.name))).collect()
+}
+
+fn all_agree(name: &str, found: &[Outputs], expected: &Outputs, tolerance: f64) {
+    found.iter().for_each(|it| agree(name, it, expected, tolerance));
 }
 
 /// Agreement to within `tolerance` of the largest value of each tensor.
@@ -179,7 +186,7 @@ fn machine_code_agrees_with_the_cascade() {
     for (name, sizes) in CASES {
         let cascade = cascade(name);
         let call = call(&cascade, &sized(sizes), 1.0);
-        agree(name, &on_cranelift(&cascade, &call), &expected(&cascade, &call), 2e-5);
+        all_agree(name, &on_machine(&cascade, &call), &expected(&cascade, &call), 2e-5);
     }
 }
 
@@ -235,12 +242,12 @@ fn large_logits_stay_in_range() {
             stable = stable.replace(from, to);
         }
         let reference = expected(&compiled(name, stable), &call);
-        let found = on_cranelift(&spec, &call);
         let only = |it: &Outputs| IndexMap::from([(output.to_owned(), it[output].clone())]);
-        agree(name, &only(&found), &only(&reference), 2e-4);
-        assert!(
-            found.values().all(|it| !matches!(&it.data, Data::Real(it) if it.iter().any(|it| it.is_nan())))
-        );
+        let is_nan = |it: &Array| matches!(&it.data, Data::Real(it) if it.iter().any(|it| it.is_nan()));
+        for found in on_machine(&spec, &call) {
+            agree(name, &only(&found), &only(&reference), 2e-4);
+            assert!(!found.values().any(is_nan));
+        }
     }
 }
 
@@ -258,14 +265,14 @@ fn visible_infinities_and_nan_stay_in_their_rows() {
     v[74 * 11] = f64::NAN;
     let expected = expected(&cascade, &call);
     agree("one_pass", &on_nest(&cascade, &call, false), &expected, 2e-5);
-    agree("one_pass", &on_cranelift(&cascade, &call), &expected, 2e-5);
+    all_agree("one_pass", &on_machine(&cascade, &call), &expected, 2e-5);
 }
 
 #[test]
 fn many_keys_need_no_more_workspace() {
     let cascade = cascade("one_pass");
     let bytes = |n: usize| {
-        let kernel = compile(&cascade).unwrap();
+        let kernel = compile(&cascade, Backend::default()).unwrap();
         let (keys, values) = (vec![0.25f32; n * 4], vec![0.5f32; n * 4]);
         let queries = vec![1.0f32; 2 * 3 * 4];
         let (mut out, mut lse) = (vec![0.0f32; 2 * 3 * 4], vec![0.0f32; 2 * 3]);
@@ -290,7 +297,7 @@ fn rows_do_not_depend_on_threads_or_on_the_batch() {
     for (name, sizes) in [CASES[0], CASES[3]] {
         let cascade = cascade(name);
         let whole = call(&cascade, &sized(sizes), 3.0);
-        let all = on_cranelift(&cascade, &whole);
+        let all = on_machine(&cascade, &whole);
         let mut part = whole.clone();
         for id in cascade.inputs() {
             let it = &cascade.tensors[id];
@@ -306,8 +313,12 @@ fn rows_do_not_depend_on_threads_or_on_the_batch() {
                 }
             }
         }
-        let alone = on_cranelift(&cascade, &part);
-        for (tensor, array) in &alone {
+        let alone = on_machine(&cascade, &part);
+        for (tensor, array, all) in alone
+            .iter()
+            .zip(&all)
+            .flat_map(|(alone, all)| alone.iter().map(move |(tensor, array)| (tensor, array, all)))
+        {
             let (Data::Real(found), Data::Real(all)) = (&array.data, &all[tensor].data) else { continue };
             let bits = |it: &[f64]| it.iter().map(|it| it.to_bits()).collect::<Vec<_>>();
             assert_eq!(bits(found), bits(&all[..found.len()]), "{name}: {tensor}");

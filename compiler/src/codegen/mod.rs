@@ -1,4 +1,210 @@
 //! Nest to object: the back ends, and what they share.
 
 pub mod cranelift;
+mod formula;
+#[cfg(feature = "llvm")]
+pub mod llvm;
 pub mod math;
+mod points;
+#[cfg(test)]
+mod tests;
+mod uses;
+
+use std::error::Error;
+use std::fmt;
+
+use attnc_dsl::ast::DType;
+use attnc_runtime::abi::{Bind, Check, Entry, Run, Tasks, WorkspaceSize};
+
+use crate::ir::nest::Nest;
+use crate::target::Target;
+
+/// Who makes instructions of nests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Backend {
+    /// Cranelift: in every attnc, quick to compile, with vectors of 128 bits.
+    #[default]
+    Cranelift,
+    /// LLVM: behind the feature `llvm`, with all vectors that a target has.
+    Llvm,
+}
+
+impl Backend {
+    /// All of them.
+    pub const ALL: [Backend; 2] = [Backend::Cranelift, Backend::Llvm];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Backend::Cranelift => "cranelift",
+            Backend::Llvm => "llvm",
+        }
+    }
+
+    /// Whether this attnc is built with it.
+    pub fn is_built_in(self) -> bool {
+        match self {
+            Backend::Cranelift => true,
+            Backend::Llvm => cfg!(feature = "llvm"),
+        }
+    }
+}
+
+/// Why there is no code.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum CodegenError {
+    /// This attnc is built without that back end.
+    NotBuiltIn(Backend),
+    /// A fault of ours, since nests are verified before they come here.
+    Fault {
+        /// Where it showed.
+        function: String,
+        /// What the back end said.
+        message: String,
+    },
+}
+
+/// The kernels as an object file: position independent, the same bytes for the same kernels and target.
+///
+/// # Errors
+///
+/// When the back end is not built in or refuses what we gave it.
+pub fn emit_object(nests: &[Nest], target: &Target, backend: Backend) -> Result<Vec<u8>, CodegenError> {
+    match backend {
+        Backend::Cranelift => cranelift::emit_object(nests, target),
+        #[cfg(feature = "llvm")]
+        Backend::Llvm => llvm::emit_object(nests, target),
+        #[cfg(not(feature = "llvm"))]
+        Backend::Llvm => Err(CodegenError::NotBuiltIn(backend)),
+    }
+}
+
+/// The machine code of a kernel, as its back end writes it for people.
+///
+/// # Errors
+///
+/// As for [`emit_object`].
+pub fn listing(nest: &Nest, target: &Target, backend: Backend) -> Result<String, CodegenError> {
+    match backend {
+        Backend::Cranelift => cranelift::listing(nest, target),
+        #[cfg(feature = "llvm")]
+        Backend::Llvm => llvm::listing(nest, target),
+        #[cfg(not(feature = "llvm"))]
+        Backend::Llvm => Err(CodegenError::NotBuiltIn(backend)),
+    }
+}
+
+/// Compiles a kernel into memory, for a target that this machine can stand in for.
+///
+/// # Errors
+///
+/// As for [`emit_object`].
+pub fn jit(nest: &Nest, target: &Target, backend: Backend) -> Result<Jit, CodegenError> {
+    match backend {
+        Backend::Cranelift => cranelift::jit(nest, target),
+        #[cfg(feature = "llvm")]
+        Backend::Llvm => llvm::jit(nest, target),
+        #[cfg(not(feature = "llvm"))]
+        Backend::Llvm => Err(CodegenError::NotBuiltIn(backend)),
+    }
+}
+
+/// A kernel in memory that can be called as long as this lives.
+pub struct Jit {
+    entry: Entry,
+    /// Kept and finally freed.
+    _code: Box<dyn Send + Sync>,
+}
+
+impl Jit {
+    /// A kernel whose functions have these addresses, given their names, as long as `code` lives.
+    ///
+    /// # Safety
+    ///
+    /// The functions follow the ABI.
+    unsafe fn new<C: Send + Sync + 'static>(
+        nest: &Nest,
+        code: C,
+        address: impl Fn(&C, &str) -> Result<*const u8, CodegenError>,
+    ) -> Result<Jit, CodegenError> {
+        let address = |suffix| address(&code, &symbol(nest, suffix));
+        // SAFETY: the ABI gives the functions of these names these types.
+        let entry = unsafe {
+            Entry {
+                bind: std::mem::transmute::<*const u8, Bind>(address("_bind")?),
+                workspace: std::mem::transmute::<*const u8, WorkspaceSize>(address("_workspace")?),
+                check: std::mem::transmute::<*const u8, Check>(address("_check")?),
+                tasks: std::mem::transmute::<*const u8, Tasks>(address("_tasks")?),
+                run: std::mem::transmute::<*const u8, Run>(address("_run")?),
+            }
+        };
+        Ok(Jit { entry, _code: Box::new(code) })
+    }
+
+    /// The functions of the kernel; they must not be called once this is dropped.
+    pub fn entry(&self) -> Entry {
+        self.entry
+    }
+}
+
+impl fmt::Debug for Jit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Jit").field("entry", &self.entry).finish_non_exhaustive()
+    }
+}
+
+/// The name of a function of a kernel.
+fn symbol(nest: &Nest, suffix: &str) -> String {
+    format!("attnc_{}{suffix}", nest.name)
+}
+
+/// The least and the greatest integer of a dtype, where it is narrower than 64 bits.
+fn integer_range(dtype: DType) -> Option<(i64, i64)> {
+    let signed = |bits: u32| Some((-1 << (bits - 1), (1 << (bits - 1)) - 1));
+    match dtype {
+        DType::I32 => signed(32),
+        DType::I16 => signed(16),
+        DType::I8 => signed(8),
+        DType::I4 => signed(4),
+        DType::U8 => Some((0, 255)),
+        DType::F64
+        | DType::F32
+        | DType::F16
+        | DType::BF16
+        | DType::F8E4M3
+        | DType::F8E5M2
+        | DType::I64
+        | DType::Bool => None,
+    }
+}
+
+impl CodegenError {
+    fn new(function: &str, error: &dyn Error) -> CodegenError {
+        let mut message = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            message = format!("{message}: {error}");
+            cause = error.source();
+        }
+        CodegenError::Fault { function: function.to_owned(), message }
+    }
+}
+
+impl fmt::Display for CodegenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CodegenError::NotBuiltIn(backend) => {
+                let name = backend.name();
+                write!(
+                    f,
+                    "this attnc is built without the back end `{name}`: build it with `--features {name}`"
+                )
+            }
+            CodegenError::Fault { function, message } => write!(f, "cannot emit {function}: {message}"),
+        }
+    }
+}
+
+impl Error for CodegenError {}

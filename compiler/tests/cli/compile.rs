@@ -43,6 +43,21 @@ fn what_cannot_be_made_is_refused() {
 }
 
 #[test]
+fn llvm_compiles_where_it_is_built_in() {
+    let folder = Folder::with_dot();
+    let compiled = folder.attnc("compile dot.attn -o out --backend llvm --target x86-64-v4 --target aarch64");
+    let verified = folder.attnc("verify dot.attn --backend llvm");
+    if cfg!(feature = "llvm") {
+        compiled.expect(0, &["out/x86-64-v4/dot.o", "out/aarch64/dot.o"]);
+        verified.expect(0, &[]);
+    } else {
+        compiled.expect(1, &["without the back end `llvm`", "--features llvm"]);
+        verified.expect(1, &["without the back end `llvm`", "--features llvm"]);
+        assert!(!folder.path("out").exists());
+    }
+}
+
+#[test]
 fn verify_tells_what_it_compared() {
     let folder = Folder::with_dot();
     let ran = folder.attnc("verify dot.attn --backend interp --backend cranelift --json");

@@ -1,5 +1,6 @@
 //! Back ends by name, and what they make of a call.
 
+use attnc::codegen;
 use attnc::driver;
 use attnc::ir::array::Value;
 use attnc::ir::cascade::Cascade;
@@ -27,9 +28,37 @@ pub(crate) enum Backend {
     Cuda,
 }
 
+/// Who generates code.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Generator {
+    /// Cranelift
+    Cranelift,
+    /// LLVM
+    Llvm,
+    /// PTX for NVIDIA GPUs
+    Ptx,
+}
+
+impl Generator {
+    /// The back end of that name, if there is one.
+    pub(crate) fn built_in(self) -> Outcome<codegen::Backend> {
+        match self {
+            Generator::Cranelift => Ok(codegen::Backend::Cranelift),
+            Generator::Llvm => Ok(codegen::Backend::Llvm),
+            Generator::Ptx => Err(Stop::refused(
+                "this attnc is built without the back end `ptx`; `cranelift` compiles any spec for CPUs",
+            )),
+        }
+    }
+}
+
 impl Backend {
     /// Those that compile and are built in.
-    pub(crate) const COMPILING: [Backend; 1] = [Backend::Cranelift];
+    pub(crate) fn compiling() -> Vec<Backend> {
+        let all =
+            [(Backend::Cranelift, codegen::Backend::Cranelift), (Backend::Llvm, codegen::Backend::Llvm)];
+        all.into_iter().filter(|(_, it)| it.is_built_in()).map(|(it, _)| it).collect()
+    }
 
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map(|it| it.get_name().to_owned()).unwrap_or_default()
@@ -46,15 +75,22 @@ impl Engine<'_> {
     pub(crate) fn new(backend: Backend, cascade: &Cascade) -> Outcome<Engine<'_>> {
         match backend {
             Backend::Interp => Ok(Engine::Interp(cascade)),
-            Backend::Cranelift => {
-                let kernel = driver::jit(cascade).map_err(Stop::internal)?;
-                Ok(Engine::Compiled(cascade, Box::new(kernel)))
+            Backend::Cranelift => Engine::compiled(codegen::Backend::Cranelift, cascade),
+            Backend::Llvm => Engine::compiled(codegen::Backend::Llvm, cascade),
+            Backend::PtxEmu | Backend::Cuda => {
+                let compiling = Backend::compiling().into_iter().map(|it| format!(" and `{}`", it.name()));
+                Err(Stop::refused(format!(
+                    "this attnc is built without the back end `{}`, only with `interp`{}",
+                    backend.name(),
+                    compiling.collect::<String>()
+                )))
             }
-            Backend::Llvm | Backend::PtxEmu | Backend::Cuda => Err(Stop::refused(format!(
-                "this attnc is built without the back end `{}`, only with `interp` and `cranelift`",
-                backend.name()
-            ))),
         }
+    }
+
+    fn compiled(backend: codegen::Backend, cascade: &Cascade) -> Outcome<Engine<'_>> {
+        let kernel = driver::jit(cascade, backend).map_err(Stop::codegen)?;
+        Ok(Engine::Compiled(cascade, Box::new(kernel)))
     }
 
     /// Computes the outputs, on at most that many threads, or says what is wrong with the call.

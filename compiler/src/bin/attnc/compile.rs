@@ -3,10 +3,12 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use attnc::codegen::Backend;
 use attnc::driver::{self, Front};
 use attnc::package::{self, Artifact, Emit, Packing, package};
 use attnc::target::Target;
 
+use crate::backend::Generator;
 use crate::exit::{Outcome, Stop};
 use crate::spec::{self, Settings};
 
@@ -42,19 +44,9 @@ pub(crate) struct Args {
     mapping: Option<PathBuf>,
 }
 
-/// Who generates code.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Generator {
-    /// Cranelift
-    Cranelift,
-    /// LLVM
-    Llvm,
-    /// PTX for NVIDIA GPUs
-    Ptx,
-}
-
 pub(crate) fn compile(args: &Args) -> Outcome {
-    refuse_what_is_missing(args)?;
+    refuse_mapping(args)?;
+    let backend = args.backend.built_in()?;
     let front = spec::front(&args.spec, &args.settings)?;
     let mut artifacts = Vec::new();
     let mut folders = HashSet::new();
@@ -63,10 +55,10 @@ pub(crate) fn compile(args: &Args) -> Outcome {
             return Err(Stop::usage(format!("`--target {name}` is given twice")));
         }
         let folder = if args.targets.len() == 1 { args.out.clone() } else { args.out.join(name) };
-        artifacts.push((folder, artifact(args, &front, target)?));
+        artifacts.push((folder, artifact(args, &front, target, backend)?));
     }
     if artifacts.is_empty() {
-        artifacts.push((args.out.clone(), artifact(args, &front, &Target::default())?));
+        artifacts.push((args.out.clone(), artifact(args, &front, &Target::default(), backend)?));
     }
     for (folder, artifact) in artifacts {
         artifact.write(&folder).map_err(stop)?;
@@ -78,8 +70,8 @@ pub(crate) fn compile(args: &Args) -> Outcome {
 }
 
 /// The files for one target.
-fn artifact(args: &Args, front: &Front, target: &Target) -> Outcome<Artifact> {
-    let object = driver::compile(front, target).map_err(Stop::internal)?;
+fn artifact(args: &Args, front: &Front, target: &Target, backend: Backend) -> Outcome<Artifact> {
+    let object = driver::compile(front, target, backend).map_err(Stop::codegen)?;
     let linker = std::env::var_os("ATTNC_LINKER").map(PathBuf::from);
     let asked = !args.emit.is_empty();
     let emit = if asked { args.emit.clone() } else { Emit::ALL.to_vec() };
@@ -107,17 +99,7 @@ fn stop(error: package::Error) -> Stop {
     if no_library { Stop::refused(error) } else { Stop::internal(error) }
 }
 
-fn refuse_what_is_missing(args: &Args) -> Outcome {
-    let generator = match args.backend {
-        Generator::Cranelift => None,
-        Generator::Llvm => Some("llvm"),
-        Generator::Ptx => Some("ptx"),
-    };
-    if let Some(name) = generator {
-        return Err(Stop::refused(format!(
-            "this attnc is built without the back end `{name}`; `cranelift` compiles any spec for CPUs"
-        )));
-    }
+fn refuse_mapping(args: &Args) -> Outcome {
     match &args.mapping {
         Some(path) => Err(Stop::refused(format!(
             "`{}` cannot be followed: this attnc has one mapping, which computes each tensor in memory; leave out --mapping",
@@ -127,7 +109,7 @@ fn refuse_what_is_missing(args: &Args) -> Outcome {
     }
 }
 
-fn target(name: &str) -> Result<(String, Target), String> {
+pub(crate) fn target(name: &str) -> Result<(String, Target), String> {
     let target = Target::named(name).map_err(|it| it.to_string())?;
     Ok((name.to_owned(), target))
 }

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use attnc::codegen::cranelift;
+use attnc::Backend;
+use attnc::codegen;
 use attnc::driver;
 use attnc::ir::cascade::Cascade;
 use attnc::ir::nest::Nest;
@@ -16,6 +17,7 @@ use attnc::tile::tile;
 use attnc_dsl::ast::{DType, Kind};
 use attnc_dsl::model::{Checked, KernelModel, Role};
 
+use crate::backend::Generator;
 use crate::exit::{Outcome, Stop};
 use crate::output;
 use crate::spec::{self, Settings};
@@ -32,6 +34,12 @@ pub(crate) struct Args {
     /// The kernel; all by default
     #[arg(long)]
     kernel: Option<String>,
+    /// Whose machine code to print
+    #[arg(long, default_value = "cranelift")]
+    backend: Generator,
+    /// The machine whose code to print; by default, any machine of this kind
+    #[arg(long, value_name = "T", value_parser = crate::compile::target)]
+    target: Option<(String, Target)>,
     #[command(flatten)]
     settings: Settings,
 }
@@ -68,7 +76,9 @@ pub(crate) fn dump(args: &Args) -> Outcome {
         Stage::Schedule => cascades(args, |it| Ok(print::plan(&schedule(it))))?,
         Stage::Tile => cascades(args, |it| Ok(print::nest(&nest(it))))?,
         Stage::Codegen => {
-            cascades(args, |it| cranelift::listing(&nest(it), &Target::default()).map_err(Stop::internal))?
+            let (target, backend) = (args.target.clone(), args.backend.built_in()?);
+            let target = target.map_or_else(Target::default, |(_, it)| it);
+            cascades(args, |it| codegen::listing(&nest(it), &target, backend).map_err(Stop::codegen))?
         }
         Stage::Package => packaged(args)?,
     })
@@ -93,7 +103,7 @@ fn packaged(args: &Args) -> Outcome<String> {
     if let Some(name) = &args.kernel {
         front.cascades = vec![spec::kernel(&front, Some(name))?.clone()];
     }
-    let object = driver::compile(&front, &Target::default()).map_err(Stop::internal)?;
+    let object = driver::compile(&front, &Target::default(), Backend::default()).map_err(Stop::codegen)?;
     let stem = front.cascades.first().map(|it| it.name.clone()).unwrap_or_default();
     let packing = Packing { stem, emit: vec![Emit::Header, Emit::Rust, Emit::Manifest], linker: None };
     let artifact = package(&object, &packing).map_err(Stop::internal)?;

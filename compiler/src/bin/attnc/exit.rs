@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use attnc::codegen::CodegenError;
+
 /// The exit status of a command that did not do what it was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -35,6 +37,15 @@ impl Stop {
 
     pub(crate) fn internal(message: impl ToString) -> Stop {
         Stop { status: Status::Internal, message: Some(message.to_string()) }
+    }
+
+    /// There is no code: the back end is missing, or a bug of ours.
+    pub(crate) fn codegen(error: CodegenError) -> Stop {
+        if matches!(error, CodegenError::NotBuiltIn(_)) {
+            Stop::refused(error)
+        } else {
+            Stop::internal(error)
+        }
     }
 
     /// Everything was said.

@@ -62,7 +62,7 @@ enum Verdict {
 
 pub(crate) fn verify(args: &Args) -> Outcome {
     let specs = specs(&args.specs)?;
-    let backends = if args.backends.is_empty() { Backend::COMPILING.to_vec() } else { args.backends.clone() };
+    let backends = if args.backends.is_empty() { Backend::compiling() } else { args.backends.clone() };
     let bar = progress(specs.len());
     let (mut rows, mut refused) = (Vec::new(), None);
     for path in &specs {

@@ -4,7 +4,7 @@ use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{InstBuilder, InstructionData, Opcode, Value, ValueDef};
 
 use super::block::Emitter;
-use super::tile::positions;
+use crate::codegen::points::positions;
 use crate::ir::nest::{BufferId, TileDim, ValueId, bytes_of};
 
 /// An address and a distance from it in bytes.

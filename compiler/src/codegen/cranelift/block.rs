@@ -7,10 +7,11 @@ use cranelift_frontend::FunctionBuilder;
 use cranelift_module::FuncId;
 use indexmap::IndexMap;
 
-use super::library::{self, Formula};
+use super::library;
 use super::tile::{Form, Tile};
 use super::unit::Linker;
-use super::uses::Uses;
+use crate::codegen::formula::Formula;
+use crate::codegen::uses::Uses;
 use crate::ir::nest::{Block, Loop, Nest, Stmt, ValueId};
 
 /// The body of one function.
@@ -76,14 +77,8 @@ impl<'a, 'f, 'm> Emitter<'a, 'f, 'm> {
     }
 
     /// The values of the prologue that are needed.
-    pub(super) fn prologue(&mut self, mut uses: Uses<'a>) {
-        uses.close();
-        for stmt in &self.nest.prologue.stmts {
-            match stmt {
-                Stmt::Let(value, _) if !uses.needs(*value) => {}
-                Stmt::Let(..) | Stmt::Store { .. } | Stmt::Loop(_) | Stmt::If { .. } => self.stmt(stmt),
-            }
-        }
+    pub(super) fn prologue(&mut self, uses: &Uses<'a>) {
+        uses.prologue().for_each(|it| self.stmt(it));
     }
 
     /// The statements of a block, in order.
@@ -205,7 +200,7 @@ impl<'a, 'f, 'm> Emitter<'a, 'f, 'm> {
 
     /// The value of a formula on registers of that type.
     pub(super) fn formula(&mut self, formula: Formula, ty: Type, args: &[Value]) -> Value {
-        if formula.is_inlined(ty) {
+        if library::is_inlined(formula, ty) {
             return library::emit(&mut self.builder, formula, ty, args);
         }
         let function = self.linker.formula(formula, ty);

@@ -6,27 +6,27 @@ use cranelift_codegen::ir::types::{I8, I32, I64};
 use cranelift_codegen::ir::{Block, InstBuilder, MemFlagsData, Value};
 use cranelift_frontend::Switch;
 
-use super::CodegenError;
 use super::block::{Args, Emitter};
 use super::unit::{Declared, Unit};
-use super::uses::Uses;
+use crate::codegen::uses::Uses;
+use crate::codegen::{CodegenError, symbol};
 use crate::ir::nest::{Checks, Nest, Stage, Status};
 
 const DONE: i64 = 0;
 
 /// The exported functions of a kernel.
-pub(super) struct Functions {
-    pub(super) bind: Declared,
-    pub(super) workspace: Declared,
-    pub(super) check: Declared,
-    pub(super) tasks: Declared,
-    pub(super) run: Declared,
-    pub(super) whole: Declared,
+struct Functions {
+    bind: Declared,
+    workspace: Declared,
+    check: Declared,
+    tasks: Declared,
+    run: Declared,
+    whole: Declared,
 }
 
 /// Emits the functions of a kernel.
-pub(super) fn emit(nest: &Nest, unit: &mut Unit<'_>) -> Result<Functions, CodegenError> {
-    let name = |suffix: &str| format!("attnc_{}{suffix}", nest.name);
+pub(super) fn emit(nest: &Nest, unit: &mut Unit<'_>) -> Result<(), CodegenError> {
+    let name = |suffix: &str| symbol(nest, suffix);
     let functions = Functions {
         bind: unit.export(name("_bind"), &[I64, I64, I64], &[I32])?,
         workspace: unit.export(name("_workspace"), &[I64, I32], &[I64])?,
@@ -45,8 +45,7 @@ pub(super) fn emit(nest: &Nest, unit: &mut Unit<'_>) -> Result<Functions, Codege
         run_stage(nest, unit, declared, stage)?;
     }
     run(nest, unit, &functions, &stages)?;
-    whole(nest, unit, &functions, &stages)?;
-    Ok(functions)
+    whole(nest, unit, &functions, &stages)
 }
 
 fn bind(nest: &Nest, unit: &mut Unit<'_>, declared: &Declared) -> Result<(), CodegenError> {
@@ -54,14 +53,7 @@ fn bind(nest: &Nest, unit: &mut Unit<'_>, declared: &Declared) -> Result<(), Cod
         let &[words, given, extents] = params else { unreachable!("`bind` has three parameters") };
         let args = Args { writes_words: true, ..Args::reading(words) };
         let mut emitter = Emitter::new(nest, builder, linker, args);
-        let mut uses = Uses::new(nest);
-        uses.checks(&nest.extent_checks);
-        uses.values(nest.extents.iter().copied());
-        for default in &nest.defaults {
-            uses.block(&default.block);
-            uses.values([default.value]);
-        }
-        emitter.prologue(uses);
+        emitter.prologue(&Uses::by_bind(nest));
         emitter.checks(&nest.extent_checks);
         emitter.when(extents, |emitter| emitter.extents(extents));
         emitter.when(given, |emitter| emitter.defaults(given));
@@ -75,9 +67,7 @@ fn workspace(nest: &Nest, unit: &mut Unit<'_>, declared: &Declared) -> Result<()
         let &[words, threads] = params else { unreachable!("`workspace` has two parameters") };
         let mut emitter = Emitter::new(nest, builder, linker, Args::reading(words));
         emitter.threads(threads);
-        let mut uses = Uses::new(nest);
-        uses.values([nest.workspace]);
-        emitter.prologue(uses);
+        emitter.prologue(&Uses::by_workspace(nest));
         let bytes = emitter.scalar(nest.workspace);
         emitter.builder.ins().return_(&[bytes]);
         emitter.close();
@@ -90,10 +80,7 @@ fn check(nest: &Nest, unit: &mut Unit<'_>, declared: &Declared) -> Result<(), Co
         let args = Args { workspace: Some(workspace), workspace_bytes: Some(bytes), ..Args::reading(words) };
         let mut emitter = Emitter::new(nest, builder, linker, args);
         emitter.threads(threads);
-        let mut uses = Uses::new(nest);
-        uses.checks(&nest.extent_checks);
-        uses.checks(&nest.call_checks);
-        emitter.prologue(uses);
+        emitter.prologue(&Uses::by_check(nest));
         emitter.checks(&nest.extent_checks);
         emitter.checks(&nest.call_checks);
         emitter.answer(DONE);
@@ -105,9 +92,7 @@ fn tasks(nest: &Nest, unit: &mut Unit<'_>, declared: &Declared) -> Result<(), Co
     unit.define(declared, |builder, params, linker| {
         let &[words, stage] = params else { unreachable!("`tasks` has two parameters") };
         let mut emitter = Emitter::new(nest, builder, linker, Args::reading(words));
-        let mut uses = Uses::new(nest);
-        uses.values(nest.stages.iter().map(|it| it.tasks));
-        emitter.prologue(uses);
+        emitter.prologue(&Uses::by_tasks(nest));
         let mut count = emitter.builder.ins().iconst(I64, 0);
         for (at, it) in nest.stages.iter().enumerate() {
             let tasks = emitter.scalar(it.tasks);
@@ -132,10 +117,7 @@ fn run_stage(
         };
         let args = Args { workspace: Some(workspace), ..Args::reading(words) };
         let mut emitter = Emitter::new(nest, builder, linker, args);
-        let mut uses = Uses::new(nest);
-        uses.block(&stage.body);
-        uses.values([nest.shared, nest.scratch]);
-        emitter.prologue(uses);
+        emitter.prologue(&Uses::by_stage(nest, stage));
         emitter.find_scratch(workspace, thread);
         emitter.prepare_zeros();
         let [header, body, exit] = std::array::from_fn(|_| emitter.builder.create_block());

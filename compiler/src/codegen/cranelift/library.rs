@@ -1,134 +1,28 @@
-//! Scalar functions to code: instantiates `codegen::math` on lanes.
+//! Formulas as Cranelift functions.
 
 use cranelift_codegen::ir::types::F32X4;
 use cranelift_codegen::ir::{Type, Value};
 use cranelift_frontend::FunctionBuilder;
 
-use attnc_dsl::ast::DType;
+use super::arith::{bits_type, with_lanes};
+use crate::codegen::formula::{self, Formula};
 
-use super::arith::{Lanes, bits_type, with_lanes};
-use crate::codegen::math::{self, Arith, narrow::Narrow};
-use crate::ir::expr::UnaryOp;
-
-/// A function that takes more than a few instructions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Formula {
-    /// A function of one real.
-    Real(UnaryOp),
-    /// The first to the power of the second.
-    Pow,
-    /// The number that these bits of a narrow float stand for.
-    Decode(DType),
-    /// The bits of the nearest narrow float.
-    Encode(DType),
+/// The types of a formula's parameters and of its result, for lanes of that type.
+pub(super) fn types(formula: Formula, ty: Type) -> (Vec<Type>, Type) {
+    match formula {
+        Formula::Real(_) => (vec![ty], ty),
+        Formula::Pow => (vec![ty, ty], ty),
+        Formula::Decode(_) => (vec![bits_type(ty)], ty),
+        Formula::Encode(_) => (vec![ty], bits_type(ty)),
+    }
 }
 
-impl Formula {
-    /// The types of its parameters and of its result, for lanes of that type.
-    pub(super) fn types(self, ty: Type) -> (Vec<Type>, Type) {
-        match self {
-            Formula::Real(_) => (vec![ty], ty),
-            Formula::Pow => (vec![ty, ty], ty),
-            Formula::Decode(_) => (vec![bits_type(ty)], ty),
-            Formula::Encode(_) => (vec![ty], bits_type(ty)),
-        }
-    }
-
-    /// The name of its function.
-    pub(super) fn name(self, ty: Type) -> String {
-        let name = match self {
-            Formula::Real(op) => op.name().to_owned(),
-            Formula::Pow => "pow".to_owned(),
-            Formula::Decode(dtype) => format!("from_{}", dtype.name()),
-            Formula::Encode(dtype) => format!("to_{}", dtype.name()),
-        };
-        format!("attnc.{name}.{ty}")
-    }
-
-    /// Whether it is repeated where it is used, because a call would spill the registers around it.
-    pub(super) fn is_inlined(self, ty: Type) -> bool {
-        let short = match self {
-            Formula::Real(op) => matches!(op, UnaryOp::Exp | UnaryOp::Exp2 | UnaryOp::Rsqrt),
-            Formula::Pow => false,
-            Formula::Decode(_) | Formula::Encode(_) => true,
-        };
-        short && ty == F32X4
-    }
+/// Whether a formula is repeated where it is used, because a call would spill the registers around it.
+pub(super) fn is_inlined(formula: Formula, ty: Type) -> bool {
+    formula.is_short() && ty == F32X4
 }
 
 /// Emits a formula in place.
 pub(super) fn emit(builder: &mut FunctionBuilder<'_>, formula: Formula, ty: Type, args: &[Value]) -> Value {
-    with_lanes(builder, ty, |lanes| match (formula, args) {
-        (Formula::Real(op), &[x]) => real(lanes, op, x),
-        (Formula::Pow, &[x, y]) => math::pow(lanes, x, y),
-        (Formula::Decode(dtype), &[bits]) => narrow(dtype).decode(lanes, bits),
-        (Formula::Encode(dtype), &[x]) => narrow(dtype).encode(lanes, x),
-        (formula, args) => unreachable!("{formula:?} of {} arguments", args.len()),
-    })
-}
-
-fn narrow(dtype: DType) -> Narrow {
-    Narrow::of(dtype).expect("only narrow floats are encoded")
-}
-
-fn real(lanes: &Lanes<'_, '_, '_>, op: UnaryOp, x: Value) -> Value {
-    match op {
-        UnaryOp::Exp => math::exp(lanes, x),
-        UnaryOp::Exp2 => math::exp2(lanes, x),
-        UnaryOp::Expm1 => math::expm1(lanes, x),
-        UnaryOp::Log => math::log(lanes, x),
-        UnaryOp::Log2 => math::log2(lanes, x),
-        UnaryOp::Log1p => math::log1p(lanes, x),
-        UnaryOp::Rsqrt => math::rsqrt(lanes, x),
-        UnaryOp::Sin => math::sin(lanes, x),
-        UnaryOp::Cos => math::cos(lanes, x),
-        UnaryOp::Tanh => math::tanh(lanes, x),
-        UnaryOp::Sigmoid => math::sigmoid(lanes, x),
-        UnaryOp::Softplus => math::softplus(lanes, x),
-        UnaryOp::Erf => math::erf(lanes, x),
-        UnaryOp::Gelu => math::gelu(lanes, x),
-        UnaryOp::Silu => math::silu(lanes, x),
-        UnaryOp::Round => to_whole(lanes, x, |near| near.nearest),
-        UnaryOp::Trunc => to_whole(lanes, x, |near| near.below),
-        UnaryOp::Floor => to_whole(lanes, x, |near| lanes.select(near.negative, near.above, near.below)),
-        UnaryOp::Ceil => to_whole(lanes, x, |near| lanes.select(near.negative, near.below, near.above)),
-        UnaryOp::Neg
-        | UnaryOp::Not
-        | UnaryOp::ToReal
-        | UnaryOp::Sqrt
-        | UnaryOp::Relu
-        | UnaryOp::Abs
-        | UnaryOp::Sign
-        | UnaryOp::Ilog2
-        | UnaryOp::IsNan
-        | UnaryOp::IsInf => unreachable!("{} is an instruction or two", op.name()),
-    }
-}
-
-/// The whole numbers around the magnitude of a number.
-struct Near {
-    negative: Value,
-    nearest: Value,
-    below: Value,
-    above: Value,
-}
-
-/// One of the whole numbers around `x`, for processors that have no such instruction.
-fn to_whole(lanes: &Lanes<'_, '_, '_>, x: Value, choose: impl FnOnce(Near) -> Value) -> Value {
-    // From here on every number is whole, and its sum with one below is rounded to a whole number.
-    let large = lanes.float(2f64.powi(lanes.format().significand_bits().cast_signed()));
-    let [zero, one] = [0.0, 1.0].map(|it| lanes.float(it));
-    let magnitude = lanes.abs(x);
-    let nearest = lanes.sub(lanes.add(magnitude, large), large);
-    let less = lanes.sub(nearest, one);
-    let more = lanes.add(nearest, one);
-    let whole = choose(Near {
-        negative: lanes.lt(x, zero),
-        nearest,
-        below: lanes.select(lanes.lt(magnitude, nearest), less, nearest),
-        above: lanes.select(lanes.lt(nearest, magnitude), more, nearest),
-    });
-    let sign = lanes.iand(lanes.to_bits(x), lanes.to_bits(lanes.float(-0.0)));
-    let signed = lanes.from_bits(lanes.ior(lanes.to_bits(whole), sign));
-    lanes.select(lanes.lt(magnitude, large), signed, x)
+    with_lanes(builder, ty, |lanes| formula::emit(lanes, formula, args))
 }

@@ -9,8 +9,9 @@ use cranelift_codegen::ir::{
 
 use super::address::Place;
 use super::block::Emitter;
-use super::library::Formula;
-use super::tile::{Form, LANES, Tile, gather, lane, positions};
+use super::tile::{Form, LANES, Tile, gather, lane};
+use crate::codegen::formula::Formula;
+use crate::codegen::points::{self, positions};
 use crate::ir::nest::{BufferId, Scalar, TileDim, TileType, ValueId};
 
 /// The address of an element need not be aligned to more than the element.
@@ -28,7 +29,7 @@ impl<'a> Emitter<'a, '_, '_> {
     ) -> Tile<'a> {
         let dtype = self.nest.buffers[buffer].dtype;
         let form = Form::of(ty);
-        let whole = form == Form::Vectors && contiguous && self.is_uniform(guard, &ty.shape);
+        let whole = form == Form::Vectors && contiguous && points::is_uniform(self.nest, guard, &ty.shape);
         let places = self.places(buffer, index, &ty.shape, if whole { LANES } else { 1 });
         let zeros = guard.and(self.zeros);
         let places = self.guarded(places, guard, &ty.shape, zeros);
@@ -51,7 +52,7 @@ impl<'a> Emitter<'a, '_, '_> {
         contiguous: bool,
     ) {
         let dtype = self.nest.buffers[buffer].dtype;
-        let ty = self.stored_type(index, value, guard);
+        let ty = points::stored(self.nest, index, value, guard);
         let (value, form) = (self.tile(value), Form::of(&ty));
         let tile = Tile { ty: &ty, form, registers: value.spread(&mut self.builder, &ty.shape, form) };
         let shape = &ty.shape;
@@ -59,7 +60,7 @@ impl<'a> Emitter<'a, '_, '_> {
             && tile.ty.scalar == Scalar::F32
             && dtype == DType::F32
             && contiguous
-            && self.is_uniform(guard, shape);
+            && points::is_uniform(self.nest, guard, shape);
         let places = self.places(buffer, index, shape, if whole { LANES } else { 1 });
         let waste = guard.map(|_| self.waste());
         let places = self.guarded(places, guard, shape, waste);
@@ -68,26 +69,6 @@ impl<'a> Emitter<'a, '_, '_> {
         for (place, element) in places.into_iter().zip(elements) {
             self.store_raw(dtype, element, place);
         }
-    }
-
-    /// What a store writes: an element for every point of the coordinates, the value and the guard.
-    fn stored_type(&self, index: &[ValueId], value: ValueId, guard: Option<ValueId>) -> TileType {
-        let mut ty = self.nest.values[value].clone();
-        for dim in index.iter().chain(&guard).flat_map(|&it| &self.nest.values[it].shape) {
-            if !ty.shape.contains(dim) {
-                ty.shape.push(*dim);
-            }
-        }
-        ty
-    }
-
-    /// Whether a guard is the same for all elements of a vector along the last rank.
-    fn is_uniform(&self, guard: Option<ValueId>, shape: &[TileDim]) -> bool {
-        let varies = |guard: ValueId| {
-            let ranks = &self.nest.values[guard].shape;
-            shape.last().is_some_and(|last| ranks.contains(last))
-        };
-        !guard.is_some_and(varies)
     }
 
     /// The places where the guard holds, elsewhere a place that is nobody's.

@@ -14,39 +14,25 @@ mod memory;
 mod op;
 mod reduce;
 mod scalar;
-#[cfg(test)]
-mod tests;
 mod tile;
 mod unit;
-mod uses;
 
 use std::error::Error;
-use std::fmt;
 
 use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_module::default_libcall_names;
 use cranelift_object::{ObjectBuilder, ObjectModule};
 
-pub use jit::{Jit, jit};
+pub(super) use jit::jit;
 use unit::Unit;
 
+use super::CodegenError;
 use crate::ir::nest::Nest;
 use crate::target::Target;
 
-/// What went wrong in a function; a fault of ours, since nests are verified before they come here.
-#[derive(Debug)]
-pub struct CodegenError {
-    function: String,
-    message: String,
-}
-
-/// The kernels as an object file: position independent, the same bytes for the same kernels and target.
-///
-/// # Errors
-///
-/// When Cranelift refuses what we gave it.
-pub fn emit_object(nests: &[Nest], target: &Target) -> Result<Vec<u8>, CodegenError> {
+/// The kernels as an object file.
+pub(super) fn emit_object(nests: &[Nest], target: &Target) -> Result<Vec<u8>, CodegenError> {
     let mut module = object_module(target)?;
     let mut unit = Unit::new(&mut module);
     for nest in nests {
@@ -57,11 +43,7 @@ pub fn emit_object(nests: &[Nest], target: &Target) -> Result<Vec<u8>, CodegenEr
 }
 
 /// The machine code of a kernel, as Cranelift writes it for people.
-///
-/// # Errors
-///
-/// When Cranelift refuses what we gave it.
-pub fn listing(nest: &Nest, target: &Target) -> Result<String, CodegenError> {
+pub(super) fn listing(nest: &Nest, target: &Target) -> Result<String, CodegenError> {
     let mut module = object_module(target)?;
     let mut unit = Unit::listed(&mut module);
     entry::emit(nest, &mut unit)?;
@@ -110,23 +92,3 @@ fn flag_of(feature: &str) -> Option<&'static str> {
         _ => return None,
     })
 }
-
-impl CodegenError {
-    fn new(function: &str, error: &dyn Error) -> CodegenError {
-        let mut message = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            message = format!("{message}: {error}");
-            cause = error.source();
-        }
-        CodegenError { function: function.to_owned(), message }
-    }
-}
-
-impl fmt::Display for CodegenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot emit {}: {}", self.function, self.message)
-    }
-}
-
-impl Error for CodegenError {}

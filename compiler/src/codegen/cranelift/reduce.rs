@@ -5,6 +5,7 @@ use cranelift_codegen::ir::{InstBuilder, Type, Value};
 use super::arith::shuffle;
 use super::block::Emitter;
 use super::tile::{Form, LANES, Tile, lane};
+use crate::codegen::points::{combination, lacking};
 use crate::ir::cascade::ReduceOp;
 use crate::ir::expr::BinaryOp;
 use crate::ir::nest::{Scalar, TileDim, TileType, ValueId};
@@ -125,28 +126,8 @@ impl<'a> Emitter<'a, '_, '_> {
     }
 
     fn combine(&mut self, op: ReduceOp, ty: Type, a: Value, b: Value) -> Value {
-        let op = match op {
-            ReduceOp::Sum => BinaryOp::Add,
-            ReduceOp::Prod => BinaryOp::Mul,
-            ReduceOp::Max => BinaryOp::Max,
-            ReduceOp::Min => BinaryOp::Min,
-            ReduceOp::Any => BinaryOp::Or,
-            ReduceOp::All => BinaryOp::And,
-            ReduceOp::Mean | ReduceOp::Count => unreachable!("`tile` makes sums of {}", op.name()),
-        };
-        self.binary(op, ty, a, b)
+        self.binary(combination(op), ty, a, b)
     }
-}
-
-/// The ranks among those that a shape lacks, each once.
-fn lacking<'d>(shape: &[TileDim], among: impl IntoIterator<Item = &'d TileDim>) -> Vec<TileDim> {
-    let mut lacking: Vec<TileDim> = Vec::new();
-    for dim in among {
-        if !shape.contains(dim) && !lacking.contains(dim) {
-            lacking.push(*dim);
-        }
-    }
-    lacking
 }
 
 /// The points of a contraction with the summed rank innermost along which both factors have vectors, if there is one.

@@ -7,30 +7,11 @@ use cranelift_codegen::ir::{InstBuilder, Type, Value};
 
 use super::arith::{choose, float_const, not};
 use super::block::Emitter;
-use super::library::Formula;
 use super::tile::Form;
+use crate::codegen::formula::Formula;
+use crate::codegen::integer_range;
 use crate::ir::expr::{BinaryOp, UnaryOp};
 use crate::ir::nest::Scalar;
-
-/// The least and the greatest integer of a dtype, where it is narrower than 64 bits.
-pub(super) fn integer_range(dtype: DType) -> Option<(i64, i64)> {
-    let signed = |bits: u32| Some((-1 << (bits - 1), (1 << (bits - 1)) - 1));
-    match dtype {
-        DType::I32 => signed(32),
-        DType::I16 => signed(16),
-        DType::I8 => signed(8),
-        DType::I4 => signed(4),
-        DType::U8 => Some((0, 255)),
-        DType::F64
-        | DType::F32
-        | DType::F16
-        | DType::BF16
-        | DType::F8E4M3
-        | DType::F8E5M2
-        | DType::I64
-        | DType::Bool => None,
-    }
-}
 
 impl Emitter<'_, '_, '_> {
     /// An operation on a register of that type.

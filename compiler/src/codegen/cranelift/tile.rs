@@ -7,6 +7,7 @@ use cranelift_codegen::ir::types::{F32, F32X4, F64, I8, I32, I32X4, I64};
 use cranelift_codegen::ir::{InstBuilder, Type, Value};
 use cranelift_frontend::FunctionBuilder;
 
+use crate::codegen::points::positions;
 use crate::ir::nest::{Scalar, TileDim, TileType};
 
 /// How many elements a vector register holds.
@@ -67,23 +68,6 @@ impl Form {
             (Form::Vectors, Scalar::F64 | Scalar::I64) => unreachable!("no vectors of 64-bit elements"),
         }
     }
-}
-
-/// For every point of a shape in row-major order, the position of its element in a tile of shape `of`.
-pub(super) fn positions(of: &[TileDim], along: &[TileDim]) -> Vec<usize> {
-    let mut positions = vec![0];
-    for dim in along {
-        let stride = stride(of, dim);
-        let extent = dim.extent as usize;
-        positions = positions.iter().flat_map(|at| (0..extent).map(move |i| at + i * stride)).collect();
-    }
-    positions
-}
-
-/// How far neighbours along a rank are apart in a tile of shape `of`; 0 where it lacks the rank.
-fn stride(of: &[TileDim], along: &TileDim) -> usize {
-    let Some(at) = of.iter().position(|dim| dim.rank == along.rank) else { return 0 };
-    of[at + 1..].iter().map(|dim| dim.extent as usize).product()
 }
 
 impl Tile<'_> {

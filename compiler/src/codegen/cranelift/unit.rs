@@ -7,8 +7,9 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, Linkage, Module};
 use indexmap::IndexMap;
 
-use super::CodegenError;
-use super::library::{self, Formula};
+use super::library;
+use crate::codegen::CodegenError;
+use crate::codegen::formula::Formula;
 
 /// A module under construction.
 pub(super) struct Unit<'m> {
@@ -94,7 +95,7 @@ impl<'m> Unit<'m> {
     /// Adds the scalar functions that have been called; gives the listing, empty if none was asked for.
     pub(super) fn finish(mut self) -> Result<String, CodegenError> {
         for ((formula, ty), id) in std::mem::take(&mut self.linker.formulas) {
-            let (from, to) = formula.types(ty);
+            let (from, to) = library::types(formula, ty);
             let declared =
                 Declared { id, name: formula.name(ty), signature: signature(CallConv::Fast, &from, &[to]) };
             self.define(&declared, |mut builder, params, linker| {
@@ -129,7 +130,7 @@ impl Linker<'_> {
         if let Some(&id) = self.formulas.get(&(formula, ty)) {
             return id;
         }
-        let (from, to) = formula.types(ty);
+        let (from, to) = library::types(formula, ty);
         let declared =
             self.declare(formula.name(ty), Linkage::Local, signature(CallConv::Fast, &from, &[to]));
         let id = declared.expect("no kernel has a dot in its name").id;

@@ -57,7 +57,7 @@ fn product([m, n, k]: [u32; 3], contiguous: bool) -> Nest {
 fn contractions_of_tiles() {
     let (m, n, k) = (8, 12, 19);
     let (a, b) = (numbers(m * k), numbers(n * k));
-    for tile in [[1, 1, 1], [2, 4, 1], [4, 3, 4], [8, 4, 8], [2, 12, 5], [4, 1, 8]] {
+    for tile in [[1, 1, 1], [2, 4, 1], [4, 3, 4], [8, 4, 8], [2, 12, 5], [4, 1, 8], [8, 12, 16]] {
         let mut c = vec![0f32; m * n];
         let words = [
             [m, n, k].map(|it| it as u64).to_vec(),
@@ -93,6 +93,73 @@ fn strides_are_of_any_sign_and_extents_may_be_empty() {
     call(&product([2, 4, 4], false), &[m as u64, n as u64, 0, 0, 0, 0, 0, 0, 0, output, n as u64, 1]);
     assert_eq!(c, [0.0; 8], "a sum over nothing");
     call(&product([2, 4, 4], false), &[0, n as u64, k as u64, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+}
+
+/// `C[m, n] = Σ_k A[k, m] · B[k, n]` in one tile `m × n`, all dense along their last rank.
+fn outer_products([m, n]: [u32; 2]) -> Nest {
+    let mut build = Build::new(3);
+    let a = build.tensor(DType::F32, Place::Input, &[2, 0]);
+    let b = build.tensor(DType::F32, Place::Input, &[2, 1]);
+    let c = build.tensor(DType::F32, Place::Output, &[0, 1]);
+    let [zero, one] = [0, 1].map(|it| build.known(Scalar::I64, Op::Int(it)));
+    let depth = build.nest.extents[2];
+    let (rows, columns) = (dim(0, m), dim(1, n));
+    build.stage(one, |build, _| {
+        let (at_m, at_n) = (build.coordinates(zero, rows), build.coordinates(zero, columns));
+        let empty = build.tile(Scalar::F32, &[rows, columns], Op::Real(0.0));
+        let sums = build.for_each(2, (zero, depth, 1), &[empty], |build, k, sums| {
+            let a = build.load(Scalar::F32, &[rows], a, &[k, at_m], true);
+            let b = build.load(Scalar::F32, &[columns], b, &[k, at_n], true);
+            vec![build.tile(Scalar::F32, &[rows, columns], Op::Contract { a, b, into: sums[0] })]
+        });
+        build.store(c, &[at_m, at_n], sums[0], true);
+    });
+    build.nest
+}
+
+#[test]
+fn sums_of_outer_products() {
+    for [m, n] in [[6u32, 64], [4, 8], [3, 5]] {
+        let (rows, columns, depth) = (m as usize, n as usize, 7);
+        let (a, b) = (numbers(rows * depth), numbers(columns * depth));
+        let mut c = vec![0f32; rows * columns];
+        let extents = [m.into(), n.into(), depth as u64];
+        let inputs = [a.as_ptr() as u64, m.into(), 1, b.as_ptr() as u64, n.into(), 1];
+        call(
+            &outer_products([m, n]),
+            &[&extents[..], &inputs, &[c.as_mut_ptr() as u64, n.into(), 1]].concat(),
+        );
+        for (at, found) in c.into_iter().enumerate() {
+            let (row, column) = (at / columns, at % columns);
+            let expected: f32 = (0..depth).map(|k| a[k * rows + row] * b[k * columns + column]).sum();
+            assert_eq!(found, expected, "{m} x {n}: {at}");
+        }
+    }
+}
+
+/// The sums of as large a tile as fits into the registers of a machine are never in memory.
+#[cfg(feature = "llvm")]
+#[test]
+fn accumulators_stay_in_registers() {
+    use crate::codegen::{Backend, listing};
+    use crate::target::Target;
+
+    let machines = [
+        ("x86-64-v4", [6, 64], [9, 64], 16, "vfmadd"),
+        ("x86-64-v3", [4, 16], [9, 16], 8, "vfmadd"),
+        ("aarch64", [4, 16], [10, 16], 4, "fmla"),
+    ];
+    for (target, fits, too_large, lanes, fused) in machines {
+        let target = Target::named(target).unwrap();
+        let lines = |tile, word: &str| {
+            let code = listing(&outer_products(tile), &target, Backend::Llvm).unwrap();
+            code.lines().filter(|it| it.contains(word)).count()
+        };
+        assert!(lines(fits, fused) as u32 >= fits[0] * fits[1] / lanes, "{target}");
+        let spill = format!("{}-byte Spill", 4 * lanes);
+        assert_eq!(lines(fits, &spill), 0, "{target}");
+        assert!(lines(too_large, &spill) > 0, "{target}");
+    }
 }
 
 /// Stores the reduction of a tile over its ranks that `result` lacks.

@@ -3,7 +3,7 @@
 use attnc_dsl::ast::DType;
 use attnc_runtime::abi::{Code, WORKSPACE_ALIGN};
 
-use crate::codegen::cranelift::jit::jit_for;
+use crate::codegen::{Backend, jit};
 use crate::ir::arena::{Arena, Id};
 use crate::ir::expr::BinaryOp;
 use crate::ir::nest::{
@@ -182,17 +182,33 @@ pub(super) fn elementwise(
     build.nest
 }
 
-/// Calls a kernel, as it is for this machine and for the least of its kind.
+/// The back ends that are built in.
+pub(super) fn backends() -> impl Iterator<Item = Backend> {
+    Backend::ALL.into_iter().filter(|it| it.is_built_in())
+}
+
+/// Machines that this one can stand in for.
+fn targets() -> Vec<Target> {
+    let native = Target::native();
+    let levels: &[&str] =
+        if cfg!(target_arch = "x86_64") { &["x86-64", "x86-64-v3", "x86-64-v4"] } else { &[] };
+    let levels = levels.iter().map(|it| Target::named(it).unwrap());
+    let runs = |it: &Target| it.cpu_features().iter().all(|it| native.cpu_features().contains(it));
+    levels.filter(runs).chain([native.clone()]).collect()
+}
+
+/// Calls a kernel, as every back end makes it for every machine that this one can stand in for.
 pub(super) fn call(nest: &Nest, words: &[u64]) {
-    call_on(&Target::native(), nest, words);
-    if cfg!(target_arch = "x86_64") {
-        call_on(&Target::named("x86-64").unwrap(), nest, words);
+    for backend in backends() {
+        for target in targets() {
+            call_on(backend, &target, nest, words);
+        }
     }
 }
 
 /// Checks, then every task of every stage, one at a time and last to first.
-fn call_on(target: &Target, nest: &Nest, words: &[u64]) {
-    let jit = jit_for(nest, target).unwrap();
+fn call_on(backend: Backend, target: &Target, nest: &Nest, words: &[u64]) {
+    let jit = jit(nest, target, backend).unwrap();
     let entry = jit.entry();
     // SAFETY: the words hold what the kernel says they do.
     unsafe {

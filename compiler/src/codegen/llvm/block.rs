@@ -1,0 +1,279 @@
+//! Statements to code.
+
+use inkwell::IntPredicate;
+use inkwell::basic_block::BasicBlock;
+use inkwell::values::{BasicValue, FunctionValue, IntValue, PhiValue, PointerValue};
+
+use super::alias::Scopes;
+use super::assembler::{Assembler, Element, Opcode, Value};
+use super::tile::{Tile, lanes};
+use super::unit::Unit;
+use crate::codegen::uses::Uses;
+use crate::ir::nest::{Block, BufferId, Loop, Nest, Stmt, TileType, ValueId};
+
+/// The body of one function.
+pub(super) struct Emitter<'a, 'u, 'c> {
+    pub(super) nest: &'a Nest,
+    pub(super) unit: &'u Unit<'c>,
+    pub(super) asm: &'u Assembler<'c>,
+    pub(super) args: Args<'c>,
+    pub(super) scopes: Scopes<'c>,
+    function: FunctionValue<'c>,
+    values: Vec<Option<Tile<'a, 'c>>>,
+    /// The first elements of the buffers that are needed.
+    addresses: Vec<Option<PointerValue<'c>>>,
+    /// A place to write what a guard forbids to write.
+    waste: Option<PointerValue<'c>>,
+}
+
+/// What a function knows of a call.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Args<'c> {
+    /// The address of the words.
+    pub(super) words: PointerValue<'c>,
+    /// Whether the function writes words.
+    pub(super) writes_words: bool,
+    /// The address of the workspace, where the function has it.
+    pub(super) workspace: Option<PointerValue<'c>>,
+    /// The bytes of the workspace, where the function has them.
+    pub(super) workspace_bytes: Option<Value<'c>>,
+    /// The number of threads, where the function has it.
+    pub(super) threads: Option<Value<'c>>,
+    /// The address of the running thread's scratch, where the function has it.
+    pub(super) scratch: Option<PointerValue<'c>>,
+}
+
+impl<'c> Args<'c> {
+    /// A function that only reads words.
+    pub(super) fn reading(words: PointerValue<'c>) -> Args<'c> {
+        Args {
+            words,
+            writes_words: false,
+            workspace: None,
+            workspace_bytes: None,
+            threads: None,
+            scratch: None,
+        }
+    }
+}
+
+impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
+    /// A function that has no statements but what its parameters are.
+    pub(super) fn new(
+        nest: &'a Nest,
+        unit: &'u Unit<'c>,
+        function: FunctionValue<'c>,
+        args: Args<'c>,
+    ) -> Emitter<'a, 'u, 'c> {
+        unit.asm.builder.position_at_end(unit.asm.context.append_basic_block(function, ""));
+        Emitter {
+            nest,
+            unit,
+            asm: &unit.asm,
+            args,
+            scopes: Scopes::new(unit.asm.context, nest),
+            function,
+            values: vec![None; nest.values.len()],
+            addresses: vec![None; nest.buffers.len()],
+            waste: None,
+        }
+    }
+
+    /// The values of the prologue, and the addresses of the buffers, that are needed.
+    pub(super) fn prologue(&mut self, uses: &Uses<'a>) {
+        self.begin(uses, None);
+    }
+
+    /// The same, for what that thread runs.
+    pub(super) fn prologue_of(&mut self, uses: &Uses<'a>, thread: Value<'c>) {
+        self.begin(uses, Some(thread));
+    }
+
+    fn begin(&mut self, uses: &Uses<'a>, thread: Option<Value<'c>>) {
+        uses.prologue().for_each(|it| self.stmt(it));
+        if let Some(thread) = thread {
+            self.args.scratch = Some(self.scratch_of(thread));
+        }
+        for buffer in uses.buffers() {
+            self.addresses[buffer.idx()] = Some(self.first_element(buffer));
+        }
+    }
+
+    /// The scratch of a thread is behind what all share and the scratch of those before.
+    fn scratch_of(&self, thread: Value<'c>) -> PointerValue<'c> {
+        let workspace = self.args.workspace.expect("who runs has the workspace");
+        let thread = self.asm.cast(Opcode::ZExt, thread, Element::I64).into_int_value();
+        let before = self.int_op(Opcode::Mul, thread, self.int(self.nest.scratch));
+        self.asm.offset(self.asm.offset(workspace, self.int(self.nest.shared)), before)
+    }
+
+    /// The statements of a block, in order.
+    pub(super) fn block(&mut self, block: &'a Block) {
+        block.stmts.iter().for_each(|it| self.stmt(it));
+    }
+
+    fn stmt(&mut self, stmt: &'a Stmt) {
+        match stmt {
+            Stmt::Let(value, op) => {
+                let tile = self.op(&self.nest.values[*value], op);
+                self.define(*value, tile);
+            }
+            Stmt::Store { buffer, index, value, guard, contiguous } => {
+                self.store(*buffer, index, *value, *guard, *contiguous);
+            }
+            Stmt::Loop(it) => self.tiles(it),
+            Stmt::If { condition, then, otherwise } => self.choice(*condition, then, otherwise),
+        }
+    }
+
+    /// The registers of a value.
+    pub(super) fn tile(&self, value: ValueId) -> Tile<'a, 'c> {
+        self.values[value.idx()].clone().expect("values are defined before they are used")
+    }
+
+    /// The register of a scalar.
+    pub(super) fn scalar(&self, value: ValueId) -> Value<'c> {
+        self.tile(value).rows[0]
+    }
+
+    /// The register of an integer.
+    pub(super) fn int(&self, value: ValueId) -> IntValue<'c> {
+        self.scalar(value).into_int_value()
+    }
+
+    /// The rows of a value broadcast to a type.
+    pub(super) fn spread(&self, value: ValueId, ty: &TileType) -> Vec<Value<'c>> {
+        self.tile(value).spread(self.asm, &ty.shape)
+    }
+
+    /// Defines a value.
+    pub(super) fn define(&mut self, value: ValueId, tile: Tile<'a, 'c>) {
+        self.values[value.idx()] = Some(tile);
+    }
+
+    /// Defines a scalar.
+    pub(super) fn define_scalar(&mut self, value: ValueId, register: Value<'c>) {
+        self.define(value, Tile::new(&self.nest.values[value], vec![register]));
+    }
+
+    /// The address of a buffer's first element.
+    pub(super) fn address(&self, buffer: BufferId) -> PointerValue<'c> {
+        self.addresses[buffer.idx()].expect("a function says which buffers it needs")
+    }
+
+    /// A block of this function, yet to be filled.
+    pub(super) fn new_block(&self) -> BasicBlock<'c> {
+        self.asm.context.append_basic_block(self.function, "")
+    }
+
+    /// Goes on in a block.
+    pub(super) fn switch_to(&self, block: BasicBlock<'c>) {
+        self.asm.builder.position_at_end(block);
+    }
+
+    /// A value that depends on where the block is entered from; so far from here.
+    pub(super) fn phi(&self, like: Value<'c>, from: BasicBlock<'c>) -> PhiValue<'c> {
+        let phi = self.asm.builder.build_phi(like.get_type(), "").expect("a block begins with phis");
+        phi.add_incoming(&[(&like, from)]);
+        phi
+    }
+
+    /// Counts from `from` in steps as long as the body's tiles end at `to`: `from + step <= to`.
+    fn tiles(&mut self, it: &'a Loop) {
+        let asm = self.asm;
+        let step: Value<'c> = asm.index(it.step.into()).into();
+        // So that neither this nor the step, where it is taken, goes beyond the integers.
+        let last = asm.function("llvm.ssub.sat", &[self.scalar(it.to), step]);
+        let before = asm.here();
+        let [header, body, exit] = std::array::from_fn(|_| self.new_block());
+        let inits: Vec<Vec<Value<'c>>> = it.carried.iter().map(|it| self.tile(it.init).rows).collect();
+        asm.jump(header);
+
+        self.switch_to(header);
+        let index = self.phi(self.scalar(it.from), before);
+        let mut phis: Vec<Vec<PhiValue<'c>>> = Vec::new();
+        for (carried, inits) in it.carried.iter().zip(inits) {
+            let rows: Vec<PhiValue<'c>> = inits.into_iter().map(|init| self.phi(init, before)).collect();
+            let registers: Vec<Value<'c>> = rows.iter().map(|it| it.as_basic_value()).collect();
+            for value in [carried.current, carried.result] {
+                self.define(value, Tile::new(&self.nest.values[value], registers.clone()));
+            }
+            phis.push(rows);
+        }
+        let fits = asm.icmp(IntPredicate::SLE, index.as_basic_value(), last);
+        asm.branch(fits, body, exit);
+
+        self.switch_to(body);
+        self.define_scalar(it.index, index.as_basic_value());
+        self.block(&it.body);
+        let end = asm.here();
+        let [current, step] = [index.as_basic_value(), step].map(|it| it.into_int_value());
+        let next = asm.builder.build_int_nsw_add(current, step, "").expect("integers are added");
+        index.add_incoming(&[(&next, end)]);
+        for (carried, phis) in it.carried.iter().zip(phis) {
+            for (phi, next) in phis.into_iter().zip(self.tile(carried.next).rows) {
+                phi.add_incoming(&[(&next, end)]);
+            }
+        }
+        asm.jump(header);
+        self.switch_to(exit);
+    }
+
+    fn choice(&mut self, condition: ValueId, then: &'a Block, otherwise: &'a Block) {
+        let [yes, no, join] = std::array::from_fn(|_| self.new_block());
+        self.asm.branch(self.scalar(condition), yes, no);
+        for (start, block) in [(yes, then), (no, otherwise)] {
+            self.switch_to(start);
+            self.block(block);
+            self.asm.jump(join);
+        }
+        self.switch_to(join);
+    }
+
+    /// A constant of a tile's type in all its rows.
+    pub(super) fn constant(&self, ty: &'a TileType, value: Value<'c>) -> Tile<'a, 'c> {
+        let row = self.asm.splat(value, lanes(&ty.shape));
+        Tile::new(ty, vec![row; Tile::rows_of(ty)])
+    }
+
+    /// A word of the arguments.
+    pub(super) fn word(&self, word: u32, element: Element) -> Value<'c> {
+        let asm = self.asm;
+        let place = asm.offset(self.args.words, asm.index(8 * i64::from(word)));
+        let value = asm.load(asm.ty(element, None), place, 8);
+        if !self.args.writes_words {
+            let kind = asm.context.get_kind_id("invariant.load");
+            let load = value.as_instruction_value().expect("a load is an instruction");
+            load.set_metadata(asm.context.metadata_node(&[]), kind).expect("a node is metadata of a load");
+        }
+        value
+    }
+
+    /// A place to write what a guard forbids to write.
+    pub(super) fn waste(&mut self) -> PointerValue<'c> {
+        if let Some(known) = self.waste {
+            return known;
+        }
+        let here = self.asm.here();
+        let entry = self.function.get_first_basic_block().expect("a function has begun");
+        match entry.get_first_instruction() {
+            Some(first) => self.asm.builder.position_before(&first),
+            None => self.switch_to(entry),
+        }
+        let ty = self.asm.context.i8_type().array_type(self.widest());
+        let place = self.asm.builder.build_alloca(ty, "waste").expect("there is room in the frame");
+        self.switch_to(here);
+        *self.waste.insert(place)
+    }
+
+    /// The bytes that no row of a tile is beyond.
+    pub(super) fn widest(&self) -> u32 {
+        let widths = self.nest.values.iter().map(|(_, ty)| lanes(&ty.shape).unwrap_or(1));
+        8 * widths.max().unwrap_or(1)
+    }
+
+    /// `a op b`, of integers.
+    pub(super) fn int_op(&self, op: Opcode, a: IntValue<'c>, b: IntValue<'c>) -> IntValue<'c> {
+        self.asm.binary(op, a.into(), b.into()).into_int_value()
+    }
+}

@@ -1,0 +1,153 @@
+//! Loads and stores.
+//!
+//! A row whose elements follow one another is one access. Where a guard forbids an element, the access is masked if the
+//! target can do that, else it goes to a place that is nobody's: zeros to read, waste to write.
+
+use attnc_dsl::ast::DType;
+use inkwell::values::PointerValue;
+
+use super::address::Places;
+use super::assembler::{Element, Lanes, Value, lanes_of};
+use super::block::Emitter;
+use super::dtype::stored;
+use super::tile::{Tile, lanes};
+use crate::codegen::points;
+use crate::ir::nest::{BufferId, Scalar, TileDim, TileType, ValueId, bytes_of};
+
+const READS: &str = "what reads has a value";
+
+/// How the elements of a row are reached, as far as they may be.
+enum Access<'c> {
+    /// They follow one another.
+    Whole(PointerValue<'c>),
+    /// The same, for those where the mask holds.
+    Masked(PointerValue<'c>, Value<'c>),
+    /// Each lies by itself.
+    Scattered(Value<'c>),
+}
+
+/// A buffer's elements at the points of a shape.
+struct Accesses<'a, 'c> {
+    places: Places<'a, 'c>,
+    /// Rows of bools that say what may be reached, and whether each row has but one.
+    guard: Option<(Vec<Value<'c>>, bool)>,
+    /// Where to reach what a guard forbids.
+    instead: Option<PointerValue<'c>>,
+    together: bool,
+}
+
+impl<'a, 'c> Emitter<'a, '_, 'c> {
+    /// The elements of a buffer.
+    pub(super) fn load(
+        &mut self,
+        ty: &'a TileType,
+        buffer: BufferId,
+        index: &[ValueId],
+        guard: Option<ValueId>,
+        contiguous: bool,
+    ) -> Tile<'a, 'c> {
+        let dtype = self.nest.buffers[buffer].dtype;
+        let zeros = guard.map(|_| self.unit.zeros(self.widest()));
+        let accesses = self.accesses(&ty.shape, (buffer, index, contiguous), guard, zeros);
+        let rows = (0..Tile::rows_of(ty)).map(|row| {
+            let raw = self.load_raw(dtype, self.access(&accesses, row), lanes(&ty.shape));
+            self.tag(buffer);
+            self.convert(Scalar::of(dtype), ty.scalar, self.widened(dtype, raw))
+        });
+        Tile::new(ty, rows.collect())
+    }
+
+    /// Writes elements of a buffer.
+    pub(super) fn store(
+        &mut self,
+        buffer: BufferId,
+        index: &[ValueId],
+        value: ValueId,
+        guard: Option<ValueId>,
+        contiguous: bool,
+    ) {
+        let dtype = self.nest.buffers[buffer].dtype;
+        let ty = points::stored(self.nest, index, value, guard);
+        let waste = guard.map(|_| self.waste());
+        let accesses = self.accesses(&ty.shape, (buffer, index, contiguous), guard, waste);
+        for (row, value) in self.spread(value, &ty).into_iter().enumerate() {
+            let access = self.access(&accesses, row);
+            self.store_raw(dtype, access, self.narrowed(dtype, ty.scalar, value));
+            self.tag(buffer);
+        }
+    }
+
+    fn accesses(
+        &self,
+        shape: &[TileDim],
+        (buffer, index, contiguous): (BufferId, &[ValueId], bool),
+        guard: Option<ValueId>,
+        instead: Option<PointerValue<'c>>,
+    ) -> Accesses<'a, 'c> {
+        let bytes = bytes_of(self.nest.buffers[buffer].dtype);
+        let is_uniform = points::is_uniform(self.nest, guard, shape);
+        let guard = guard.map(|it| (self.tile(it).spread(self.asm, shape), is_uniform));
+        let masks = is_uniform || self.unit.machine.has_masks(bytes);
+        let together = shape.is_empty() || contiguous && masks;
+        Accesses { places: self.places(buffer, index, shape, contiguous), guard, instead, together }
+    }
+
+    fn access(&self, accesses: &Accesses<'a, 'c>, row: usize) -> Access<'c> {
+        let asm = self.asm;
+        let guard = accesses.guard.as_ref().map(|(rows, is_uniform)| (rows[row], *is_uniform));
+        let instead = || Value::from(accesses.instead.expect("there is a place for what a guard forbids"));
+        if !accesses.together {
+            let places = self.elements_at(&accesses.places, row);
+            return Access::Scattered(match guard {
+                Some((guard, _)) => asm.select(guard, places, asm.splat(instead(), lanes_of(guard))),
+                None => places,
+            });
+        }
+        let place = self.row_at(&accesses.places, row);
+        match guard {
+            None => Access::Whole(place),
+            Some((guard, true)) => {
+                let place = asm.select(asm.lane(guard, 0), place.into(), instead());
+                Access::Whole(place.into_pointer_value())
+            }
+            Some((guard, false)) => Access::Masked(place, guard),
+        }
+    }
+
+    /// A row as it lies in memory.
+    fn load_raw(&self, dtype: DType, access: Access<'c>, lanes: Lanes) -> Value<'c> {
+        let asm = self.asm;
+        let (ty, bytes) = (asm.ty(stored(dtype), lanes), bytes_of(dtype));
+        let zeros = ty.const_zero();
+        match access {
+            Access::Whole(place) => asm.load(ty, place, bytes),
+            Access::Masked(place, mask) => {
+                let args = [place.into(), mask, zeros];
+                asm.guarded("llvm.masked.load", [ty, place.get_type().into()], (0, bytes), &args)
+                    .expect(READS)
+            }
+            Access::Scattered(places) => {
+                let all = asm.int(Element::Bool, lanes_of(places), 1);
+                let types = [ty, places.get_type()];
+                asm.guarded("llvm.masked.gather", types, (0, bytes), &[places, all, zeros]).expect(READS)
+            }
+        }
+    }
+
+    /// Writes what `narrowed` made.
+    fn store_raw(&self, dtype: DType, access: Access<'c>, row: Value<'c>) {
+        let asm = self.asm;
+        let (ty, bytes) = (row.get_type(), bytes_of(dtype));
+        match access {
+            Access::Whole(place) => asm.store(place, row, bytes),
+            Access::Masked(place, mask) => {
+                let types = [ty, place.get_type().into()];
+                asm.guarded("llvm.masked.store", types, (1, bytes), &[row, place.into(), mask]);
+            }
+            Access::Scattered(places) => {
+                let all = asm.int(Element::Bool, lanes_of(places), 1);
+                asm.guarded("llvm.masked.scatter", [ty, places.get_type()], (1, bytes), &[row, places, all]);
+            }
+        }
+    }
+}

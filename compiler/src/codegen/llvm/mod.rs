@@ -1,0 +1,85 @@
+//! Nest to machine code with LLVM: an object file, or code in memory.
+//!
+//! A kernel becomes the functions of `attnc_runtime::abi` and, local to the module, one function for each stage and one
+//! for each scalar function that is too long to repeat. A tile is a vector along its last rank for every point of the
+//! ranks before it, whatever their extents; LLVM cuts the vectors into those that the target has. Tiles that a loop
+//! carries are phis, so they stay in registers as far as there are any.
+//!
+//! No instruction may be reassociated or contracted by LLVM: sums that may be taken in any order are written in the
+//! order that suits vectors, and products are added by `fma` where the target has it. So code computes the same
+//! wherever its arguments lie.
+//!
+//! ```text
+//! %27 = contract %25[m: 6], %26[n: 64] over [] into %24
+//!   becomes six of
+//! %s = shufflevector <6 x float> %25, poison, splat (i32 0)
+//! %r = call <64 x float> @llvm.fma(<64 x float> %s, <64 x float> %26, <64 x float> %24)
+//! ```
+
+mod address;
+mod alias;
+mod assembler;
+mod block;
+mod dtype;
+mod entry;
+mod jit;
+mod lanes;
+mod machine;
+mod memory;
+mod op;
+mod reduce;
+mod scalar;
+mod tile;
+mod unit;
+
+use inkwell::context::Context;
+use inkwell::passes::PassBuilderOptions;
+use inkwell::targets::FileType;
+
+pub(super) use jit::jit;
+use machine::Machine;
+use unit::Unit;
+
+use super::CodegenError;
+use crate::ir::nest::Nest;
+use crate::target::Target;
+
+/// The kernels as an object file.
+pub(super) fn emit_object(nests: &[Nest], target: &Target) -> Result<Vec<u8>, CodegenError> {
+    emit(nests, target, FileType::Object)
+}
+
+/// The machine code of a kernel as assembly.
+pub(super) fn listing(nest: &Nest, target: &Target) -> Result<String, CodegenError> {
+    let text = emit(std::slice::from_ref(nest), target, FileType::Assembly)?;
+    String::from_utf8(text).map_err(in_module)
+}
+
+fn emit(nests: &[Nest], target: &Target, form: FileType) -> Result<Vec<u8>, CodegenError> {
+    let context = Context::create();
+    let machine = Machine::of(target)?;
+    let unit = Unit::new(&context, &machine);
+    for nest in nests {
+        entry::emit(nest, &unit)?;
+    }
+    let module = &unit.asm.module;
+    module.verify().map_err(in_module)?;
+    module.run_passes("default<O2>", &machine.llvm, options()).map_err(in_module)?;
+    // In assembly, comments say which registers are kept in memory.
+    machine.llvm.set_asm_verbosity(true);
+    let code = machine.llvm.write_to_memory_buffer(module, form).map_err(in_module)?;
+    Ok(code.as_slice().to_vec())
+}
+
+/// What is a vector is written as one, so LLVM need not look for any.
+fn options() -> PassBuilderOptions {
+    let options = PassBuilderOptions::create();
+    options.set_loop_vectorization(false);
+    options.set_loop_interleaving(false);
+    options.set_loop_slp_vectorization(false);
+    options
+}
+
+fn in_module(error: impl ToString) -> CodegenError {
+    CodegenError::Fault { function: "the module".to_owned(), message: error.to_string() }
+}

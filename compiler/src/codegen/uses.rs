@@ -1,0 +1,158 @@
+//! Which values of the prologue, and which buffers, each function of a kernel needs.
+
+use crate::ir::nest::{Block, BufferId, Checks, Nest, Op, Place, Stage, Stmt, ValueId};
+
+/// Marks of what is needed.
+pub(super) struct Uses<'a> {
+    nest: &'a Nest,
+    values: Vec<bool>,
+    buffers: Vec<bool>,
+}
+
+impl<'a> Uses<'a> {
+    /// What `bind` needs: the extents, their checks and the defaults.
+    pub(super) fn by_bind(nest: &'a Nest) -> Uses<'a> {
+        Uses::of(nest, |uses| {
+            uses.checks(&nest.extent_checks);
+            uses.values(nest.extents.iter().copied());
+            for default in &nest.defaults {
+                uses.block(&default.block);
+                uses.values([default.value]);
+            }
+        })
+    }
+
+    /// What `workspace` needs: its size.
+    pub(super) fn by_workspace(nest: &'a Nest) -> Uses<'a> {
+        Uses::of(nest, |uses| uses.values([nest.workspace]))
+    }
+
+    /// What `check` needs: all checks.
+    pub(super) fn by_check(nest: &'a Nest) -> Uses<'a> {
+        Uses::of(nest, |uses| {
+            uses.checks(&nest.extent_checks);
+            uses.checks(&nest.call_checks);
+        })
+    }
+
+    /// What `tasks` needs: the number of tasks of each stage.
+    pub(super) fn by_tasks(nest: &'a Nest) -> Uses<'a> {
+        Uses::of(nest, |uses| uses.values(nest.stages.iter().map(|it| it.tasks)))
+    }
+
+    /// What a stage needs: what its body reads, and where scratch lies.
+    pub(super) fn by_stage(nest: &'a Nest, stage: &Stage) -> Uses<'a> {
+        Uses::of(nest, |uses| {
+            uses.block(&stage.body);
+            uses.values([nest.shared, nest.scratch]);
+        })
+    }
+
+    fn of(nest: &'a Nest, needs: impl FnOnce(&mut Uses<'a>)) -> Uses<'a> {
+        let (values, buffers) = (vec![false; nest.values.len()], vec![false; nest.buffers.len()]);
+        let mut uses = Uses { nest, values, buffers };
+        needs(&mut uses);
+        uses.close();
+        uses
+    }
+
+    /// The statements of the prologue that are needed.
+    pub(super) fn prologue(&self) -> impl Iterator<Item = &'a Stmt> {
+        self.nest.prologue.stmts.iter().filter(|stmt| match stmt {
+            Stmt::Let(value, _) => self.values[value.idx()],
+            Stmt::Store { .. } | Stmt::Loop(_) | Stmt::If { .. } => unreachable!("a prologue only defines"),
+        })
+    }
+
+    /// The buffers that are read or written or whose address is asked for.
+    #[cfg(feature = "llvm")]
+    pub(super) fn buffers(&self) -> impl Iterator<Item = BufferId> {
+        self.nest.buffers.ids().filter(|it| self.buffers[it.idx()])
+    }
+
+    fn values(&mut self, values: impl IntoIterator<Item = ValueId>) {
+        for value in values {
+            self.values[value.idx()] = true;
+        }
+    }
+
+    fn block(&mut self, block: &Block) {
+        block.stmts.iter().for_each(|it| self.stmt(it));
+    }
+
+    fn checks(&mut self, checks: &Checks) {
+        self.block(&checks.block);
+        self.values(checks.faults.iter().map(|(condition, _)| *condition));
+    }
+
+    /// Needs what the needed values of the prologue are computed from.
+    fn close(&mut self) {
+        let nest = self.nest;
+        for stmt in nest.prologue.stmts.iter().rev() {
+            match stmt {
+                Stmt::Let(value, op) if self.values[value.idx()] => self.op(op),
+                Stmt::Let(..) => {}
+                Stmt::Store { .. } | Stmt::Loop(_) | Stmt::If { .. } => {
+                    unreachable!("a prologue only defines")
+                }
+            }
+        }
+    }
+
+    fn stmt(&mut self, stmt: &Stmt) {
+        match stmt {
+            Stmt::Let(_, op) => self.op(op),
+            Stmt::Store { buffer, index, value, guard, .. } => {
+                self.access(*buffer, index);
+                self.values([*value]);
+                self.values(*guard);
+            }
+            Stmt::Loop(it) => {
+                self.values([it.from, it.to]);
+                self.values(it.carried.iter().flat_map(|it| [it.init, it.next]));
+                self.block(&it.body);
+            }
+            Stmt::If { condition, then, otherwise } => {
+                self.values([*condition]);
+                self.block(then);
+                self.block(otherwise);
+            }
+        }
+    }
+
+    fn op(&mut self, op: &Op) {
+        match op {
+            Op::Int(_)
+            | Op::Real(_)
+            | Op::Bool(_)
+            | Op::Word(_)
+            | Op::WorkspaceAddress
+            | Op::WorkspaceBytes
+            | Op::Threads
+            | Op::Iota => {}
+            Op::Address(buffer) => self.place(*buffer),
+            Op::Unary(_, a) | Op::Convert(a) | Op::Round(_, a) | Op::Reduce(_, a) => self.values([*a]),
+            Op::Binary(_, a, b) | Op::Compare(_, a, b) => self.values([*a, *b]),
+            Op::Select(a, b, c) | Op::Contract { a, b, into: c } => self.values([*a, *b, *c]),
+            Op::Load { buffer, index, guard, .. } => {
+                self.access(*buffer, index);
+                self.values(*guard);
+            }
+        }
+    }
+
+    fn access(&mut self, buffer: BufferId, index: &[ValueId]) {
+        self.place(buffer);
+        let nest = self.nest;
+        self.values(nest.buffers[buffer].strides.iter().copied());
+        self.values(index.iter().copied());
+    }
+
+    fn place(&mut self, buffer: BufferId) {
+        self.buffers[buffer.idx()] = true;
+        match self.nest.buffers[buffer].place {
+            Place::Input(_) | Place::Output(_) => {}
+            Place::Workspace(offset) | Place::Scratch(offset) => self.values([offset]),
+        }
+    }
+}
