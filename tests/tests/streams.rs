@@ -126,7 +126,7 @@ fn agree(name: &str, found: &Outputs, expected: &Outputs, tolerance: f64) {
         match (&found.data, &expected.data) {
             (Data::Real(found), Data::Real(expected)) => {
                 let largest =
-                    expected.iter().filter(|it| it.is_finite()).fold(1e-3f64, |a, b| a.max(b.abs()));
+                    expected.iter().filter(|it| it.is_finite()).fold(1e-2f64, |a, b| a.max(b.abs()));
                 for (at, (x, y)) in found.iter().zip(expected).enumerate() {
                     let same = x == y || (x.is_nan() && y.is_nan()) || (x - y).abs() <= tolerance * largest;
                     assert!(same, "{name}: {tensor} at {at} of {:?}: {x} instead of {y}", found.len());

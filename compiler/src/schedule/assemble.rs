@@ -8,13 +8,23 @@ use super::weave::{Round, Weaver};
 use crate::ir::cascade::{Einsum, ExprId, Extent, Op, RankId, TensorId};
 
 /// How many rows a box has.
-const ROWS: u32 = 32;
+const ROWS: u32 = 48;
+/// How many coordinates of the last rank of a box with several.
+const INNER_ROWS: u32 = 12;
 /// How many coordinates of the last streamed rank a tile has.
 const STREAM: u32 = 64;
 /// How many coordinates of other streamed ranks.
 const OUTER: u32 = 4;
 
 impl Weaver<'_> {
+    /// Boxes have many rows, so that what is read along a stream is used often.
+    pub(super) fn has_many_rows(&self) -> bool {
+        self.lacked().iter().any(|&it| match self.cascade.ranks[it].extent {
+            Extent::Fixed(extent) => extent >= 8,
+            Extent::Carried | Extent::Derived(_) => true,
+        })
+    }
+
     /// The rows, those that something streamed lacks in boxes.
     pub(super) fn rows(&self) -> Vec<Axis> {
         let mut order: Vec<RankId> = self.ranks_of(self.group.roots[0]);
@@ -31,7 +41,7 @@ impl Weaver<'_> {
                 Extent::Carried | Extent::Derived(_) => u32::MAX,
             };
             let most = if axes.is_empty() && order.iter().any(|it| *it != rank && shared.contains(it)) {
-                8
+                INNER_ROWS
             } else {
                 ROWS
             };

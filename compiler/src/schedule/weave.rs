@@ -175,13 +175,50 @@ impl<'a> Weaver<'a> {
                 (scaled::Scale::new(), value)
             }
         };
-        let of = value;
+        let of = if op == ReduceOp::Sum { self.packed(&name, &ranks, &over, value, level) } else { value };
         let value = self.tile(&name, &ranks, Op::Reduce(op, over), of, level);
         if let (ReduceOp::Max, Expr::Read(tensor, ..)) = (op, self.cascade.exprs.get(value)) {
             self.peaks.insert(*tensor, of);
         }
         let raw = scale.is_empty().then_some(value);
         Scaled { scale, value, raw }
+    }
+
+    /// A product whose factors lie in memory along what is summed, with the one that is used for all rows of the
+    /// box copied so that it lies along the last rank of the result.
+    fn packed(
+        &mut self,
+        name: &str,
+        ranks: &[RankId],
+        over: &[RankId],
+        value: ExprId,
+        level: usize,
+    ) -> ExprId {
+        let (&Expr::Binary(BinaryOp::Mul, a, b), Some(last)) = (self.cascade.exprs.get(value), ranks.last())
+        else {
+            return value;
+        };
+        if !self.streams.contains(last) || !self.has_many_rows() {
+            return value;
+        }
+        let factors = [a, b].map(|it| {
+            let exprs = &self.cascade.exprs;
+            let free = exprs.free(it);
+            let across = match exprs.get(it) {
+                Expr::Read(_, coords, Kind::Real) => coords
+                    .last()
+                    .is_some_and(|&coord| over.iter().any(|rank| *exprs.get(coord) == Expr::Index(*rank))),
+                _ => false,
+            };
+            let shared = self.group.rows.iter().any(|row| !free.contains(row));
+            if !(across && shared && free.contains(last)) {
+                return it;
+            }
+            let order = ranks.iter().filter(|it| *it != last).chain(over).chain([last]);
+            let kept: Vec<RankId> = order.copied().filter(|rank| free.contains(rank)).collect();
+            self.tile(&format!("{name}.packed"), &kept, Op::Map, it, level)
+        });
+        self.cascade.exprs.binary(BinaryOp::Mul, factors[0], factors[1])
     }
 
     /// `value · e^(exponent - common)`.

@@ -187,16 +187,26 @@ impl Tiling<'_> {
 
     /// Between which integers an expression lies.
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
-    fn interval(&mut self, expr: ExprId) -> Option<Span> {
+    pub(super) fn interval(&mut self, expr: ExprId) -> Option<Span> {
         if let Some(value) = self.constant(expr) {
             return Some((value, value));
         }
         match *self.cascade.exprs.get(expr) {
             Expr::Index(rank) => self.index_interval(rank),
+            Expr::Read(..) => self.extremes(expr),
             Expr::Unary(UnaryOp::Neg, a) => {
                 let (low, high) = self.interval(a)?;
                 let mut negated = |it| self.builder.unary(UnaryOp::Neg, it);
                 Some((negated(high), negated(low)))
+            }
+            Expr::Unary(UnaryOp::Abs, a) => {
+                let (low, high) = self.interval(a)?;
+                let (zero, down) = (self.builder.int(0), self.builder.unary(UnaryOp::Neg, low));
+                let most = self.builder.binary(BinaryOp::Max, high, down);
+                let up = self.builder.binary(BinaryOp::Max, low, zero);
+                let beyond = self.builder.unary(UnaryOp::Neg, high);
+                let least = self.builder.binary(BinaryOp::Max, up, beyond);
+                Some((least, most))
             }
             Expr::Binary(op, a, b) => {
                 let (a, b) = (self.interval(a)?, self.interval(b)?);
@@ -204,6 +214,23 @@ impl Tiling<'_> {
             }
             _ => None,
         }
+    }
+
+    /// The least and the greatest of what is read along one rank of the box, found by a walk along it.
+    fn extremes(&mut self, expr: ExprId) -> Option<Span> {
+        let free = self.cascade.exprs.free(expr).iter().copied();
+        let open: Vec<RankId> = free.filter(|it| !self.builder.indices.contains_key(it)).collect();
+        let &[rank] = open.as_slice() else { return None };
+        if self.reads_tile[expr.idx()] || !self.region.spans.contains_key(&rank) {
+            return None;
+        }
+        let inits = [self.builder.int(i64::MAX), self.builder.int(i64::MIN)];
+        let seen = self.open(rank, &inits);
+        let known = self.value(expr);
+        let low = self.builder.binary(BinaryOp::Min, seen[0], known.value);
+        let high = self.builder.binary(BinaryOp::Max, seen[1], known.value);
+        let all = self.builder.close_loop(&[low, high]);
+        known.present.is_none().then(|| (all[0], all[1]))
     }
 
     fn index_interval(&mut self, rank: RankId) -> Option<Span> {

@@ -47,6 +47,8 @@ pub(super) struct Builder {
     pub(super) indices: HashMap<RankId, ValueId>,
     /// The same, counted from where the box begins.
     pub(super) offsets: HashMap<RankId, ValueId>,
+    /// The rank that comes last in the shape of every tile that has it.
+    pub(super) minor: Option<RankId>,
     /// Loads from scratch, whose contents change, stay at this level or further in.
     pub(super) floor: usize,
 }
@@ -63,6 +65,7 @@ impl Builder {
             converted: HashMap::new(),
             indices: HashMap::new(),
             offsets: HashMap::new(),
+            minor: None,
             floor: 0,
         }
     }
@@ -114,6 +117,7 @@ impl Builder {
                 shape.push(*dim);
             }
         }
+        shape.sort_by_key(|dim| Some(dim.rank) == self.minor);
         shape
     }
 

@@ -57,7 +57,7 @@ impl Tiling<'_> {
         lane: Option<Lane>,
     ) -> Known {
         let mut fold = Fold::new(self, op, value);
-        let shape: Vec<TileDim> = self.lane.iter().map(|it| it.dim).collect();
+        let shape: Vec<TileDim> = self.rows.iter().chain(&self.lane).map(|it| it.dim).collect();
         let outer = self.lane.take();
         let inits = fold.inits(self, &shape);
         self.lane = outer;

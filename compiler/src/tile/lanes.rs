@@ -6,8 +6,8 @@ use attnc_dsl::ast::CompareOp;
 
 use super::Tiling;
 use super::loops::Lane;
-use crate::ir::cascade::{At, Einsum, Op, RankId, TensorId};
-use crate::ir::expr::Expr;
+use crate::ir::cascade::{At, Einsum, ExprId, Op, RankId, ReduceOp, TensorId};
+use crate::ir::expr::{BinaryOp, Expr};
 use crate::ir::nest::{BufferId, Place, Scalar, ValueId};
 
 impl Tiling<'_> {
@@ -27,7 +27,24 @@ impl Tiling<'_> {
             .filter(|&it| self.gain(einsum, it) > 0)
             .max_by_key(|&it| self.gain(einsum, it))?;
         let unit_strides = self.unit_strides(einsum, rank);
-        Some(Lane { rank, unit_strides })
+        Some(Lane { rank, unit_strides, rows: self.tile_rows(einsum, open, rank) })
+    }
+
+    /// A rank of a box that is taken in tiles together with the lane: the last one before it, along which the
+    /// elements of a factor that has the lane are used again.
+    fn tile_rows(&self, einsum: &Einsum, open: &[RankId], lane: RankId) -> Option<RankId> {
+        let exprs = &self.cascade.exprs;
+        let &Expr::Binary(BinaryOp::Mul, a, b) = exprs.get(einsum.value) else { return None };
+        let Op::Reduce(ReduceOp::Sum, over) = &einsum.op else { return None };
+        let before = open.iter().take_while(|it| **it != lane);
+        let boxed = |it: &&RankId| self.region.spans.contains_key(it) && !over.contains(it);
+        let has = |factor: ExprId, rank: RankId| exprs.free(factor).contains(&rank);
+        let apart = |rank: RankId| {
+            [(a, b), (b, a)]
+                .into_iter()
+                .any(|(a, b)| has(a, lane) && !has(a, rank) && has(b, rank) && !has(b, lane))
+        };
+        before.filter(boxed).copied().filter(|it| !over.contains(&lane) && apart(*it)).last()
     }
 
     /// How many more accesses a tile along a rank makes contiguous than it scatters.
@@ -91,10 +108,10 @@ impl Tiling<'_> {
         let (Some(lane), Some((last, others))) = (self.lane, index.split_last()) else {
             return false;
         };
-        let scalar = |it: &ValueId| self.builder.nest.values[*it].shape.is_empty();
+        let same = |it: &ValueId| !self.builder.nest.values[*it].shape.contains(&lane.dim);
         (*last == lane.indices || *last == lane.offsets)
-            && others.iter().all(scalar)
-            && guard.iter().all(scalar)
+            && others.iter().all(same)
+            && guard.iter().all(same)
             && !self.builder.nest.buffers[buffer].strides.is_empty()
     }
 }

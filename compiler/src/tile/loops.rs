@@ -1,6 +1,6 @@
 //! Loops over ranks: tasks, plain loops, and loops in tiles with a tail.
 
-use super::{LANES, Lanes, Tasks, Tiling};
+use super::{LANES, Lanes, ROWS, Tasks, Tiling};
 use crate::ir::cascade::RankId;
 use crate::ir::expr::BinaryOp;
 use crate::ir::nest::{Scalar, TileDim, TileType, ValueId};
@@ -10,6 +10,8 @@ use crate::ir::nest::{Scalar, TileDim, TileType, ValueId};
 pub(super) struct Lane {
     pub(super) rank: RankId,
     pub(super) unit_strides: Option<ValueId>,
+    /// A rank around it that is taken in tiles, too.
+    pub(super) rows: Option<RankId>,
 }
 
 impl Tiling<'_> {
@@ -75,12 +77,44 @@ impl Tiling<'_> {
                 self.close_lanes(&[]);
                 self.open_from(rank, main, &[]);
             }
-            _ => {
+            Some(lane) if lane.rows == Some(rank) => {
+                let inside = Some(Lane { rows: None, ..lane });
+                let main = self.open_rows(rank);
+                self.for_each(inner, inside, body);
+                self.rows = None;
+                self.builder.close_loop(&[]);
+                self.open_from(rank, main, &[]);
+                self.for_each(inner, inside, body);
+                self.builder.close_loop(&[]);
+                return;
+            }
+            Some(_) | None => {
                 self.open(rank, &[]);
             }
         }
         self.for_each(inner, lane.filter(|it| it.rank != rank), body);
         self.builder.close_loop(&[]);
+    }
+
+    /// Opens a loop over tiles of rows; gives where the tail begins.
+    fn open_rows(&mut self, rank: RankId) -> ValueId {
+        let (from, to) = self.span(rank);
+        let (length, step) = (self.minus(to, from), self.builder.int(ROWS.into()));
+        let tiles = self.builder.binary(BinaryOp::FloorDiv, length, step);
+        let whole = self.builder.binary(BinaryOp::Mul, tiles, step);
+        let end = self.sum(from, whole);
+        let (index, _) = self.builder.open_loop(rank, (from, end, ROWS), &[]);
+        self.rows = Some(self.bind_tile(TileDim { rank, extent: ROWS }, index));
+        end
+    }
+
+    /// From now to the end of the innermost block, the coordinates along a rank are those of a tile.
+    fn bind_tile(&mut self, dim: TileDim, first: ValueId) -> Lanes {
+        let iota = self.builder.iota(dim);
+        let indices = self.builder.binary(BinaryOp::Add, first, iota);
+        self.bind(dim.rank, indices);
+        let offsets = self.bind_offset(dim.rank, indices);
+        Lanes { dim, indices, offsets }
     }
 
     /// Opens a loop over the whole tiles of a rank; gives where the tail begins.
@@ -92,17 +126,14 @@ impl Tiling<'_> {
         let whole = self.sum(from, length);
         let end = lane.unit_strides.map_or(whole, |unit| self.builder.select(unit, whole, from));
         let (index, currents) = self.builder.open_loop(lane.rank, (from, end, LANES), inits);
-        let dim = TileDim { rank: lane.rank, extent: LANES };
-        let iota = self.builder.iota(dim);
-        let indices = self.builder.binary(BinaryOp::Add, index, iota);
-        self.bind(lane.rank, indices);
-        let offsets = self.bind_offset(lane.rank, indices);
-        self.lane = Some(Lanes { dim, indices, offsets });
+        self.builder.minor = Some(lane.rank);
+        self.lane = Some(self.bind_tile(TileDim { rank: lane.rank, extent: LANES }, index));
         (end, currents)
     }
 
     pub(super) fn close_lanes(&mut self, nexts: &[ValueId]) -> Vec<ValueId> {
         self.lane = None;
+        self.builder.minor = None;
         self.builder.close_loop(nexts)
     }
 

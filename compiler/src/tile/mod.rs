@@ -18,6 +18,7 @@ mod fold;
 mod lanes;
 mod loops;
 mod memory;
+mod reach;
 mod recurrence;
 mod select;
 mod stream;
@@ -38,6 +39,10 @@ pub use width::in_f32;
 
 /// How many coordinates of a rank one tile has: two vectors of four f32, so that additions overlap.
 const LANES: u32 = 8;
+
+/// How many rows a tile of two ranks has: with two vectors each, so that the sums of a contraction and its factors
+/// fit sixteen registers.
+const ROWS: u32 = 6;
 
 /// A plan as a tile program.
 pub fn tile(plan: &Plan) -> Nest {
@@ -90,6 +95,8 @@ struct Tiling<'a> {
     holding: BTreeSet<ExprId>,
     /// The tile that is being worked on.
     lane: Option<Lanes>,
+    /// The rows of that tile, where it has two ranks.
+    rows: Option<Lanes>,
     /// Parameters are read where they are used, not in the prologue.
     in_defaults: bool,
 }
@@ -131,6 +138,7 @@ impl<'a> Tiling<'a> {
             region: Region::default(),
             holding: BTreeSet::new(),
             lane: None,
+            rows: None,
             in_defaults: false,
         }
     }

@@ -157,8 +157,8 @@ impl Tiling<'_> {
         let (from, to) = self.all_of(axis.rank);
         let length = self.minus(to, from);
         let count = self.pieces(length, axis.tile);
-        let zero = self.builder.int(0);
-        let (number, _) = self.builder.open_loop(axis.rank, (zero, count, 1), &[]);
+        let (first, count) = self.tiles_that_matter(&it.matters, *axis, count);
+        let (number, _) = self.builder.open_loop(axis.rank, (first, count, 1), &[]);
         self.enter_tile(*axis, number);
         self.traverse(it, at + 1);
         self.region.spans.remove(&axis.rank);
