@@ -186,6 +186,7 @@ impl<'a> Weaver<'a> {
 
     /// A product whose factors lie in memory along what is summed, with the one that is used for all rows of the
     /// box copied so that it lies along the last rank of the result.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn packed(
         &mut self,
         name: &str,

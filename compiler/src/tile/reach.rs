@@ -65,6 +65,7 @@ impl Tiling<'_> {
     }
 
     /// The bounds that follow from all of some conditions.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn bounds_of(&mut self, conditions: &[ExprId], rank: RankId) -> Bounds {
         let mut all = Bounds::default();
         for &condition in conditions {
