@@ -38,6 +38,8 @@ const TERMS: usize = 2_500;
 pub struct Variants {
     graph: Graph,
     tensors: HashMap<TensorId, Class>,
+    /// What the cascade costs as written.
+    written: Cost,
     /// How the search went.
     pub report: Report,
 }
@@ -85,8 +87,10 @@ pub fn saturate(cascade: &Cascade) -> Variants {
     let mut graph = translate::empty(cascade);
     let tensors = translate::translate(&mut graph);
     graph.rebuild();
+    let roots: Vec<Class> = cascade.outputs().map(|it| tensors[&it]).collect();
+    let written = extract(&graph, &|_, _| false).cost(&graph, &roots);
     let report = run(&mut graph);
-    Variants { graph, tensors, report }
+    Variants { graph, tensors, written, report }
 }
 
 fn run(graph: &mut Graph) -> Report {
@@ -138,6 +142,18 @@ impl Variants {
     pub fn best(&self) -> Cascade {
         let choice = extract(&self.graph, &|_, _| false);
         self.written_as(&choice)
+    }
+
+    /// The cascade to compile: the best one, unless it is hardly better than the one as written, whose author may
+    /// have had a reason to write it so.
+    pub fn chosen(&self) -> Cascade {
+        /// A saving of work below this share is none.
+        const WORTH: f64 = 0.25;
+        let choice = extract(&self.graph, &|_, _| false);
+        let best = choice.cost(&self.graph, &self.roots());
+        let fewer = best.passes < self.written.passes;
+        let cheaper = best.passes == self.written.passes && best.work < (1.0 - WORTH) * self.written.work;
+        if fewer || cheaper { self.written_as(&choice) } else { self.graph.analysis.cascade.clone() }
     }
 
     /// The best cascades, best first: fewest passes, then least work. Others than the very best differ from it in one

@@ -89,7 +89,8 @@ fn where_known(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     if covers(graph, &domain(graph, *value), class, class) { vec![(class, *value)] } else { Vec::new() }
 }
 
-/// On demand: where the condition depends on a rank that the value does not depend on, or that a factor of it does not.
+/// On demand: where the condition depends on a rank that the value does not depend on, or that a factor of it does
+/// not; and for a contraction, which might be taken in another order.
 fn where_as_factor(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let Term::Where([value, condition]) = term else { return Vec::new() };
     let facts = graph.facts(*value);
@@ -98,7 +99,8 @@ fn where_as_factor(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     }
     let asked = graph.facts(*condition).free.clone();
     let lacks = |class: Class| !asked.iter().all(|it| graph.facts(class).free.contains(it));
-    let splits = lacks(*value) || graph.products(*value).iter().flatten().any(|it| lacks(*it));
+    let contracts = graph.terms(*value).iter().any(|it| matches!(it, Term::Reduce(ReduceOp::Sum, ..)));
+    let splits = contracts || lacks(*value) || graph.products(*value).iter().flatten().any(|it| lacks(*it));
     if !splits {
         return Vec::new();
     }
