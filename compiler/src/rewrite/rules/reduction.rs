@@ -1,7 +1,7 @@
 //! Reductions over ranks: what may leave them, enter them, merge with them.
 
 use super::{Equation, Exactness, Rule, is_free_of, is_late, product_with, with, without};
-use attnc_dsl::ast::CompareOp;
+use attnc_dsl::ast::{CompareOp, DType, Kind};
 
 use crate::ir::cascade::{Extent, RankId, ReduceOp};
 use crate::ir::expr::UnaryOp;
@@ -69,7 +69,7 @@ fn atoms(graph: &Graph, ranks: &[RankId]) -> Vec<RankId> {
 /// One rank at a time: which of several is summed over first is what order of contraction means.
 fn factor_out(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let Term::Reduce(ReduceOp::Sum, ranks, [body]) = term else { return Vec::new() };
-    if graph.facts(*body).kind != attnc_dsl::ast::Kind::Real {
+    if graph.facts(*body).kind != Kind::Real {
         return Vec::new();
     }
     let mut found = Vec::new();
@@ -161,6 +161,10 @@ fn sum_of_sum(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let mut found = Vec::new();
     for factors in graph.fewest(graph.products(*body)).into_iter().chain([vec![*body]]) {
         for (position, &factor) in factors.iter().enumerate() {
+            // A square is taken apart as a square.
+            if without(&factors, position).contains(&factor) {
+                continue;
+            }
             for (exactly, terms) in spread(graph, factor, &over) {
                 let rest = without(&factors, position);
                 let product = product_with(graph, &factors, position, exactly);
@@ -198,14 +202,22 @@ fn spread(graph: &mut Graph, factor: Class, over: &[RankId]) -> Vec<(Class, Vec<
             Term::Power(bits, [base]) if f64::from_bits(*bits) == 2.0 => {
                 let sums = graph.fewest(graph.sums(*base));
                 if let Some(terms) = sums.into_iter().find(|it| wanted(graph, *base, it)) {
-                    let parts = terms.iter().map(|&it| vec![*base, it]).collect();
-                    found.push((graph.exactly(&term), parts));
+                    found.push((graph.exactly(&term), squared(graph, &terms, over)));
                 }
             }
             _ => {}
         }
     }
     found
+}
+
+/// `(c + x)² = x² + 2·c·x + c²`, as the factors of each term. What moves is taken in f64: the terms are large where
+/// their sum is small, and a variance from moments in f32 would be worth nothing.
+fn squared(graph: &mut Graph, terms: &[Class], over: &[RankId]) -> Vec<Vec<Class>> {
+    let (fixed, moves): (Vec<Class>, Vec<Class>) = terms.iter().partition(|it| is_free_of(graph, **it, over));
+    let (fixed, moving, two) = (graph.sum(fixed), graph.sum(moves), graph.real(2.0));
+    let moving = graph.add(Term::Cast(DType::F64, [moving]));
+    vec![vec![moving, moving], vec![two, fixed, moving], vec![fixed, fixed]]
 }
 
 /// The values where all of them are present.
