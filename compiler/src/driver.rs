@@ -12,7 +12,8 @@ use crate::codegen::{self, Backend, CodegenError};
 use crate::ir::cascade::Cascade;
 use crate::lower::lower;
 use crate::package::{Object, describe};
-use crate::schedule::schedule;
+use crate::rewrite::saturate;
+use crate::schedule::{Plan, schedule};
 use crate::target::Target;
 use crate::tile::tile;
 
@@ -59,12 +60,17 @@ pub fn outline(request: Request<'_>) -> Result<Front, Box<Failure>> {
     Ok(Front { checked, cascades })
 }
 
+/// A cascade to the plan of the equal one that is compiled.
+pub fn plan(cascade: &Cascade) -> Plan {
+    schedule(&saturate(cascade).chosen())
+}
+
 /// Cascades to machine code.
 ///
 /// # Errors
 /// When the back end is not built in; else a fault of ours: what was accepted can be compiled.
 pub fn compile(front: &Front, target: &Target, backend: Backend) -> Result<Object, CodegenError> {
-    let plans: Vec<_> = front.cascades.iter().map(schedule).collect();
+    let plans: Vec<_> = front.cascades.iter().map(plan).collect();
     let nests: Vec<_> = plans.iter().map(tile).collect();
     let bytes = codegen::emit_object(&nests, target, backend)?;
     let kernels = plans.iter().zip(&nests).map(|(plan, nest)| describe(&plan.cascade, nest, target));
@@ -76,7 +82,7 @@ pub fn compile(front: &Front, target: &Target, backend: Backend) -> Result<Objec
 /// # Errors
 /// As for [`compile`].
 pub fn jit(cascade: &Cascade, backend: Backend) -> Result<Kernel, CodegenError> {
-    let (plan, target) = (schedule(cascade), Target::native());
+    let (plan, target) = (plan(cascade), Target::native());
     let nest = tile(&plan);
     let info = describe(&plan.cascade, &nest, &target);
     let code = Arc::new(codegen::jit(&nest, &target, backend)?);

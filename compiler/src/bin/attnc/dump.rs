@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use attnc::Backend;
 use attnc::codegen;
 use attnc::driver;
+use attnc::driver::plan;
 use attnc::ir::cascade::Cascade;
 use attnc::ir::nest::Nest;
 use attnc::ir::print;
 use attnc::package::{Emit, Packing, package};
 use attnc::rewrite::saturate;
-use attnc::schedule::schedule;
 use attnc::target::Target;
 use attnc::tile::tile;
 use attnc_dsl::ast::{DType, Kind};
@@ -72,8 +72,8 @@ pub(crate) fn dump(args: &Args) -> Outcome {
             checked(args)?.kernels.iter().filter(wanted).map(model).collect()
         }
         Stage::Lower => cascades(args, |it| Ok(print::cascade(it)))?,
-        Stage::Saturate => cascades(args, |it| Ok(print::cascade(&saturate(it).best())))?,
-        Stage::Schedule => cascades(args, |it| Ok(print::plan(&schedule(it))))?,
+        Stage::Saturate => cascades(args, |it| Ok(print::cascade(&saturate(it).chosen())))?,
+        Stage::Schedule => cascades(args, |it| Ok(print::plan(&plan(it))))?,
         Stage::Tile => cascades(args, |it| Ok(print::nest(&nest(it))))?,
         Stage::Codegen => {
             let (target, backend) = (args.target.clone(), args.backend.built_in()?);
@@ -85,7 +85,7 @@ pub(crate) fn dump(args: &Args) -> Outcome {
 }
 
 fn nest(cascade: &Cascade) -> Nest {
-    tile(&schedule(cascade))
+    tile(&plan(cascade))
 }
 
 /// The text of each cascade that is asked for.
