@@ -145,42 +145,18 @@ fn unary(op: UnaryOp, a: Range) -> Range {
     }
 }
 
-/// The truth of a comparison that the ranges of its operands decide, wherever they are present.
+/// The truth of a comparison that the ranges of its operands decide, wherever they are present; a NaN compares the
+/// same way, which is why an order is only ever decided to be false.
 pub(super) fn decided(graph: &Graph, op: CompareOp, a: Class, b: Class) -> Option<bool> {
     let (a, b) = (graph[a].data.range, graph[b].data.range);
     let less = a.high < b.low || (b.positive && a.high <= 0.0);
     let more = a.low > b.high || (a.positive && b.high <= 0.0);
-    let (less, more) = (less, more);
     match op {
         CompareOp::Eq => (less || more).then_some(false),
         CompareOp::Ne => (less || more).then_some(true),
-        CompareOp::Lt => {
-            if less {
-                Some(true)
-            } else {
-                (more || a.low >= b.high).then_some(false)
-            }
-        }
-        CompareOp::Gt => {
-            if more {
-                Some(true)
-            } else {
-                (less || a.high <= b.low).then_some(false)
-            }
-        }
-        CompareOp::Le => {
-            if less || a.high <= b.low {
-                Some(true)
-            } else {
-                more.then_some(false)
-            }
-        }
-        CompareOp::Ge => {
-            if more || a.low >= b.high {
-                Some(true)
-            } else {
-                less.then_some(false)
-            }
-        }
+        CompareOp::Lt => (more || a.low >= b.high).then_some(false),
+        CompareOp::Gt => (less || a.high <= b.low).then_some(false),
+        CompareOp::Le => more.then_some(false),
+        CompareOp::Ge => less.then_some(false),
     }
 }

@@ -1,6 +1,6 @@
 //! Reductions over ranks: what may leave them, enter them, merge with them.
 
-use super::{Equation, Exactness, Rule, is_free_of, is_late, product_with, with, without};
+use super::{Equation, Exactness, Rule, is_free_of, is_late, is_statistic, product_with, with, without};
 use attnc_dsl::ast::{CompareOp, DType, Kind};
 
 use crate::ir::cascade::{Extent, RankId, ReduceOp};
@@ -169,8 +169,12 @@ fn sum_of_sum(graph: &mut Graph, term: &Term) -> Vec<Equation> {
                 let rest = without(&factors, position);
                 let product = product_with(graph, &factors, position, exactly);
                 let before = graph.exactly(&term.with(&[product]));
-                let products = terms.iter().map(|it| graph.product([rest.clone(), it.clone()].concat()));
-                let products = products.collect::<Vec<_>>();
+                let precise = cancels(graph, &rest, &terms, &over);
+                let mut products = Vec::new();
+                for term in &terms {
+                    let product = graph.product([rest.clone(), term.clone()].concat());
+                    products.push(if precise { in_f64(graph, product, &over) } else { product });
+                }
                 let sums = together(graph, &products).into_iter();
                 let sums = sums.map(|it| graph.reduce(ReduceOp::Sum, ranks.to_vec(), it)).collect();
                 found.push((before, graph.sum(sums)));
@@ -178,6 +182,41 @@ fn sum_of_sum(graph: &mut Graph, term: &Term) -> Vec<Equation> {
         }
     }
     found
+}
+
+/// Along the ranks, sums of these terms are likely to be much larger than their difference, as in `Σ (x − mean x)·w`.
+/// Where exponentials weigh the terms they are no larger than what is exponentiated.
+fn cancels(graph: &Graph, rest: &[Class], terms: &[Vec<Class>], over: &[RankId]) -> bool {
+    let fixed =
+        |term: &Vec<Class>| term.iter().any(|it| is_statistic(graph, *it) && is_free_of(graph, *it, over));
+    rest.iter().all(|it| is_linear(graph, *it)) && terms.iter().any(fixed)
+}
+
+/// A product whose factors along the ranks, and whose sums over them, are taken in f64.
+fn in_f64(graph: &mut Graph, product: Class, over: &[RankId]) -> Class {
+    let factors = graph.products(product).into_iter().next().unwrap_or_else(|| vec![product]);
+    let mut precise = Vec::new();
+    for factor in factors {
+        let sum = graph.terms(factor).into_iter().find_map(|it| match it {
+            Term::Reduce(ReduceOp::Sum, ranks, [body]) if atoms(graph, &ranks) == over => Some((ranks, body)),
+            _ => None,
+        });
+        precise.push(match sum {
+            Some((ranks, body)) => {
+                let body = widened(graph, body);
+                graph.reduce(ReduceOp::Sum, ranks.to_vec(), body)
+            }
+            None if is_free_of(graph, factor, over) => factor,
+            None => widened(graph, factor),
+        });
+    }
+    graph.product(precise)
+}
+
+/// The value in f64.
+fn widened(graph: &mut Graph, value: Class) -> Class {
+    let is_wide = graph.terms(value).iter().any(|it| matches!(it, Term::Cast(DType::F64, _)));
+    if is_wide { value } else { graph.add(Term::Cast(DType::F64, [value])) }
 }
 
 /// How many terms a sum may have that is taken apart.
@@ -215,8 +254,9 @@ fn spread(graph: &mut Graph, factor: Class, over: &[RankId]) -> Vec<(Class, Vec<
 /// their sum is small, and a variance from moments in f32 would be worth nothing.
 fn squared(graph: &mut Graph, terms: &[Class], over: &[RankId]) -> Vec<Vec<Class>> {
     let (fixed, moves): (Vec<Class>, Vec<Class>) = terms.iter().partition(|it| is_free_of(graph, **it, over));
+    let fixed = fixed.into_iter().map(|it| in_f64(graph, it, over)).collect();
     let (fixed, moving, two) = (graph.sum(fixed), graph.sum(moves), graph.real(2.0));
-    let moving = graph.add(Term::Cast(DType::F64, [moving]));
+    let moving = widened(graph, moving);
     vec![vec![moving, moving], vec![two, fixed, moving], vec![fixed, fixed]]
 }
 

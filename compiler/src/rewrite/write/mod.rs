@@ -10,6 +10,7 @@
 mod arithmetic;
 mod presence;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use attnc_dsl::ast::Kind;
@@ -264,7 +265,7 @@ impl Writer<'_> {
 
     fn reduction(&mut self, class: Class, op: ReduceOp, ranks: &[RankId], body: Class) -> Value {
         let value = self.exact(body);
-        let tensor = self.tensor_for(class, op.name());
+        let tensor = self.tensor_for(class, op.name(), value);
         self.push(tensor, Op::Reduce(op, ranks.to_vec()), value);
         self.made.insert(class, tensor);
         let strict = is_strict_reduction(op) && !self.is_exact_in_language(class, op);
@@ -286,7 +287,7 @@ impl Writer<'_> {
     }
 
     /// The tensor that a class becomes: the one that was written for it, or a new one.
-    fn tensor_for(&mut self, class: Class, what: &str) -> TensorId {
+    fn tensor_for(&mut self, class: Class, what: &str, value: ExprId) -> TensorId {
         let facts = self.graph.facts(class);
         if let Some(&tensor) = self.names.get(&class) {
             let it = &self.cascade.tensors[tensor];
@@ -297,8 +298,34 @@ impl Writer<'_> {
                 return tensor;
             }
         }
-        let dims = facts.free.iter().map(|&rank| Dim { rank, lag: 0 }).collect();
+        let dims = self.composed(&facts.free, value).into_iter().map(|rank| Dim { rank, lag: 0 }).collect();
         self.temporary(what, dims, facts.kind)
+    }
+
+    /// Part-less ranks, put together to the composite ones whose index an expression mentions: beyond their extents
+    /// there are no points, and nothing may be read.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+    fn composed(&self, atoms: &[RankId], value: ExprId) -> Vec<RankId> {
+        let exprs = &self.cascade.exprs;
+        let index = |id: &ExprId| match exprs.get(*id) {
+            Expr::Index(rank) if !self.cascade.ranks[*rank].parts.is_empty() => Some(*rank),
+            _ => None,
+        };
+        let mut composites: Vec<RankId> = exprs.postorder(value).iter().filter_map(index).collect();
+        composites.sort_by_key(|&it| (Reverse(exprs.atoms(it).len()), it));
+        composites.dedup();
+        let mut left = atoms.to_vec();
+        let mut ranks = Vec::new();
+        for composite in composites {
+            let parts = exprs.atoms(composite);
+            if parts.iter().all(|it| left.contains(it)) {
+                left.retain(|it| !parts.contains(it));
+                ranks.push(composite);
+            }
+        }
+        ranks.extend(left);
+        ranks.sort_by_key(|&it| exprs.atoms(it).first().copied());
+        ranks
     }
 
     fn temporary(&mut self, what: &str, dims: Vec<Dim>, kind: Kind) -> TensorId {
