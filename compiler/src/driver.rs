@@ -60,9 +60,11 @@ pub fn outline(request: Request<'_>) -> Result<Front, Box<Failure>> {
     Ok(Front { checked, cascades })
 }
 
-/// A cascade to the plan of the equal one that is compiled.
+/// A cascade to the plan of the equal one that is compiled: the one that saturation chooses, unless its sums of
+/// exponentials do not stream. Then the author's maximum has to keep them in range.
 pub fn plan(cascade: &Cascade) -> Plan {
-    schedule(&saturate(cascade).chosen())
+    let plan = schedule(&saturate(cascade).chosen());
+    if plan.sums_powers_whole() { schedule(cascade) } else { plan }
 }
 
 /// Cascades to machine code.

@@ -269,6 +269,17 @@ impl Cascade {
         if parts.is_empty() { vec![rank] } else { parts.iter().flat_map(|&part| self.atoms(part)).collect() }
     }
 
+    /// A composite rank that may have fewer coordinates than its parts have combinations.
+    pub fn is_ragged(&self, rank: RankId) -> bool {
+        let fixed = |rank: RankId| match self.ranks[rank].extent {
+            Extent::Fixed(extent) => Some(extent),
+            Extent::Carried | Extent::Derived(_) => None,
+        };
+        let parts = &self.ranks[rank].parts;
+        let product = parts.iter().try_fold(1_i64, |all, &it| fixed(it)?.checked_mul(all));
+        !parts.is_empty() && (product.is_none() || product != fixed(rank))
+    }
+
     /// The tensors that are handed in, in order of declaration.
     pub fn inputs(&self) -> impl Iterator<Item = TensorId> + '_ {
         self.with_role(Role::Input)

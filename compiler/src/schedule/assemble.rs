@@ -33,6 +33,15 @@ impl Weaver<'_> {
         if shared.is_empty() {
             shared.extend(order.last());
         }
+        // Where the major parts are given, the minor one ends where a ragged rank does.
+        let majors: Vec<RankId> = self
+            .composites()
+            .into_iter()
+            .filter(|&it| self.cascade.is_ragged(it))
+            .flat_map(|it| {
+                self.cascade.exprs.atoms(it).split_last().map_or(Vec::new(), |(_, it)| it.to_vec())
+            })
+            .collect();
         let mut room = ROWS;
         let mut axes = Vec::new();
         for &rank in order.iter().rev() {
@@ -45,7 +54,8 @@ impl Weaver<'_> {
             } else {
                 ROWS
             };
-            let tile = if shared.contains(&rank) { fixed.min(most).min(room) } else { 1 };
+            let shares = shared.contains(&rank) && !majors.contains(&rank);
+            let tile = if shares { fixed.min(most).min(room) } else { 1 };
             room = (room / tile).max(1);
             axes.push(Axis { rank, tile });
         }

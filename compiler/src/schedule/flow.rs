@@ -59,7 +59,16 @@ impl<'a> Flow<'a> {
             Op::Map | Op::Reduce(..) => true,
             Op::Scan(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..) => false,
         };
-        plain && by_points && !einsum.exact
+        // Tiles of parts do not know where a ragged rank ends.
+        let ragged = einsum.op.reduced().iter().any(|&it| self.cascade.is_ragged(it));
+        let nested = dims.iter().any(|dim| self.is_nested(dim.rank));
+        plain && by_points && !ragged && !nested && !einsum.exact
+    }
+
+    /// A ragged rank that has composite parts.
+    fn is_nested(&self, rank: RankId) -> bool {
+        let composite = |it: &RankId| !self.cascade.ranks[*it].parts.is_empty();
+        self.cascade.is_ragged(rank) && self.cascade.ranks[rank].parts.iter().any(composite)
     }
 
     /// Each coordinate is the index along the dimension's own rank.

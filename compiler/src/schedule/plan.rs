@@ -15,7 +15,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::ir::cascade::{Cascade, Einsum, ExprId, RankId, Step, TensorId};
+use crate::ir::cascade::{Cascade, Einsum, ExprId, Op, RankId, ReduceOp, Step, TensorId};
+use crate::ir::expr::{Expr, UnaryOp};
 
 /// A cascade, and the order in which it is evaluated.
 #[derive(Debug, Clone)]
@@ -82,6 +83,20 @@ pub struct Loop {
 }
 
 impl Plan {
+    /// A step that is evaluated whole sums exponentials, which nothing keeps in range there.
+    pub fn sums_powers_whole(&self) -> bool {
+        let exprs = &self.cascade.exprs;
+        let has_power = |it: &Einsum| {
+            let mut order = exprs.postorder(it.value).into_iter();
+            let reduces = matches!(it.op, Op::Reduce(ReduceOp::Sum | ReduceOp::Mean, _));
+            reduces && order.any(|id| matches!(exprs.get(id), Expr::Unary(UnaryOp::Exp | UnaryOp::Exp2, _)))
+        };
+        self.stages.iter().any(|stage| match stage {
+            Stage::Whole(Step::Einsum(it)) => has_power(it),
+            Stage::Whole(Step::Recurrence(_)) | Stage::Stream(_) => false,
+        })
+    }
+
     /// Every einsum that is run.
     pub fn einsums(&self) -> Vec<&Einsum> {
         let mut found = Vec::new();
