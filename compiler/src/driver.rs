@@ -61,10 +61,10 @@ pub fn outline(request: Request<'_>) -> Result<Front, Box<Failure>> {
 }
 
 /// A cascade to the plan of the equal one that is compiled: the one that saturation chooses, unless its sums of
-/// exponentials do not stream. Then the author's maximum has to keep them in range.
+/// exponentials do not stream together. Then the author's maximum has to keep them in range.
 pub fn plan(cascade: &Cascade) -> Plan {
     let plan = schedule(&saturate(cascade).chosen());
-    if plan.sums_powers_whole() { schedule(cascade) } else { plan }
+    if plan.parts_powers() { schedule(cascade) } else { plan }
 }
 
 /// Cascades to machine code.

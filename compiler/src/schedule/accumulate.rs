@@ -92,6 +92,7 @@ impl Weaver<'_> {
         }
         let exponent = scaled::exponent(&mut self.cascade.exprs, &it.scale);
         let exponent = self.where_present(exponent, it.value);
+        let exponent = self.where_counted(exponent, it.value);
         let gauge = self.gauge(fiber, exponent);
         let kept: Vec<RankId> = self.kept(&fiber.ranks, exponent);
         let c = self.read_of(gauge, &kept);
@@ -105,6 +106,18 @@ impl Weaver<'_> {
     fn read_of(&mut self, tensor: TensorId, ranks: &[RankId]) -> ExprId {
         let coords = ranks.iter().map(|&it| self.cascade.exprs.index(it)).collect();
         self.cascade.exprs.add(Expr::Read(tensor, coords, Kind::Real))
+    }
+
+    /// An exponent where its term is not taken 0 times, or a power that does not count would decide on the scale.
+    fn where_counted(&mut self, exponent: ExprId, value: ExprId) -> ExprId {
+        let exprs = &mut self.cascade.exprs;
+        let is_number = matches!(exprs.get(value), Expr::Unary(UnaryOp::ToReal, _));
+        if !is_number || !exprs.free(value).iter().all(|it| exprs.free(exponent).contains(it)) {
+            return exponent;
+        }
+        let zero = exprs.real(0.0);
+        let counts = exprs.compare(CompareOp::Ne, value, zero);
+        exprs.add(Expr::Where(exponent, counts))
     }
 
     /// An exponent where its term is present, so that a hidden one counts for nothing.

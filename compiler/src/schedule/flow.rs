@@ -59,10 +59,9 @@ impl<'a> Flow<'a> {
             Op::Map | Op::Reduce(..) => true,
             Op::Scan(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..) => false,
         };
-        // Tiles of parts do not know where a ragged rank ends.
-        let ragged = einsum.op.reduced().iter().any(|&it| self.cascade.is_ragged(it));
-        let nested = dims.iter().any(|dim| self.is_nested(dim.rank));
-        plain && by_points && !ragged && !nested && !einsum.exact
+        let ranks = dims.iter().map(|dim| dim.rank).chain(einsum.op.reduced().iter().copied());
+        let nested = ranks.into_iter().any(|it| self.is_nested(it));
+        plain && by_points && !nested && !einsum.exact
     }
 
     /// A ragged rank that has composite parts.

@@ -68,7 +68,7 @@ pub fn schedule(cascade: &Cascade) -> Plan {
             Draft::Group(_) => Stage::Stream(weaver.stage()),
         });
     }
-    Plan { cascade: planned, tiles, stages }
+    Plan { cascade: planned, tiles, stages, hands_on_scales: !scales.is_empty() }
 }
 
 /// A plan that stores every tensor, for comparison.
@@ -79,7 +79,7 @@ pub fn materialise(cascade: &Cascade) -> Plan {
         Step::Recurrence(it) => it.body.iter().any(|einsum| live.contains(&einsum.tensor)),
     };
     let stages = cascade.steps.iter().filter(wanted).cloned().map(Stage::Whole).collect();
-    Plan { cascade: cascade.clone(), tiles: BTreeSet::new(), stages }
+    Plan { cascade: cascade.clone(), tiles: BTreeSet::new(), stages, hands_on_scales: false }
 }
 
 impl Weaver<'_> {

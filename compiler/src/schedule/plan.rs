@@ -28,6 +28,8 @@ pub struct Plan {
     pub tiles: BTreeSet<TensorId>,
     /// What is run, one after the other.
     pub stages: Vec<Stage>,
+    /// Scaled numbers go from one stage to another, each with a scale that was rounded where it was made.
+    pub hands_on_scales: bool,
 }
 
 /// One stage.
@@ -83,8 +85,13 @@ pub struct Loop {
 }
 
 impl Plan {
-    /// A step that is evaluated whole sums exponentials, which nothing keeps in range there.
-    pub fn sums_powers_whole(&self) -> bool {
+    /// Sums of exponentials do not all stream in one stage: nothing keeps those in range that are evaluated whole, and
+    /// those of different stages lose digits to each other.
+    pub fn parts_powers(&self) -> bool {
+        self.hands_on_scales || self.sums_powers_whole()
+    }
+
+    fn sums_powers_whole(&self) -> bool {
         let exprs = &self.cascade.exprs;
         let has_power = |it: &Einsum| {
             let mut order = exprs.postorder(it.value).into_iter();

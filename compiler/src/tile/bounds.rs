@@ -49,6 +49,28 @@ impl Tiling<'_> {
         (zero, to)
     }
 
+    /// A box of parts may reach beyond a ragged rank, unless its major parts are given.
+    pub(super) fn may_reach_beyond(&self, rank: RankId) -> bool {
+        let made = self.region.composites.contains(&rank) && self.cascade.is_ragged(rank);
+        let majors = self.cascade.exprs.atoms(rank).split_last().map_or(&[][..], |(_, it)| it);
+        made && !majors.iter().all(|it| self.region.fixed.contains(it))
+    }
+
+    /// Where the point at hand exists: in all ragged ranks that the box may reach beyond. `None` is everywhere.
+    pub(super) fn exists(&mut self) -> Option<ValueId> {
+        let mut all = None;
+        for rank in self.region.composites.clone() {
+            if let Some(&index) = self.builder.indices.get(&rank)
+                && self.may_reach_beyond(rank)
+            {
+                let extent = self.extent(rank);
+                let inside = self.builder.compare(CompareOp::Lt, index, extent);
+                all = self.builder.both(all, Some(inside));
+            }
+        }
+        all
+    }
+
     /// The rank is the minor part of a composite rank of this stage.
     pub(super) fn ends_composite(&self, rank: RankId) -> bool {
         let mut composites = self.region.composites.iter();

@@ -119,7 +119,9 @@ impl Folding for Fold {
     }
 
     fn step(&mut self, tiling: &mut Tiling<'_>, accs: &[ValueId]) -> Vec<ValueId> {
-        let known = tiling.value(self.value);
+        let mut known = tiling.value(self.value);
+        let exists = tiling.exists();
+        known.present = tiling.builder.both(known.present, exists);
         if let Some((a, b)) = self.factors(tiling) {
             // The product itself is left unused.
             let factors = [a, b].map(|it| {

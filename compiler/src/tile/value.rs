@@ -304,10 +304,7 @@ impl Tiling<'_> {
         if !self.builder.indices.contains_key(&along) || !(0..=lag).contains(&shift) {
             return false;
         }
-        // A box of parts may reach beyond a ragged rank, unless its major parts are given.
-        let made = self.region.composites.contains(&along) && self.cascade.is_ragged(along);
-        let majors = self.cascade.exprs.atoms(along).split_last().map_or(&[][..], |(_, it)| it);
-        if made && !majors.iter().all(|it| self.region.fixed.contains(it)) {
+        if self.may_reach_beyond(along) {
             return false;
         }
         along == rank || self.extent(along) == self.extent(rank)
