@@ -1,4 +1,5 @@
-//! Terms made in the graph: n-ary operations in order, constants folded.
+//! Terms made in the graph: n-ary operations in order, constants folded. What is made is named as it was made, not by
+//! its class, so that a proof speaks of the very terms that a law is about.
 
 use std::cmp::Reverse;
 
@@ -68,7 +69,7 @@ impl Build for Graph {
     }
 
     fn real(&mut self, value: f64) -> Class {
-        self.add(Term::Real(value.to_bits()))
+        self.exactly(&Term::Real(value.to_bits()))
     }
 
     fn sum(&mut self, terms: Vec<Class>) -> Class {
@@ -83,7 +84,7 @@ impl Build for Graph {
         match self.constant_real(base) {
             _ if exponent == 1.0 => base,
             Some(value) => self.real(value.powf(exponent)),
-            None => self.add(Term::Power(exponent.to_bits(), [base])),
+            None => self.exactly(&Term::Power(exponent.to_bits(), [base])),
         }
     }
 
@@ -91,20 +92,20 @@ impl Build for Graph {
         let known = self.constant_real(a).and_then(|it| value_of(op, it));
         match known {
             Some(value) => self.real(value),
-            None => self.add(Term::Unary(op, [a])),
+            None => self.exactly(&Term::Unary(op, [a])),
         }
     }
 
     fn reduce(&mut self, op: ReduceOp, mut ranks: Vec<RankId>, body: Class) -> Class {
         ranks.sort_unstable();
-        if ranks.is_empty() { body } else { self.add(Term::Reduce(op, ranks.into(), [body])) }
+        if ranks.is_empty() { body } else { self.exactly(&Term::Reduce(op, ranks.into(), [body])) }
     }
 
     fn union_of(&mut self, op: ReduceOp, terms: Vec<Class>) -> Class {
         let terms = in_order(self, terms);
         match terms.as_slice() {
             [one] => *one,
-            _ => self.add(Term::Union(op, terms.into())),
+            _ => self.exactly(&Term::Union(op, terms.into())),
         }
     }
 
@@ -146,10 +147,10 @@ impl Build for Graph {
     }
 }
 
-/// Operands by the present names of their classes, ascending.
-pub(crate) fn in_order(graph: &Graph, operands: Vec<Class>) -> Vec<Class> {
-    let mut operands: Vec<Class> = operands.into_iter().map(|it| graph.find(it)).collect();
-    operands.sort_unstable();
+/// Operands by the present names of their classes, ascending. They keep the names that they have, so that a proof
+/// speaks of the very terms that a law was applied to.
+pub(crate) fn in_order(graph: &Graph, mut operands: Vec<Class>) -> Vec<Class> {
+    operands.sort_by_key(|it| graph.find(*it));
     operands
 }
 
@@ -175,7 +176,7 @@ fn folded(
     let rest = in_order(graph, rest);
     match rest.as_slice() {
         [one] => *one,
-        _ => graph.add(make(rest.into())),
+        _ => graph.exactly(&make(rest.into())),
     }
 }
 

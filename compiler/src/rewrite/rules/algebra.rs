@@ -68,7 +68,7 @@ fn commute(graph: &mut Graph, term: &Term) -> Vec<Equation> {
         return Vec::new();
     }
     let before = graph.exactly(term);
-    vec![(before, graph.add(term.with(&sorted)))]
+    vec![(before, graph.exactly(&term.with(&sorted)))]
 }
 
 fn associate(graph: &mut Graph, term: &Term) -> Vec<Equation> {
@@ -85,18 +85,23 @@ fn associate(graph: &mut Graph, term: &Term) -> Vec<Equation> {
         };
         for inner in graph.fewest(ways) {
             let all = [without(&operands, position), inner.clone()].concat();
-            let (flat, inner) = match term {
-                Term::Sum(_) => (collected_sum(graph, &all), Term::Sum(inner.into())),
-                Term::Product(_) => (collected_product(graph, &all), Term::Product(inner.into())),
-                Term::Union(op, _) if all.len() <= OPERANDS => {
-                    (Some(graph.union_of(*op, all)), Term::Union(*op, inner.into()))
-                }
+            let flat = match term {
+                Term::Sum(_) => collected_sum(graph, &all),
+                Term::Product(_) => collected_product(graph, &all),
+                Term::Union(op, _) if all.len() <= OPERANDS => Some((all.clone(), graph.union_of(*op, all))),
                 _ => continue,
             };
-            let Some(flat) = flat else { continue };
+            let Some((mut outer, flat)) = flat else { continue };
+            let inner = outer.split_off(operands.len() - 1);
+            let inner = match term {
+                Term::Sum(_) => Term::Sum(inner.into()),
+                Term::Product(_) => Term::Product(inner.into()),
+                Term::Union(op, _) => Term::Union(*op, inner.into()),
+                _ => continue,
+            };
             let inner = graph.exactly(&inner);
-            let before = graph.exactly(&term.with(&with(&operands, position, inner)));
-            found.push((before, flat));
+            outer.insert(position, inner);
+            found.push((graph.exactly(&term.with(&outer)), flat));
         }
     }
     found
@@ -175,14 +180,16 @@ fn split(graph: &mut Graph, class: Class, factor: Class) -> (Class, Class) {
     (class, graph.real(1.0))
 }
 
-/// A class as a power of another, the first power of itself included.
-fn powers(graph: &Graph, class: Class) -> Vec<(Class, f64)> {
-    let power = |it| match it {
-        Term::Power(bits, [base]) => Some((graph.find(base), f64::from_bits(bits))),
-        _ => None,
-    };
-    let own = (graph.find(class), 1.0);
-    graph.terms(class).into_iter().filter_map(power).chain([own]).collect()
+/// A class as a power of another: the power, its base, its exponent. The first power of itself is included.
+fn powers(graph: &mut Graph, class: Class) -> Vec<(Class, Class, f64)> {
+    let mut found = Vec::new();
+    for term in graph.terms(class) {
+        if let Term::Power(bits, [base]) = term {
+            found.push((graph.exactly(&term), base, f64::from_bits(bits)));
+        }
+    }
+    found.push((class, class, 1.0));
+    found
 }
 
 /// How many operands a sum or product may have.
@@ -190,26 +197,33 @@ const OPERANDS: usize = 16;
 
 fn add_powers(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let Term::Product(factors) = term else { return Vec::new() };
-    let before = graph.exactly(term);
-    let after = collected_product(graph, factors);
-    after.filter(|it| graph.find(*it) != graph.find(before)).map(|it| (before, it)).into_iter().collect()
+    let Some((factors, after)) = collected_product(graph, factors) else { return Vec::new() };
+    let before = graph.exactly(&term.with(&factors));
+    if graph.find(after) == graph.find(before) { Vec::new() } else { vec![(before, after)] }
 }
 
-/// The product with one power of each base, as far as that may be said; `None` for one that is too long.
-fn collected_product(graph: &mut Graph, factors: &[Class]) -> Option<Class> {
+/// The product with one power of each base, as far as that may be said, and the factors as they were seen; `None` for one
+/// that is too long.
+fn collected_product(graph: &mut Graph, factors: &[Class]) -> Option<(Vec<Class>, Class)> {
     let mut bases: Vec<(Class, f64)> = Vec::new();
-    for factor in in_context(graph, factors) {
+    let (mut seen, plain) = in_context(graph, factors);
+    for (position, factor) in plain.into_iter().enumerate() {
         let all = powers(graph, factor);
-        let is_same = |known: &(Class, f64), new: &(Class, f64)| {
-            known.0 == new.0 && (graph.facts(known.0).range.is_nonzero() || known.1 * new.1 > 0.0)
+        let is_same = |known: &(Class, f64), new: &(Class, Class, f64)| {
+            let nonzero = graph.facts(known.0).range.is_nonzero();
+            graph.find(known.0) == graph.find(new.1) && (nonzero || known.1 * new.2 > 0.0)
         };
         let place = bases.iter().position(|known| all.iter().any(|new| is_same(known, new)));
+        let new = match place {
+            Some(place) => *all.iter().find(|new| is_same(&bases[place], new)).expect("it was found"),
+            None => all[0],
+        };
         match place {
-            Some(place) => {
-                let new = all.iter().find(|new| is_same(&bases[place], new)).expect("it was found");
-                bases[place].1 += new.1;
-            }
-            None => bases.push(all[0]),
+            Some(place) => bases[place].1 += new.2,
+            None => bases.push((new.1, new.2)),
+        }
+        if factor == factors[position] {
+            seen[position] = new.0;
         }
     }
     let gone: Vec<Class> = bases.iter().filter(|it| it.1 == 0.0).map(|it| it.0).collect();
@@ -225,25 +239,30 @@ fn collected_product(graph: &mut Graph, factors: &[Class]) -> Option<Class> {
     for base in gone {
         product = present_with(graph, product, base);
     }
-    Some(product)
+    Some((seen, product))
 }
 
-/// The operands without what stands in for absent ones, where the other operands are present only with them.
-fn in_context(graph: &Graph, operands: &[Class]) -> Vec<Class> {
+/// The operands as they were seen, and without what stands in for absent ones, where the other operands are present only
+/// with them.
+fn in_context(graph: &mut Graph, operands: &[Class]) -> (Vec<Class>, Vec<Class>) {
     let at: Vec<RankId> = operands.iter().flat_map(|it| graph.facts(*it).free.clone()).collect();
-    let mut plain = operands.to_vec();
+    let (mut seen, mut plain) = (operands.to_vec(), operands.to_vec());
     for position in 0..plain.len() {
         let given: Domain =
             without(&plain, position).iter().flat_map(|it| graph.facts(*it).domain.clone()).collect();
-        let own = &graph.facts(plain[position]).domain;
+        let own = graph.facts(plain[position]).domain.clone();
         let needless = graph.terms(plain[position]).into_iter().find_map(|it| match it {
-            Term::Else([value, _]) if implies(graph, &given, &at, &graph.facts(value).domain) => Some(value),
-            Term::Where([value, _]) if implies(graph, &given, &at, own) => Some(value),
+            Term::Else([value, _]) if implies(graph, &given, &at, &graph.facts(value).domain) => {
+                Some((it, value))
+            }
+            Term::Where([value, _]) if implies(graph, &given, &at, &own) => Some((it, value)),
             _ => None,
         });
-        plain[position] = needless.unwrap_or(plain[position]);
+        if let Some((term, value)) = needless {
+            (seen[position], plain[position]) = (graph.exactly(&term), value);
+        }
     }
-    plain
+    (seen, plain)
 }
 
 /// The value where another one is present, too.
@@ -253,21 +272,21 @@ fn present_with(graph: &mut Graph, value: Class, other: Class) -> Class {
     if implies(graph, &given, &at, &wanted) {
         return value;
     }
-    let present = graph.add(Term::Present([other]));
-    graph.add(Term::Where([value, present]))
+    let present = graph.exactly(&Term::Present([other]));
+    graph.exactly(&Term::Where([value, present]))
 }
 
-/// A class as a multiple of another.
-fn multiples(graph: &mut Graph, class: Class) -> Vec<(f64, Class)> {
-    let mut found = vec![(1.0, graph.find(class))];
+/// A class as a multiple of another: the product, its factor, and what is multiplied.
+fn multiples(graph: &mut Graph, class: Class) -> Vec<(Class, f64, Class)> {
+    let mut found = vec![(class, 1.0, class)];
     if graph.constant_real(class).is_some() {
         return found;
     }
     for factors in graph.products(class) {
         for (position, &it) in factors.iter().enumerate() {
             if let Some(value) = graph.constant_real(it) {
-                let rest = graph.product(without(&factors, position));
-                found.push((value, graph.find(rest)));
+                let product = graph.exactly(&Term::Product(factors.clone().into()));
+                found.push((product, value, graph.product(without(&factors, position))));
             }
         }
     }
@@ -276,23 +295,30 @@ fn multiples(graph: &mut Graph, class: Class) -> Vec<(f64, Class)> {
 
 fn add_multiples(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let Term::Sum(terms) = term else { return Vec::new() };
-    let before = graph.exactly(term);
-    let after = collected_sum(graph, terms);
-    after.filter(|it| graph.find(*it) != graph.find(before)).map(|it| (before, it)).into_iter().collect()
+    let Some((terms, after)) = collected_sum(graph, terms) else { return Vec::new() };
+    let before = graph.exactly(&term.with(&terms));
+    if graph.find(after) == graph.find(before) { Vec::new() } else { vec![(before, after)] }
 }
 
-/// The sum with one multiple of each base; `None` for one that is too long.
-fn collected_sum(graph: &mut Graph, terms: &[Class]) -> Option<Class> {
+/// The sum with one multiple of each base, and the terms as they were seen; `None` for one that is too long.
+fn collected_sum(graph: &mut Graph, terms: &[Class]) -> Option<(Vec<Class>, Class)> {
     let mut bases: Vec<(f64, Class)> = Vec::new();
-    for term in in_context(graph, terms) {
+    let (mut seen, plain) = in_context(graph, terms);
+    for (position, term) in plain.into_iter().enumerate() {
         let all = multiples(graph, term);
-        let place = bases.iter().position(|known| all.iter().any(|new| known.1 == new.1));
+        let is_same =
+            |known: &(f64, Class), new: &(Class, f64, Class)| graph.find(known.1) == graph.find(new.2);
+        let place = bases.iter().position(|known| all.iter().any(|new| is_same(known, new)));
+        let new = match place {
+            Some(place) => *all.iter().find(|new| is_same(&bases[place], new)).expect("it was found"),
+            None => *all.last().expect("a class is once itself"),
+        };
         match place {
-            Some(place) => {
-                let new = all.iter().find(|new| bases[place].1 == new.1).expect("it was found");
-                bases[place].0 += new.0;
-            }
-            None => bases.push(*all.last().expect("a class is once itself")),
+            Some(place) => bases[place].0 += new.1,
+            None => bases.push((new.1, new.2)),
+        }
+        if term == terms[position] {
+            seen[position] = new.0;
         }
     }
     let gone: Vec<Class> = bases.iter().filter(|it| it.0 == 0.0).map(|it| it.1).collect();
@@ -308,7 +334,7 @@ fn collected_sum(graph: &mut Graph, terms: &[Class]) -> Option<Class> {
     for base in gone {
         sum = present_with(graph, sum, base);
     }
-    Some(sum)
+    Some((seen, sum))
 }
 
 fn power_of_product(graph: &mut Graph, term: &Term) -> Vec<Equation> {
@@ -354,7 +380,7 @@ fn homogeneous(graph: &mut Graph, term: &Term) -> Vec<Equation> {
                         let inner = graph.exactly(&Term::Product(factors.clone().into()));
                         let before = graph.exactly(&term.with(&[inner]));
                         let rest = graph.product(without(&factors, position));
-                        let applied = graph.add(term.with(&[rest]));
+                        let applied = graph.exactly(&term.with(&[rest]));
                         found.push((before, graph.product(vec![factor, applied])));
                     }
                 }
@@ -368,7 +394,7 @@ fn homogeneous(graph: &mut Graph, term: &Term) -> Vec<Equation> {
                 if scales && shared {
                     let ((a, rest_a), (b, rest_b)) = (split(graph, *a, factor), split(graph, *b, factor));
                     let before = graph.exactly(&term.with(&[a, b]));
-                    let inner = graph.add(term.with(&[rest_a, rest_b]));
+                    let inner = graph.exactly(&term.with(&[rest_a, rest_b]));
                     found.push((before, graph.product(vec![factor, inner])));
                 }
             }

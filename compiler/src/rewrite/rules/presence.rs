@@ -106,7 +106,7 @@ fn where_as_factor(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     }
     let before = graph.exactly(term);
     let one = graph.real(1.0);
-    let condition = graph.add(Term::Where([one, *condition]));
+    let condition = graph.exactly(&Term::Where([one, *condition]));
     vec![(before, graph.product(vec![*value, condition]))]
 }
 
@@ -173,7 +173,7 @@ fn remade(graph: &mut Graph, term: &Term, operands: &[Class]) -> Class {
         Term::Product(_) => graph.product(operands.to_vec()),
         Term::Power(bits, _) => graph.power(operands[0], f64::from_bits(*bits)),
         Term::Unary(op, _) => graph.unary(*op, operands[0]),
-        _ => graph.add(term.with(operands)),
+        _ => graph.exactly(&term.with(operands)),
     }
 }
 
@@ -207,7 +207,7 @@ fn else_outward(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     }
     let before = graph.exactly(&term.with(&matched));
     let (value, other) = (remade(graph, term, &values), remade(graph, term, &others));
-    vec![(before, graph.add(Term::Else([value, other])))]
+    vec![(before, graph.exactly(&Term::Else([value, other])))]
 }
 
 fn zero_absorbs(graph: &mut Graph, term: &Term) -> Vec<Equation> {
@@ -224,7 +224,7 @@ fn zero_absorbs(graph: &mut Graph, term: &Term) -> Vec<Equation> {
             let inner = graph.exactly(&Term::Else([value, other]));
             let before = graph.exactly(&term.with(&with(factors, position, inner)));
             let product = graph.product([rest.clone(), vec![value]].concat());
-            found.push((before, graph.add(Term::Else([product, other]))));
+            found.push((before, graph.exactly(&Term::Else([product, other]))));
         }
     }
     found
@@ -241,10 +241,10 @@ fn present_known(graph: &mut Graph, term: &Term) -> Vec<Equation> {
             Atom::Defined(_) | Atom::Exists(..) | Atom::OneOf(_) => return Vec::new(),
         }
     }
-    let both = |graph: &mut Graph, a, b| graph.add(Term::Binary(BinaryOp::And, [a, b]));
+    let both = |graph: &mut Graph, a, b| graph.exactly(&Term::Binary(BinaryOp::And, [a, b]));
     let before = graph.exactly(term);
     let after = conditions.into_iter().reduce(|a, b| both(graph, a, b));
-    vec![(before, after.unwrap_or_else(|| graph.add(TRUE)))]
+    vec![(before, after.unwrap_or_else(|| graph.exactly(&TRUE)))]
 }
 
 fn if_known(graph: &mut Graph, term: &Term) -> Vec<Equation> {
@@ -259,8 +259,8 @@ fn if_known(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let value = if covers(graph, &domain(graph, chosen), class, *condition) {
         chosen
     } else {
-        let present = graph.add(Term::Present([*condition]));
-        graph.add(Term::Where([chosen, present]))
+        let present = graph.exactly(&Term::Present([*condition]));
+        graph.exactly(&Term::Where([chosen, present]))
     };
     vec![(before, value)]
 }
@@ -301,7 +301,7 @@ fn join_identity(graph: &mut Graph, term: &Term) -> Vec<Equation> {
             let before = graph.exactly(&term.with(&with(operands, position, inner)));
             let joined = graph.union_of(*op, with(operands, position, value));
             let total = is_total(graph, joined);
-            let after = if total { joined } else { graph.add(Term::Else([joined, other])) };
+            let after = if total { joined } else { graph.exactly(&Term::Else([joined, other])) };
             found.push((before, after));
         }
     }

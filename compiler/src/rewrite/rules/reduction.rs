@@ -216,7 +216,7 @@ fn in_f64(graph: &mut Graph, product: Class, over: &[RankId]) -> Class {
 /// The value in f64.
 fn widened(graph: &mut Graph, value: Class) -> Class {
     let is_wide = graph.terms(value).iter().any(|it| matches!(it, Term::Cast(DType::F64, _)));
-    if is_wide { value } else { graph.add(Term::Cast(DType::F64, [value])) }
+    if is_wide { value } else { graph.exactly(&Term::Cast(DType::F64, [value])) }
 }
 
 /// How many terms a sum may have that is taken apart.
@@ -268,8 +268,8 @@ fn together(graph: &mut Graph, values: &[Class]) -> Vec<Class> {
         let mut value = value;
         for &other in values {
             if !implies(graph, &graph.facts(value).domain, &at, &graph.facts(other).domain) {
-                let present = graph.add(Term::Present([other]));
-                value = graph.add(Term::Where([value, present]));
+                let present = graph.exactly(&Term::Present([other]));
+                value = graph.exactly(&Term::Where([value, present]));
             }
         }
         restricted.push(value);
@@ -328,21 +328,21 @@ fn count(graph: &mut Graph, term: &Term) -> Vec<Equation> {
         let extent = match graph.analysis.cascade.ranks[rank].extent {
             Extent::Fixed(extent) => graph.real(extent as f64),
             Extent::Carried | Extent::Derived(_) => {
-                let extent = graph.add(Term::Extent(rank));
-                graph.add(Term::Unary(UnaryOp::ToReal, [extent]))
+                let extent = graph.exactly(&Term::Extent(rank));
+                graph.exactly(&Term::Unary(UnaryOp::ToReal, [extent]))
             }
         };
         extents.push(extent);
         for atom in graph.analysis.atoms(rank).to_vec() {
             if graph.analysis.may_be_empty(atom) {
-                let (extent, zero) = (graph.add(Term::Extent(atom)), graph.add(Term::Int(0)));
-                conditions.push(graph.add(Term::Compare(CompareOp::Gt, [extent, zero])));
+                let (extent, zero) = (graph.exactly(&Term::Extent(atom)), graph.exactly(&Term::Int(0)));
+                conditions.push(graph.exactly(&Term::Compare(CompareOp::Gt, [extent, zero])));
             }
         }
     }
     let mut number = graph.product(extents);
     for condition in conditions {
-        number = graph.add(Term::Where([number, condition]));
+        number = graph.exactly(&Term::Where([number, condition]));
     }
     vec![(before, number)]
 }
@@ -363,7 +363,7 @@ fn skip_identity(graph: &mut Graph, term: &Term) -> Vec<Equation> {
                 let reduced = graph.exactly(&inner.with(&[inner_else]));
                 let before = graph.exactly(&term.with(&[reduced, *other]));
                 let after = graph.reduce(*op, ranks.to_vec(), x);
-                found.push((before, graph.add(Term::Else([after, *other]))));
+                found.push((before, graph.exactly(&Term::Else([after, *other]))));
             }
         }
     }
