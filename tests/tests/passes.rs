@@ -1,10 +1,14 @@
-//! The golden cascades: passes and depth as written, stated in each spec as `# passes n: 3` and
-//! `# depth n: 2` inside its kernel.
+//! The golden cascades: passes and depth as written and the fewest passes of all equal cascades, stated in each spec as
+//! `# passes n: 3`, `# depth n: 2` and `# bound n: 1` inside its kernel.
+
+use std::path::{Path, PathBuf};
 
 use attnc::analyze::passes::passes;
 use attnc::driver::{Request, outline};
 use attnc::files::{fetch, read_spec, root_of};
 use attnc::ir::cascade::Cascade;
+use attnc::ir::print;
+use attnc::rewrite::{explain, saturate};
 use attnc_dsl::check::Fixed;
 use attnc_tests::fixture::repository;
 
@@ -20,34 +24,112 @@ struct Stated {
 enum What {
     Passes,
     Depth,
+    Bound,
+}
+
+/// The cases, in order.
+fn cases() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(repository("tests/cases/passes")).expect("there are cases");
+    let mut cases: Vec<PathBuf> = entries.map(|it| it.expect("an entry can be read").path()).collect();
+    cases.sort();
+    cases
+}
+
+/// The cascades of a case; ranks that nothing binds get an extent.
+fn cascades(path: &Path) -> Vec<Cascade> {
+    const EXTENT: i64 = 3;
+    let front = |fixed: Fixed| {
+        let source = read_spec(path).expect("the case can be read");
+        let mut fetch = |it: &str| fetch(&root_of(path), it);
+        let front = outline(Request { source, fetch: &mut fetch, fixed });
+        front.unwrap_or_else(|it| panic!("{}: {:?}", path.display(), it.diagnostics))
+    };
+    let unbound = front(Fixed::default()).checked.unbound;
+    front(Fixed { sets: unbound.into_iter().map(|it| (it, EXTENT)).collect(), ..Fixed::default() }).cascades
 }
 
 #[test]
 fn golden_cascades_have_their_counts() {
     let mut n_stated = 0;
-    for n in 1..=20 {
-        let path = repository(&format!("tests/cases/passes/g{n:02}.attn"));
+    for path in cases() {
         let source = read_spec(&path).expect("the case can be read");
         let stated = statements(&source.text);
-        assert!(stated.iter().any(|it| it.what == What::Passes), "g{n:02} states no passes");
-        let mut fetch = |it: &str| fetch(&root_of(&path), it);
-        let front = outline(Request { source, fetch: &mut fetch, fixed: Fixed::default() });
-        let cascades = front.unwrap_or_else(|it| panic!("g{n:02}: {:?}", it.diagnostics)).cascades;
+        assert!(stated.iter().any(|it| it.what == What::Passes), "{} states no passes", path.display());
+        let cascades = cascades(&path);
         for it in stated {
-            let (passes, depth) = counts(&cascades, &it);
-            let found = if it.what == What::Passes { passes } else { depth };
-            assert_eq!(found, it.count, "{:?} of `{}` over `{}`", it.what, it.kernel, it.rank);
+            let cascade =
+                cascades.iter().find(|cascade| cascade.name == it.kernel).expect("the kernel is there");
+            assert_eq!(
+                counted(cascade, &it),
+                it.count,
+                "{:?} of `{}` over `{}`",
+                it.what,
+                it.kernel,
+                it.rank
+            );
             n_stated += 1;
         }
     }
-    assert!(n_stated > 20, "each case states something");
+    assert!(n_stated > 30, "each case states something");
 }
 
-fn counts(cascades: &[Cascade], stated: &Stated) -> (u32, u32) {
-    let cascade = cascades.iter().find(|it| it.name == stated.kernel).expect("the kernel is there");
+fn counted(cascade: &Cascade, stated: &Stated) -> u32 {
     let rank = cascade.ranks.iter().find(|(_, it)| it.name == stated.rank).expect("the rank is there").0;
-    let counted = passes(cascade, rank);
-    (counted.passes, counted.depth)
+    match stated.what {
+        What::Passes => passes(cascade, rank).passes,
+        What::Depth => passes(cascade, rank).depth,
+        What::Bound => saturate(cascade).bound(rank).0,
+    }
+}
+
+#[test]
+fn what_is_chosen_reaches_the_bound() {
+    for cascade in cases().iter().flat_map(|it| cascades(it)) {
+        let variants = saturate(&cascade);
+        let chosen = variants.chosen();
+        for rank in cascade.ranks.ids().filter(|it| passes(&cascade, *it).passes > 1) {
+            let (bound, found) = (variants.bound(rank).0, passes(&chosen, rank).passes);
+            assert_eq!(found, bound, "`{}` over `{}`", cascade.name, cascade.ranks[rank].name);
+        }
+    }
+}
+
+#[test]
+fn every_step_of_every_derivation_holds() {
+    let mut n_steps = 0;
+    for cascade in cases().iter().flat_map(|it| cascades(it)) {
+        let derivation = explain(&cascade);
+        let replay = derivation.replay(&cascade, 1).expect("the calls are in order");
+        assert!(replay.disagreement.is_none(), "`{}`: {:?}", cascade.name, replay.disagreement);
+        assert_eq!(print::cascade(&derivation.chosen), print::cascade(&saturate(&cascade).chosen()));
+        n_steps += derivation.steps.len();
+    }
+    assert!(n_steps > 20, "the cases are rewritten");
+}
+
+#[test]
+fn a_derivation_names_the_laws_that_it_rests_on() {
+    let cascade = cascades(&repository("tests/cases/passes/g04.attn")).remove(0);
+    let keys = cascade.ranks.iter().find(|(_, it)| it.name == "n").expect("the rank is there").0;
+    let derivation = explain(&cascade);
+    let of = |rule: &str| derivation.steps.iter().filter(|it| it.rule == rule).count();
+    assert!(of("exp-of-sum") > 0 && of("factor-out") > 1, "{:?}", derivation.steps);
+    let counts = derivation.steps.iter().flat_map(|it| &it.passes).filter(|it| it.0 == keys);
+    let counts: Vec<(u32, u32)> = counts.map(|it| (it.1, it.2)).collect();
+    assert_eq!((counts.first().map(|it| it.0), counts.last().map(|it| it.1)), (Some(3), Some(1)));
+}
+
+#[test]
+fn what_takes_another_pass_is_named() {
+    for (case, through) in [("clipped_softmax", "max"), ("threshold", ">")] {
+        let cascade = cascades(&repository(&format!("tests/cases/passes/{case}.attn"))).remove(0);
+        let derivation = explain(&cascade);
+        let block = derivation.blocks.iter().find(|it| cascade.ranks[it.rank].name == "n");
+        let block = block.unwrap_or_else(|| panic!("`{case}` takes one pass"));
+        assert_eq!((block.passes, block.again.as_slice()), (2, ["K".to_owned()].as_slice()));
+        let found = block.through.as_deref().unwrap_or_default();
+        assert!(found.contains(through), "`{case}` is blocked by `{found}`");
+    }
 }
 
 fn statements(text: &str) -> Vec<Stated> {
@@ -57,10 +139,14 @@ fn statements(text: &str) -> Vec<Stated> {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             ["kernel", name, ..] => kernel = (*name).to_owned(),
-            ["#", what @ ("passes" | "depth"), rank, count] => stated.push(Stated {
+            ["#", what @ ("passes" | "depth" | "bound"), rank, count] => stated.push(Stated {
                 kernel: kernel.clone(),
                 rank: rank.trim_end_matches(':').to_owned(),
-                what: if *what == "passes" { What::Passes } else { What::Depth },
+                what: match *what {
+                    "passes" => What::Passes,
+                    "depth" => What::Depth,
+                    _ => What::Bound,
+                },
                 count: count.parse().expect("a count is a number"),
             }),
             _ => {}

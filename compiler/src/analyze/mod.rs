@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::ir::cascade::{Cascade, Role};
+use crate::rewrite::{Variants, saturate};
 use passes::passes;
 
 /// The analysis of one kernel, in the form that `attnc analyze --json` prints.
@@ -17,12 +18,25 @@ pub struct Analysis {
     pub name: String,
     /// For each declared rank that is traversed.
     pub ranks: IndexMap<String, RankAnalysis>,
-    /// For each tensor that the spec names.
+    /// For each tensor that the spec names, in the chosen form.
     pub tensors: IndexMap<String, TensorAnalysis>,
-    /// Operations on numbers; `null` where extents are not known.
+    /// Operations on numbers of the chosen form; `null` where extents are not known.
     pub flops: Option<f64>,
     /// Bytes of inputs and outputs, each moved once; `null` where extents are not known.
     pub bytes: Option<f64>,
+    /// Equal cascades that were considered, best first; the first is the chosen one.
+    pub alternatives: Vec<Alternative>,
+}
+
+/// One of several equal cascades.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Alternative {
+    /// Traversals of fibers, summed over the ranks.
+    pub passes: u32,
+    /// Bytes of inputs and outputs, each moved as often as it is traversed; `null` where extents are not known.
+    pub bytes: Option<f64>,
+    /// Operations on numbers; `null` where extents are not known.
+    pub flops: Option<f64>,
 }
 
 /// The counts of one rank.
@@ -39,6 +53,10 @@ pub struct RankAnalysis {
 pub struct Counts {
     /// Of the cascade as written.
     pub written: u32,
+    /// What none of the equal cascades that are known does without.
+    pub bound: u32,
+    /// Of the cascade that is compiled.
+    pub chosen: u32,
 }
 
 /// What is known of one tensor.
@@ -60,17 +78,24 @@ pub enum Footprint {
     Fiber,
 }
 
-/// Analyses a cascade as written.
+/// How many equal cascades are listed.
+const ALTERNATIVES: usize = 5;
+
+/// Analyses a cascade as written, and what it is rewritten to.
 pub fn analyze(cascade: &Cascade) -> Analysis {
+    let variants = saturate(cascade);
+    let chosen = variants.chosen();
     let mut ranks = IndexMap::new();
     let mut fibers = Vec::new();
     for (rank, it) in cascade.ranks.iter().filter(|(_, it)| !it.local) {
-        let counted = passes(cascade, rank);
-        fibers.extend(counted.used.iter().filter(|(_, used)| used.len() > 1).map(|(tensor, _)| *tensor));
-        if counted.passes > 0 {
+        let (as_written, as_chosen) = (passes(cascade, rank), passes(&chosen, rank));
+        fibers.extend(as_chosen.used.iter().filter(|(_, used)| used.len() > 1).map(|(tensor, _)| *tensor));
+        if as_written.passes > 0 {
+            let (bound, depth) = variants.bound(rank);
+            let counts = |written, bound, chosen| Counts { written, bound, chosen };
             let analysis = RankAnalysis {
-                passes: Counts { written: counted.passes },
-                depth: Counts { written: counted.depth },
+                passes: counts(as_written.passes, bound, as_chosen.passes),
+                depth: counts(as_written.depth, depth, as_chosen.depth),
             };
             ranks.insert(it.name.clone(), analysis);
         }
@@ -88,6 +113,39 @@ pub fn analyze(cascade: &Cascade) -> Analysis {
         let footprint = if fibers.contains(&id) { Footprint::Fiber } else { Footprint::Tile };
         tensors.insert(it.name.clone(), TensorAnalysis { footprint, bytes: size });
     }
-    let flops = extents.as_ref().map(|extents| work::flops(cascade, extents));
-    Analysis { name: cascade.name.clone(), ranks, tensors, flops, bytes }
+    let first = alternative(&chosen, extents.as_deref());
+    let flops = first.flops;
+    let alternatives = considered(&variants, first, extents.as_deref());
+    Analysis { name: cascade.name.clone(), ranks, tensors, flops, bytes, alternatives }
+}
+
+/// The chosen cascade, then others by passes, bytes and operations.
+fn considered(variants: &Variants, chosen: Alternative, extents: Option<&[i64]>) -> Vec<Alternative> {
+    let others = variants.best_of(4 * ALTERNATIVES);
+    let mut others: Vec<Alternative> = others.iter().map(|it| alternative(&it.cascade, extents)).collect();
+    let order = |a: &Option<f64>, b: &Option<f64>| a.unwrap_or(0.0).total_cmp(&b.unwrap_or(0.0));
+    others.sort_by(|a, b| {
+        a.passes.cmp(&b.passes).then(order(&a.bytes, &b.bytes)).then(order(&a.flops, &b.flops))
+    });
+    others.dedup();
+    others.retain(|it| *it != chosen);
+    others.truncate(ALTERNATIVES - 1);
+    std::iter::once(chosen).chain(others).collect()
+}
+
+/// What a cascade costs.
+pub fn alternative(cascade: &Cascade, extents: Option<&[i64]>) -> Alternative {
+    let ranks = cascade.ranks.iter().filter(|(_, it)| !it.local);
+    let counted: Vec<_> = ranks.map(|(rank, _)| passes(cascade, rank)).collect();
+    let traffic = |extents: &[i64]| -> f64 {
+        let outside = cascade.inputs().chain(cascade.outputs());
+        let times =
+            |tensor| counted.iter().filter_map(|it| it.used.get(&tensor)).map(Vec::len).max().unwrap_or(1);
+        outside.map(|it| times(it) as f64 * work::bytes(cascade, it, extents)).sum()
+    };
+    Alternative {
+        passes: counted.iter().map(|it| it.passes).sum(),
+        bytes: extents.map(traffic),
+        flops: extents.map(|it| work::flops(cascade, it)),
+    }
 }

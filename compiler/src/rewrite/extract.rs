@@ -74,6 +74,11 @@ pub(crate) struct Cost {
 }
 
 impl Choice {
+    /// The only one that there is where no two terms are known to be equal.
+    pub(crate) fn only(graph: &Graph) -> Choice {
+        extract(graph, &|_, _| false)
+    }
+
     /// The term that a class is computed by.
     pub(crate) fn term(&self, graph: &Graph, class: Class) -> &Term {
         &self.of(graph.find(class)).expect("every class can be computed").term

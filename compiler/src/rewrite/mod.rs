@@ -9,6 +9,7 @@
 
 mod build;
 mod domain;
+mod explain;
 mod extract;
 mod facts;
 mod range;
@@ -19,6 +20,8 @@ mod translate;
 mod write;
 
 use std::collections::HashMap;
+
+pub use explain::{Block, Derivation, Disagreement, Replay, Step, explain};
 
 use build::Build;
 use extract::{Choice, Cost, extract};
@@ -84,10 +87,14 @@ pub fn laws() -> impl Iterator<Item = (&'static str, &'static str, &'static str)
 
 /// Finds the cascades that the laws make of one.
 pub fn saturate(cascade: &Cascade) -> Variants {
-    let mut graph = translate::empty(cascade);
+    saturated(translate::empty(cascade))
+}
+
+/// Fills a graph that speaks of a cascade.
+fn saturated(mut graph: Graph) -> Variants {
     let tensors = translate::translate(&mut graph);
     graph.rebuild();
-    let roots: Vec<Class> = cascade.outputs().map(|it| tensors[&it]).collect();
+    let roots: Vec<Class> = graph.analysis.cascade.outputs().map(|it| tensors[&it]).collect();
     let written = extract(&graph, &|_, _| false).cost(&graph, &roots);
     let report = run(&mut graph);
     Variants { graph, tensors, written, report }
@@ -140,20 +147,28 @@ impl Variants {
 
     /// The cascade that needs the fewest passes, and of those the one that takes the least work.
     pub fn best(&self) -> Cascade {
-        let choice = extract(&self.graph, &|_, _| false);
-        self.written_as(&choice)
+        self.written_as(&self.choice())
+    }
+
+    fn choice(&self) -> Choice {
+        extract(&self.graph, &|_, _| false)
     }
 
     /// The cascade to compile: the best one, unless it is hardly better than the one as written, whose author may
     /// have had a reason to write it so.
     pub fn chosen(&self) -> Cascade {
+        let choice = self.choice();
+        if self.is_worth(&choice) { self.written_as(&choice) } else { self.graph.analysis.cascade.clone() }
+    }
+
+    /// It is better than the cascade as written, and not hardly so.
+    fn is_worth(&self, choice: &Choice) -> bool {
         /// A saving of work below this share is none.
         const WORTH: f64 = 0.25;
-        let choice = extract(&self.graph, &|_, _| false);
         let best = choice.cost(&self.graph, &self.roots());
         let fewer = best.passes < self.written.passes;
         let cheaper = best.passes == self.written.passes && best.work < (1.0 - WORTH) * self.written.work;
-        if fewer || cheaper { self.written_as(&choice) } else { self.graph.analysis.cascade.clone() }
+        fewer || cheaper
     }
 
     /// The best cascades, best first: fewest passes, then least work. Others than the very best differ from it in one

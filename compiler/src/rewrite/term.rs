@@ -79,6 +79,11 @@ impl Term {
         term
     }
 
+    /// Needs no name: it is one itself, or a number.
+    pub(crate) fn is_plain(&self) -> bool {
+        egg::Language::children(self).is_empty() || matches!(self, Term::Input(..))
+    }
+
     /// Absent exactly where an operand is.
     pub(crate) fn is_strict(&self) -> bool {
         match self {

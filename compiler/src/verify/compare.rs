@@ -21,7 +21,7 @@ use super::noise::{noisy, rounded};
 use super::random::Random;
 
 /// How much larger than the noise's the errors of a right kernel may be.
-const SLACK: f64 = 16.0;
+pub(super) const SLACK: f64 = 16.0;
 
 /// How many times there is noise.
 const MOVES: usize = 3;
@@ -141,7 +141,7 @@ fn allowed(values: &Array, moved: &[&Array], ulps: f64) -> Vec<f64> {
 }
 
 /// The extent of the longest reduction or recurrence.
-fn longest(cascade: &Cascade, extents: &[i64]) -> f64 {
+pub(super) fn longest(cascade: &Cascade, extents: &[i64]) -> f64 {
     let along = |op: &Op| match op {
         Op::Scan(_, rank) => extents[rank.idx()] as f64,
         Op::Map | Op::Reduce(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..) => {
@@ -193,7 +193,7 @@ fn largest(values: &Array) -> f64 {
     all.filter(|it| it.is_finite()).fold(f64::from(f32::MIN_POSITIVE), f64::max)
 }
 
-fn real(values: &Array, at: usize) -> f64 {
+pub(super) fn real(values: &Array, at: usize) -> f64 {
     match &values.data {
         Data::Real(it) => it[at],
         Data::Int(it) => it[at] as f64,
@@ -201,7 +201,7 @@ fn real(values: &Array, at: usize) -> f64 {
     }
 }
 
-fn coordinates(at: usize, shape: &[usize]) -> Vec<usize> {
+pub(super) fn coordinates(at: usize, shape: &[usize]) -> Vec<usize> {
     let (mut rest, mut point) = (at, Vec::new());
     for &extent in shape.iter().rev() {
         point.push(rest % extent);

@@ -26,10 +26,12 @@ pub enum Character {
     Large,
     /// A NaN in each tensor of reals: it must not reach what does not depend on it.
     Poisoned,
+    /// Here and there −∞ among the reals, as masks that are added have it.
+    Sunken,
 }
 
 impl Character {
-    /// Every character.
+    /// Every character of calls that kernels are tested with.
     pub const ALL: [Character; 6] = [
         Character::Plain,
         Character::Single,
@@ -70,7 +72,12 @@ fn extent(character: Character, most: i64, random: &mut Random) -> i64 {
     match character {
         Character::Single => 1,
         Character::Empty if random.below(4) == 0 => 0,
-        Character::Plain | Character::Empty | Character::Zero | Character::Large | Character::Poisoned => {
+        Character::Plain
+        | Character::Empty
+        | Character::Zero
+        | Character::Large
+        | Character::Poisoned
+        | Character::Sunken => {
             let most = if random.below(3) == 0 { 3 * most } else { most };
             1 + random.below(most)
         }
@@ -215,7 +222,9 @@ pub(super) fn call(
 
 fn reals(len: usize, dtype: DType, character: Character, scale: f64, random: &mut Random) -> Vec<f64> {
     let factor = match character {
-        Character::Plain | Character::Single | Character::Empty | Character::Poisoned => 1.0,
+        Character::Plain | Character::Single | Character::Empty | Character::Poisoned | Character::Sunken => {
+            1.0
+        }
         Character::Zero => 0.0,
         Character::Large => 8.0,
     };
@@ -224,6 +233,9 @@ fn reals(len: usize, dtype: DType, character: Character, scale: f64, random: &mu
     let mut values: Vec<f64> = (0..len).map(|_| stored(random.normal() * factor * scale)).collect();
     if character == Character::Poisoned && len > 0 {
         values[random.below(len as i64) as usize] = f64::NAN;
+    }
+    if character == Character::Sunken {
+        values.iter_mut().filter(|_| random.below(8) == 0).for_each(|it| *it = f64::NEG_INFINITY);
     }
     values
 }
@@ -239,8 +251,11 @@ fn ints(len: usize, dtype: DType, character: Character, extents: &[i64], random:
     match character {
         Character::Zero => vec![0; len],
         Character::Large if is_narrow => (0..len).map(|_| low + random.below(high - low + 1)).collect(),
-        Character::Plain | Character::Single | Character::Empty | Character::Large | Character::Poisoned => {
-            (0..len).map(|_| coordinate().clamp(low, high)).collect()
-        }
+        Character::Plain
+        | Character::Single
+        | Character::Empty
+        | Character::Large
+        | Character::Poisoned
+        | Character::Sunken => (0..len).map(|_| coordinate().clamp(low, high)).collect(),
     }
 }

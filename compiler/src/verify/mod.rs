@@ -8,11 +8,13 @@
 
 mod compare;
 mod draw;
+mod equal;
 mod noise;
 mod random;
 
 pub use compare::{Distance, Reference};
 pub use draw::Character;
+pub use equal::{Trial, Verdict};
 
 use crate::ir::cascade::Cascade;
 use crate::ir::interp::{Call, CallError};

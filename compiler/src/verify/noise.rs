@@ -12,22 +12,34 @@ use std::collections::HashMap;
 use crate::ir::cascade::{Cascade, Einsum, ExprId, Step};
 use crate::ir::expr::{BinaryOp, Expr, UnaryOp, operands, with_operands};
 use crate::tile::in_f32;
-use attnc_dsl::ast::CompareOp;
+use attnc_dsl::ast::{CompareOp, Kind};
 
 use super::random::Random;
 
 /// The ulp of f32 at 1, twice the largest error of a rounding.
 const ULP: f64 = f32::EPSILON as f64;
 
+/// How far off operations are where the numbers are those of f64: so much that f64 shows it well, and so little
+/// that results move in proportion.
+pub(super) const NUDGE: f64 = 1.0 / (1u64 << 30) as f64;
+
 /// The same kernel with noise; an operation on the same operands is always off by the same.
 pub(super) fn noisy(cascade: &Cascade, random: &mut Random) -> Cascade {
     let subnormal = random.below(2) == 0;
-    Noise::on(cascade, subnormal, Some(random))
+    Noise::new(cascade, subnormal, Some(random)).everywhere()
 }
 
 /// The same kernel with every operation rounded to the nearest f32.
 pub(super) fn rounded(cascade: &Cascade) -> Cascade {
-    Noise::on(cascade, true, None)
+    Noise::new(cascade, true, None).everywhere()
+}
+
+/// The same kernel with every operation on reals and everything that is read off by about [`NUDGE`], in the range of f64.
+pub(super) fn nudged(cascade: &Cascade, random: &mut Random) -> Cascade {
+    let mut noise = Noise::new(cascade, true, Some(random));
+    noise.in_f32 = cascade.exprs.iter().map(|(id, _)| cascade.exprs.kind(id) == Kind::Real).collect();
+    (noise.ulp, noise.limited) = (NUDGE, false);
+    noise.everywhere()
 }
 
 struct Noise<'a> {
@@ -36,28 +48,35 @@ struct Noise<'a> {
     in_f32: Vec<bool>,
     /// What became of an expression.
     done: HashMap<ExprId, ExprId>,
+    /// The size of the noise.
+    ulp: f64,
+    /// What leaves the range of f32 is lost.
+    limited: bool,
     /// Numbers below the least normal one are kept.
     subnormal: bool,
     /// Where the noise comes from; none for rounding to nearest.
     random: Option<&'a mut Random>,
 }
 
-impl Noise<'_> {
-    fn on(cascade: &Cascade, subnormal: bool, random: Option<&mut Random>) -> Cascade {
-        let in_f32 = in_f32(cascade);
-        let mut noise = Noise { in_f32, cascade: cascade.clone(), done: HashMap::new(), subnormal, random };
-        noise.cascade.assumes.clear();
-        let mut steps = noise.cascade.steps.clone();
+impl<'a> Noise<'a> {
+    fn new(cascade: &Cascade, subnormal: bool, random: Option<&'a mut Random>) -> Noise<'a> {
+        let (in_f32, done) = (in_f32(cascade), HashMap::new());
+        Noise { in_f32, cascade: cascade.clone(), done, ulp: ULP, limited: true, subnormal, random }
+    }
+
+    fn everywhere(mut self) -> Cascade {
+        self.cascade.assumes.clear();
+        let mut steps = self.cascade.steps.clone();
         for step in &mut steps {
             match step {
-                Step::Einsum(einsum) => noise.einsum(einsum),
+                Step::Einsum(einsum) => self.einsum(einsum),
                 Step::Recurrence(it) => {
-                    it.bases.iter_mut().chain(&mut it.body).for_each(|it| noise.einsum(it));
+                    it.bases.iter_mut().chain(&mut it.body).for_each(|it| self.einsum(it));
                 }
             }
         }
-        noise.cascade.steps = steps;
-        noise.cascade
+        self.cascade.steps = steps;
+        self.cascade
     }
 
     fn einsum(&mut self, einsum: &mut Einsum) {
@@ -85,6 +104,7 @@ impl Noise<'_> {
                 let nearest = self.nearest(same);
                 self.within_range(nearest)
             }
+            (true, Expr::Read(..)) if !self.limited => self.off(same),
             (true, Expr::Read(..)) => self.within_range(same),
             _ => same,
         }
@@ -101,7 +121,12 @@ impl Noise<'_> {
             let part = exprs.binary(BinaryOp::Mul, index, factor);
             phase = exprs.binary(BinaryOp::Add, phase, part);
         }
-        let (sine, ulp, one) = (exprs.unary(UnaryOp::Sin, phase), exprs.real(ULP), exprs.real(1.0));
+        let (mut sine, ulp, one) = (exprs.unary(UnaryOp::Sin, phase), exprs.real(self.ulp), exprs.real(1.0));
+        if !self.limited {
+            // Noise that depends on the value does not cancel where the value does.
+            let of_value = exprs.unary(UnaryOp::Tanh, id);
+            sine = exprs.binary(BinaryOp::Add, sine, of_value);
+        }
         let error = exprs.binary(BinaryOp::Mul, ulp, sine);
         let factor = exprs.binary(BinaryOp::Add, one, error);
         exprs.binary(BinaryOp::Mul, id, factor)
@@ -121,6 +146,9 @@ impl Noise<'_> {
 
     /// The value, or what f32 has beyond its largest number and below its least, with or without subnormal ones.
     fn within_range(&mut self, id: ExprId) -> ExprId {
+        if !self.limited {
+            return id;
+        }
         let least = f64::from(if self.subnormal { f32::from_bits(1) } else { f32::MIN_POSITIVE });
         let exprs = &mut self.cascade.exprs;
         let size = exprs.unary(UnaryOp::Abs, id);

@@ -1,16 +1,16 @@
-//! `attnc analyze`: passes, depth, footprints and work of each kernel as written.
+//! `attnc analyze`: passes, depth, footprints and work of each kernel, as written and as chosen.
 
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use attnc::analyze::{Analysis, Footprint, analyze as analysis_of};
+use attnc::analyze::{Analysis, Counts, Footprint, RankAnalysis, analyze as analysis_of};
 use serde_json::json;
 
 use crate::exit::Outcome;
 use crate::output;
 use crate::spec::{self, Settings};
 
-/// Count passes, footprints, FLOPs and bytes of the cascades as written
+/// Count passes, footprints, FLOPs and bytes of the cascades as written and as chosen
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "FLOPs and bytes need the extents of all ranks.\n\nExample:\n  attnc analyze examples/gallery/softmax_attention.attn --set b=1 --set h=8 --set m=2048 --set n=2048 --set d=64 --set e=64"
@@ -36,9 +36,16 @@ pub(crate) fn analyze(args: &Args) -> Outcome {
 }
 
 fn text(kernel: &Analysis) -> String {
-    let mut text = format!("kernel {}\n\n  {:<12} {:>6} {:>6}\n", kernel.name, "rank", "passes", "depth");
-    for (name, it) in &kernel.ranks {
-        put(&mut text, format_args!("  {name:<12} {:>6} {:>6}", it.passes.written, it.depth.written));
+    let mut text = format!("kernel {}\n\n  {:<12} {:^22}   {:^22}\n", kernel.name, "", "passes", "depth");
+    let [written, bound, chosen] = ["written", "bound", "chosen"];
+    let head = format_args!(
+        "  {:<12} {written:>8} {bound:>6} {chosen:>6}   {written:>8} {bound:>6} {chosen:>6}",
+        "rank"
+    );
+    put(&mut text, head);
+    for (name, RankAnalysis { passes, depth }) in &kernel.ranks {
+        let count = |it: &Counts| format!("{:>8} {:>6} {:>6}", it.written, it.bound, it.chosen);
+        put(&mut text, format_args!("  {name:<12} {}   {}", count(passes), count(depth)));
     }
     put(&mut text, format_args!("\n  {:<20} {:<9} {:>14}", "tensor", "footprint", "bytes"));
     for (name, it) in &kernel.tensors {
@@ -47,6 +54,15 @@ fn text(kernel: &Analysis) -> String {
             Footprint::Fiber => "fiber",
         };
         put(&mut text, format_args!("  {name:<20} {footprint:<9} {:>14}", number(it.bytes)));
+    }
+    put(
+        &mut text,
+        format_args!("\n  {:<12} {:>6} {:>16} {:>16}", "alternative", "passes", "bytes moved", "FLOPs"),
+    );
+    for (at, it) in kernel.alternatives.iter().enumerate() {
+        let name = if at == 0 { "chosen".to_owned() } else { (at + 1).to_string() };
+        let (bytes, flops) = (number(it.bytes), number(it.flops));
+        put(&mut text, format_args!("  {name:<12} {:>6} {bytes:>16} {flops:>16}", it.passes));
     }
     put(
         &mut text,

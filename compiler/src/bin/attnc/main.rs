@@ -10,6 +10,7 @@ mod completions;
 mod dump;
 mod elements;
 mod exit;
+mod explain;
 mod fmt;
 mod man;
 mod npy;
@@ -46,6 +47,7 @@ enum Command {
     Run(run::Args),
     Verify(verify::Args),
     Analyze(analyze::Args),
+    Explain(explain::Args),
     Dump(dump::Args),
     Fmt(fmt::Args),
     Completions(completions::Args),
@@ -67,6 +69,7 @@ fn dispatch(command: Command) -> Outcome {
         Command::Run(args) => run::run(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Analyze(args) => analyze::analyze(&args),
+        Command::Explain(args) => explain::explain(&args),
         Command::Dump(args) => dump::dump(&args),
         Command::Fmt(args) => fmt::fmt(&args),
         Command::Completions(args) => completions::completions(&args),

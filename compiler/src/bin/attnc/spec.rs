@@ -117,6 +117,26 @@ fn cascades(
     Ok(front)
 }
 
+/// The extent of a rank that nothing binds.
+const EXTENT: i64 = 3;
+
+/// The kernels of a spec; a rank that nothing binds gets an extent, unless the spec can be read only once.
+pub(crate) fn bound(path: &Path, settings: &Settings) -> Outcome<Front> {
+    if path.as_os_str() == "-" {
+        return front(path, settings);
+    }
+    let outlined = outline(path, settings)?;
+    if outlined.checked.unfixed.is_empty() {
+        return Ok(outlined);
+    }
+    let mut settings = settings.clone();
+    for rank in outlined.checked.unbound {
+        eprintln!("note: nothing binds `{rank}` in `{}`: taken as --set {rank}={EXTENT}", path.display());
+        settings.set(rank, EXTENT);
+    }
+    front(path, &settings)
+}
+
 /// Reports what is wrong with a spec.
 pub(crate) fn refused(failure: &Failure) -> Stop {
     report::text(&failure.sources, &failure.diagnostics);

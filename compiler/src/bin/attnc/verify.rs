@@ -3,7 +3,6 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use attnc::driver::Front;
 use attnc::ir::cascade::Cascade;
 use attnc::verify::{Distance, cases};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -130,7 +129,7 @@ fn progress(n_specs: usize) -> ProgressBar {
 }
 
 fn verify_spec(path: &Path, args: &Args, backends: &[Backend]) -> Outcome<Vec<Row>> {
-    let front = bound(path, &args.settings)?;
+    let front = spec::bound(path, &args.settings)?;
     let mut rows = Vec::new();
     for cascade in &front.cascades {
         let engines = backends.iter().map(|&it| Engine::new(it, cascade)).collect::<Outcome<Vec<_>>>()?;
@@ -144,29 +143,6 @@ fn verify_spec(path: &Path, args: &Args, backends: &[Backend]) -> Outcome<Vec<Ro
         }));
     }
     Ok(rows)
-}
-
-/// The extent of a rank that nothing binds.
-const EXTENT: i64 = 3;
-
-/// The kernels of a spec; a rank that nothing binds gets an extent, unless the spec can be read only once.
-fn bound(path: &Path, settings: &Settings) -> Outcome<Front> {
-    if path.as_os_str() == "-" {
-        return spec::front(path, settings);
-    }
-    let front = spec::outline(path, settings)?;
-    if front.checked.unfixed.is_empty() {
-        return Ok(front);
-    }
-    let mut settings = settings.clone();
-    for rank in front.checked.unbound {
-        eprintln!(
-            "note: nothing binds `{rank}` in `{}`: verified with --set {rank}={EXTENT}",
-            path.display()
-        );
-        settings.set(rank, EXTENT);
-    }
-    spec::front(path, &settings)
 }
 
 /// How many calls were compared, and how each back end did.

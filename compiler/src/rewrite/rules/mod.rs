@@ -9,6 +9,8 @@ mod algebra;
 mod exponential;
 mod presence;
 mod reduction;
+#[cfg(test)]
+mod tests;
 
 use super::build::Build;
 use super::facts::Graph;
