@@ -343,6 +343,17 @@ impl Exprs {
     }
 }
 
+impl Exprs {
+    /// The tensors that a value reads, with the coordinates.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+    pub fn reads(&self, root: ExprId) -> impl Iterator<Item = (TensorId, &[ExprId])> {
+        self.postorder(root).into_iter().filter_map(|id| match self.get(id) {
+            Expr::Read(tensor, coords, _) => Some((*tensor, coords.as_slice())),
+            _ => None,
+        })
+    }
+}
+
 impl UnaryOp {
     /// Every operation that the language has a name for, with that name.
     pub const NAMED: [(&'static str, UnaryOp); 27] = [

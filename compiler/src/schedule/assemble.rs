@@ -68,7 +68,7 @@ impl Weaver<'_> {
         let mut lacked = Ranks::new();
         let whole: Vec<&Einsum> = self.group.cone.iter().map(|it| self.flow.einsums[it]).collect();
         for einsum in whole {
-            for (_, coords) in super::flow::reads(self.flow.cascade, einsum.value) {
+            for (_, coords) in self.flow.cascade.exprs.reads(einsum.value) {
                 let free: Ranks =
                     coords.iter().flat_map(|&it| self.flow.cascade.exprs.free(it).to_vec()).collect();
                 if !free.is_disjoint(&self.streams) {
@@ -159,7 +159,7 @@ impl Weaver<'_> {
             Act::Define(it) | Act::Fold(it) => it,
             Act::Loop(_) => unreachable!("traversals do not nest"),
         };
-        for (tensor, _) in super::flow::reads(self.cascade, einsum.value) {
+        for (tensor, _) in self.cascade.exprs.reads(einsum.value) {
             if tensor == einsum.tensor || done.contains(&tensor) {
                 continue;
             }

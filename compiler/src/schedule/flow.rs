@@ -42,7 +42,7 @@ impl<'a> Flow<'a> {
         }
         for einsum in cascade.einsums().filter(|it| flow.live.contains(&it.tensor)) {
             let tiled = flow.einsums.contains_key(&einsum.tensor);
-            for (tensor, coords) in reads(cascade, einsum.value) {
+            for (tensor, coords) in cascade.exprs.reads(einsum.value) {
                 if !tiled || !flow.in_place(tensor, coords) || !flow.einsums.contains_key(&tensor) {
                     flow.stored.insert(tensor);
                 }
@@ -101,7 +101,7 @@ impl<'a> Flow<'a> {
 
     /// The tensors that an einsum reads, each once.
     pub(super) fn read(&self, einsum: &Einsum) -> BTreeSet<TensorId> {
-        reads(self.cascade, einsum.value).into_iter().map(|(tensor, _)| tensor).collect()
+        self.cascade.exprs.reads(einsum.value).map(|(tensor, _)| tensor).collect()
     }
 
     /// The exponents whose powers enter an expression.
@@ -138,30 +138,6 @@ fn features(cascade: &Cascade) -> Ranks {
     last.difference(&others).copied().collect()
 }
 
-/// Every read of an expression, with its coordinates.
-pub(super) fn reads(cascade: &Cascade, value: ExprId) -> Vec<(TensorId, &[ExprId])> {
-    let exprs = &cascade.exprs;
-    let read = |id| match exprs.get(id) {
-        Expr::Read(tensor, coords, _) => Some((*tensor, coords.as_slice())),
-        Expr::Int(_)
-        | Expr::Real(_)
-        | Expr::Bool(_)
-        | Expr::Extent(_)
-        | Expr::Index(_)
-        | Expr::Param(..)
-        | Expr::Unary(..)
-        | Expr::Binary(..)
-        | Expr::Compare(..)
-        | Expr::If(..)
-        | Expr::Where(..)
-        | Expr::Else(..)
-        | Expr::Present(_)
-        | Expr::Pick(..)
-        | Expr::Cast(..) => None,
-    };
-    exprs.postorder(value).into_iter().filter_map(read).collect()
-}
-
 /// The tensors that outputs depend on, outputs included.
 pub(crate) fn live(cascade: &Cascade) -> BTreeSet<TensorId> {
     let mut live: BTreeSet<TensorId> = cascade.outputs().collect();
@@ -170,7 +146,7 @@ pub(crate) fn live(cascade: &Cascade) -> BTreeSet<TensorId> {
         let before = live.len();
         for einsum in einsums.iter().rev() {
             if live.contains(&einsum.tensor) {
-                live.extend(reads(cascade, einsum.value).into_iter().map(|(tensor, _)| tensor));
+                live.extend(cascade.exprs.reads(einsum.value).map(|(tensor, _)| tensor));
             }
         }
         if live.len() == before {

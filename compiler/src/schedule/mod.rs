@@ -101,7 +101,7 @@ impl Weaver<'_> {
 
     /// The expression itself, if it reads nothing that is stored scaled.
     fn stored_only(&mut self, value: crate::ir::cascade::ExprId) -> crate::ir::cascade::ExprId {
-        let scaled = flow::reads(self.cascade, value).iter().any(|(it, _)| self.scales.contains_key(it));
+        let scaled = self.cascade.exprs.reads(value).any(|(it, _)| self.scales.contains_key(&it));
         if scaled { self.plain(value) } else { value }
     }
 }

@@ -100,32 +100,10 @@ fn check_scalars(cascade: &Cascade, broken: &mut Broken) {
 /// What an expression reads is defined.
 fn check_reads(cascade: &Cascade, einsum: &Einsum, defined: &HashSet<TensorId>, broken: &mut Broken) {
     let name = &cascade.tensors[einsum.tensor].name;
-    for (read, _) in reads(cascade, einsum) {
+    for (read, _) in cascade.exprs.reads(einsum.value) {
         let text = format!("`{}` is defined before it is read", cascade.tensors[read].name);
         broken.expect(defined.contains(&read), name, &text);
     }
-}
-
-/// The tensors that an einsum reads, with the coordinates.
-fn reads<'a>(cascade: &'a Cascade, einsum: &Einsum) -> impl Iterator<Item = (TensorId, &'a [ExprId])> {
-    cascade.exprs.postorder(einsum.value).into_iter().filter_map(|id| match cascade.exprs.get(id) {
-        Expr::Read(tensor, coords, _) => Some((*tensor, coords.as_slice())),
-        Expr::Int(_)
-        | Expr::Real(_)
-        | Expr::Bool(_)
-        | Expr::Extent(_)
-        | Expr::Index(_)
-        | Expr::Param(..)
-        | Expr::Unary(..)
-        | Expr::Binary(..)
-        | Expr::Compare(..)
-        | Expr::If(..)
-        | Expr::Where(..)
-        | Expr::Else(..)
-        | Expr::Present(_)
-        | Expr::Pick(..)
-        | Expr::Cast(..) => None,
-    })
 }
 
 /// The left fits the tensor, and the value mentions only ranks that are walked.
@@ -199,7 +177,7 @@ fn check_recurrence(
         let lag: i64 = tensor.dims.iter().map(|dim| dim.lag).sum();
         let bases = it.bases.iter().filter(|base| base.tensor == einsum.tensor).count();
         broken.expect(bases as i64 == lag, &tensor.name, "there is a base for each coordinate in front");
-        for (read, coords) in reads(cascade, einsum) {
+        for (read, coords) in cascade.exprs.reads(einsum.value) {
             let is_there = match members.iter().position(|&it| it == read) {
                 Some(member) => is_written(cascade, it.rank, (read, coords), member < place),
                 None => defined.contains(&read),
