@@ -8,12 +8,13 @@ use attnc_dsl::load::load;
 use attnc_dsl::model::Checked;
 use attnc_runtime::Kernel;
 
+use crate::choose::choose;
 use crate::codegen::{self, Backend, CodegenError};
 use crate::ir::cascade::Cascade;
 use crate::lower::lower;
 use crate::package::{Object, describe};
 use crate::rewrite::saturate;
-use crate::schedule::{Plan, schedule};
+use crate::schedule::Plan;
 use crate::target::Target;
 use crate::tile::tile;
 
@@ -60,11 +61,9 @@ pub fn outline(request: Request<'_>) -> Result<Front, Box<Failure>> {
     Ok(Front { checked, cascades })
 }
 
-/// A cascade to the plan of the equal one that is compiled: the one that saturation chooses, unless its sums of
-/// exponentials do not stream together. Then the author's maximum has to keep them in range.
+/// A cascade to the plan of the equal one that is compiled.
 pub fn plan(cascade: &Cascade) -> Plan {
-    let plan = schedule(&saturate(cascade).chosen());
-    if plan.parts_powers() { schedule(cascade) } else { plan }
+    choose(&saturate(cascade)).plan
 }
 
 /// Cascades to machine code.

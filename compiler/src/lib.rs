@@ -2,6 +2,7 @@
 
 pub mod analyze;
 pub mod build_script;
+pub mod choose;
 pub mod codegen;
 pub mod driver;
 pub mod files;

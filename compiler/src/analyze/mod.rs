@@ -1,13 +1,16 @@
 //! What a cascade costs: passes and depth over each rank, live footprints, FLOPs and bytes.
 
+mod alternatives;
 pub mod passes;
 pub(crate) mod stage;
 mod work;
 
+pub use alternatives::{Alternative, Form};
 use indexmap::IndexMap;
 use serde::Serialize;
 
-use crate::ir::cascade::{Cascade, Role};
+use crate::choose::choose;
+use crate::ir::cascade::{Cascade, Extent, Role};
 use crate::rewrite::{Variants, saturate};
 use passes::passes;
 
@@ -24,19 +27,10 @@ pub struct Analysis {
     pub flops: Option<f64>,
     /// Bytes of inputs and outputs, each moved once; `null` where extents are not known.
     pub bytes: Option<f64>,
-    /// Equal cascades that were considered, best first; the first is the chosen one.
+    /// Equal cascades that were considered, the chosen one first.
     pub alternatives: Vec<Alternative>,
-}
-
-/// One of several equal cascades.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Alternative {
-    /// Traversals of fibers, summed over the ranks.
-    pub passes: u32,
-    /// Bytes of inputs and outputs, each moved as often as it is traversed; `null` where extents are not known.
-    pub bytes: Option<f64>,
-    /// Operations on numbers; `null` where extents are not known.
-    pub flops: Option<f64>,
+    /// The extents that the alternatives are compared at where none are known.
+    pub assumed: IndexMap<String, i64>,
 }
 
 /// The counts of one rank.
@@ -78,17 +72,14 @@ pub enum Footprint {
     Fiber,
 }
 
-/// How many equal cascades are listed.
-const ALTERNATIVES: usize = 5;
-
 /// Analyses a cascade as written, and what it is rewritten to.
 pub fn analyze(cascade: &Cascade) -> Analysis {
     let variants = saturate(cascade);
-    let chosen = variants.chosen();
+    let chosen = choose(&variants);
     let mut ranks = IndexMap::new();
     let mut fibers = Vec::new();
     for (rank, it) in cascade.ranks.iter().filter(|(_, it)| !it.local) {
-        let (as_written, as_chosen) = (passes(cascade, rank), passes(&chosen, rank));
+        let (as_written, as_chosen) = (passes(cascade, rank), passes(&chosen.candidate.cascade, rank));
         fibers.extend(as_chosen.used.iter().filter(|(_, used)| used.len() > 1).map(|(tensor, _)| *tensor));
         if as_written.passes > 0 {
             let (bound, depth) = variants.bound(rank);
@@ -113,39 +104,25 @@ pub fn analyze(cascade: &Cascade) -> Analysis {
         let footprint = if fibers.contains(&id) { Footprint::Fiber } else { Footprint::Tile };
         tensors.insert(it.name.clone(), TensorAnalysis { footprint, bytes: size });
     }
-    let first = alternative(&chosen, extents.as_deref());
-    let flops = first.flops;
-    let alternatives = considered(&variants, first, extents.as_deref());
-    Analysis { name: cascade.name.clone(), ranks, tensors, flops, bytes, alternatives }
+    let flops = extents.as_ref().map(|it| work::flops(&chosen.candidate.cascade, it));
+    let alternatives = alternatives::alternatives(&variants, &chosen);
+    let assumed = if extents.is_none() { assumed(cascade, &variants) } else { IndexMap::new() };
+    Analysis { name: cascade.name.clone(), ranks, tensors, flops, bytes, alternatives, assumed }
 }
 
-/// The chosen cascade, then others by passes, bytes and operations.
-fn considered(variants: &Variants, chosen: Alternative, extents: Option<&[i64]>) -> Vec<Alternative> {
-    let others = variants.best_of(4 * ALTERNATIVES);
-    let mut others: Vec<Alternative> = others.iter().map(|it| alternative(&it.cascade, extents)).collect();
-    let order = |a: &Option<f64>, b: &Option<f64>| a.unwrap_or(0.0).total_cmp(&b.unwrap_or(0.0));
-    others.sort_by(|a, b| {
-        a.passes.cmp(&b.passes).then(order(&a.bytes, &b.bytes)).then(order(&a.flops, &b.flops))
-    });
-    others.dedup();
-    others.retain(|it| *it != chosen);
-    others.truncate(ALTERNATIVES - 1);
-    std::iter::once(chosen).chain(others).collect()
+/// Likely extents of the ranks that callers know and that have no fixed one.
+fn assumed(cascade: &Cascade, variants: &Variants) -> IndexMap<String, i64> {
+    let likely = variants.likely_extents();
+    let open = cascade.ranks.iter().filter(|(_, it)| !it.local && !matches!(it.extent, Extent::Fixed(_)));
+    open.map(|(id, it)| (it.name.clone(), likely[id.idx()])).collect()
 }
 
-/// What a cascade costs.
-pub fn alternative(cascade: &Cascade, extents: Option<&[i64]>) -> Alternative {
+/// Bytes of inputs and outputs, each moved as often as it is traversed.
+pub fn traffic(cascade: &Cascade, extents: &[i64]) -> f64 {
     let ranks = cascade.ranks.iter().filter(|(_, it)| !it.local);
     let counted: Vec<_> = ranks.map(|(rank, _)| passes(cascade, rank)).collect();
-    let traffic = |extents: &[i64]| -> f64 {
-        let outside = cascade.inputs().chain(cascade.outputs());
-        let times =
-            |tensor| counted.iter().filter_map(|it| it.used.get(&tensor)).map(Vec::len).max().unwrap_or(1);
-        outside.map(|it| times(it) as f64 * work::bytes(cascade, it, extents)).sum()
-    };
-    Alternative {
-        passes: counted.iter().map(|it| it.passes).sum(),
-        bytes: extents.map(traffic),
-        flops: extents.map(|it| work::flops(cascade, it)),
-    }
+    let times =
+        |tensor| counted.iter().filter_map(|it| it.used.get(&tensor)).map(Vec::len).max().unwrap_or(1);
+    let outside = cascade.inputs().chain(cascade.outputs());
+    outside.map(|it| times(it) as f64 * work::bytes(cascade, it, extents)).sum()
 }

@@ -7,8 +7,10 @@
 
 use std::collections::BTreeSet;
 
+use attnc_dsl::ast::CompareOp;
+
 use super::facts::{Graph, free_of};
-use super::term::Class;
+use super::term::{Class, Term};
 use crate::ir::cascade::RankId;
 
 /// Conditions, all of which hold; none for what is present everywhere.
@@ -45,7 +47,10 @@ pub(crate) fn canonical(graph: &Graph, domain: &Domain) -> Domain {
 /// Where a reduction over these part-less ranks has a point: conditions that do not depend on them stay as they are.
 pub(crate) fn exists(graph: &Graph, ranks: &[RankId], domain: &Domain) -> Domain {
     let depends = |atom: &Atom| free(graph, atom).iter().any(|it| ranks.contains(it));
-    let (inner, mut outer): (Domain, Domain) = domain.iter().cloned().partition(depends);
+    let (mut inner, mut outer): (Domain, Domain) = domain.iter().cloned().partition(depends);
+    for extent in extents(graph, ranks, &inner) {
+        inner.remove(&extent);
+    }
     let used: Vec<RankId> = inner.iter().flat_map(|it| free(graph, it)).collect();
     let (bound, alone): (Vec<RankId>, Vec<RankId>) = ranks.iter().partition(|it| used.contains(it));
     for rank in alone {
@@ -57,6 +62,34 @@ pub(crate) fn exists(graph: &Graph, ranks: &[RankId], domain: &Domain) -> Domain
         outer.insert(Atom::Exists(bound, inner));
     }
     outer
+}
+
+/// Conditions that a composite rank has a point, over all of its parts and beside no other condition on them: they hold
+/// somewhere if there are any points.
+fn extents(graph: &Graph, ranks: &[RankId], inner: &Domain) -> Vec<Atom> {
+    let mut found = Vec::new();
+    for (whole, _) in graph.analysis.cascade.ranks.iter().filter(|(_, it)| !it.parts.is_empty()) {
+        let atoms = graph.analysis.atoms(whole);
+        let mut speak = inner.iter().filter(|it| free(graph, it).iter().any(|it| atoms.contains(it)));
+        let (first, second) = (speak.next(), speak.next());
+        if let (Some(Atom::Holds(condition)), None) = (first, second)
+            && atoms.iter().all(|it| ranks.contains(it))
+            && is_extent(graph, *condition, whole)
+        {
+            found.extend(first.cloned());
+        }
+    }
+    found
+}
+
+/// The condition says that a composite rank has a point.
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+pub(crate) fn is_extent(graph: &Graph, condition: Class, rank: RankId) -> bool {
+    let has = |class: Class, term: &Term| graph[graph.find(class)].nodes.contains(term);
+    graph[graph.find(condition)].nodes.iter().any(|it| match it {
+        Term::Compare(CompareOp::Lt, [a, b]) => has(*a, &Term::Index(rank)) && has(*b, &Term::Extent(rank)),
+        _ => false,
+    })
 }
 
 /// Where one of these terms is present.

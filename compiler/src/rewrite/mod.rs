@@ -26,12 +26,13 @@ pub use explain::{Block, Derivation, Disagreement, Replay, Step, explain};
 use build::Build;
 use extract::{Choice, Cost, extract};
 use facts::Graph;
+use rules::Phase;
 use term::{Class, Term};
 
 use crate::analyze::stage::{depth, passes};
 use crate::ir::cascade::{Cascade, RankId, TensorId};
 
-/// How often all rules are tried on all terms, at most.
+/// How often the rules of a phase are tried on all terms, at most.
 const ROUNDS: usize = 12;
 /// How many terms there may be.
 const TERMS: usize = 2_500;
@@ -76,8 +77,12 @@ pub struct Candidate {
     pub cascade: Cascade,
     /// Passes, summed over the ranks that are reduced.
     pub passes: u32,
-    /// Operations, weighted by what they take, at likely extents where none are known.
+    /// Bytes of inputs and outputs, each moved as often as it is traversed, at likely extents where none are known.
+    pub bytes: f64,
+    /// Operations, weighted by what they take, at those extents.
     pub work: f64,
+    /// The terms that it is made of; none for the cascade as written.
+    choice: Option<Choice>,
 }
 
 /// The laws: the name of each, what it says, and what it does to floats.
@@ -101,24 +106,30 @@ fn saturated(mut graph: Graph) -> Variants {
 }
 
 fn run(graph: &mut Graph) -> Report {
-    for rounds in 0..ROUNDS {
-        let before = (graph.total_number_of_nodes(), graph.number_of_classes());
-        if !round(graph) {
-            return Report { rounds, terms: graph.total_number_of_nodes(), stop: Stop::Terms };
-        }
-        if before == (graph.total_number_of_nodes(), graph.number_of_classes()) {
-            return Report { rounds, terms: before.0, stop: Stop::Saturated };
+    let mut report = Report { rounds: 0, terms: 0, stop: Stop::Saturated };
+    for phase in Phase::ALL {
+        report.stop = Stop::Rounds;
+        for _ in 0..ROUNDS {
+            let before = (graph.total_number_of_nodes(), graph.number_of_classes());
+            if !round(graph, phase) {
+                return Report { terms: graph.total_number_of_nodes(), stop: Stop::Terms, ..report };
+            }
+            if before == (graph.total_number_of_nodes(), graph.number_of_classes()) {
+                report.stop = Stop::Saturated;
+                break;
+            }
+            report.rounds += 1;
         }
     }
-    Report { rounds: ROUNDS, terms: graph.total_number_of_nodes(), stop: Stop::Rounds }
+    Report { terms: graph.total_number_of_nodes(), ..report }
 }
 
-/// Tries every rule on every term that there is; false if the limit of terms is reached.
-fn round(graph: &mut Graph) -> bool {
+/// Tries every rule of a phase and those before on every term that there is; false if the limit of terms is reached.
+fn round(graph: &mut Graph, phase: Phase) -> bool {
     let mut classes: Vec<Class> = graph.classes().map(|it| it.id).collect();
     classes.sort_unstable();
     let terms: Vec<Term> = classes.iter().flat_map(|&it| graph.terms(it)).collect();
-    for rule in rules::all() {
+    for rule in rules::all().filter(|it| it.phase <= phase) {
         for term in &terms {
             for (before, after) in (rule.find)(graph, term) {
                 graph.union_trusted(before, after, rule.name);
@@ -147,56 +158,93 @@ impl Variants {
 
     /// The cascade that needs the fewest passes, and of those the one that takes the least work.
     pub fn best(&self) -> Cascade {
-        self.written_as(&self.choice())
+        self.written_as(&extract(&self.graph, &|_, _| false))
     }
 
-    fn choice(&self) -> Choice {
-        extract(&self.graph, &|_, _| false)
+    /// The cascades that are worth compiling, best first: by passes, bytes and work. Others than the very best differ from
+    /// it in one class that is computed by another term. What is hardly better than the cascade as written, whose author
+    /// may have had a reason to write it so, comes after that; what is worse does not come.
+    pub fn candidates(&self) -> impl Iterator<Item = Candidate> + '_ {
+        let first = self.candidate(extract(&self.graph, &|_, _| false));
+        let worth = self.is_worth(&first);
+        let others = move |it: &Candidate| {
+            let mut others = self.others(it);
+            others.retain(|it| self.is_worth(it));
+            others
+        };
+        let rest = first.clone();
+        let lead = worth.then_some(first).into_iter();
+        let rest = std::iter::once(rest).filter(move |_| worth).flat_map(move |it| others(&it));
+        lead.chain(rest).chain(std::iter::once_with(|| self.as_written()))
     }
 
-    /// The cascade to compile: the best one, unless it is hardly better than the one as written, whose author may
-    /// have had a reason to write it so.
-    pub fn chosen(&self) -> Cascade {
-        let choice = self.choice();
-        if self.is_worth(&choice) { self.written_as(&choice) } else { self.graph.analysis.cascade.clone() }
+    /// The cascade as written, as a candidate.
+    pub fn as_written(&self) -> Candidate {
+        let cascade = self.graph.analysis.cascade.clone();
+        let bytes = self.bytes(&cascade);
+        let Cost { passes, work } = self.written;
+        Candidate { cascade, passes, bytes, work, choice: None }
     }
 
     /// It is better than the cascade as written, and not hardly so.
-    fn is_worth(&self, choice: &Choice) -> bool {
+    fn is_worth(&self, candidate: &Candidate) -> bool {
         /// A saving of work below this share is none.
         const WORTH: f64 = 0.25;
-        let best = choice.cost(&self.graph, &self.roots());
-        let fewer = best.passes < self.written.passes;
-        let cheaper = best.passes == self.written.passes && best.work < (1.0 - WORTH) * self.written.work;
+        let fewer = candidate.passes < self.written.passes;
+        let cheaper =
+            candidate.passes == self.written.passes && candidate.work < (1.0 - WORTH) * self.written.work;
         fewer || cheaper
     }
 
-    /// The best cascades, best first: fewest passes, then least work. Others than the very best differ from it in one
-    /// class that is computed by another term.
-    pub fn best_of(&self, number: usize) -> Vec<Candidate> {
+    /// Cascades like the best one but for one class, best first.
+    fn others(&self, first: &Candidate) -> Vec<Candidate> {
         /// How many classes are tried with another term.
         const TRIED: usize = 32;
         let roots = self.roots();
-        let first = extract(&self.graph, &|_, _| false);
-        let mut candidates = vec![self.candidate(&first)];
-        for (class, term) in first.needed(&self.graph, &roots).into_iter().rev() {
-            if candidates.len() > TRIED || self.graph.terms(class).len() < 2 {
+        let Some(choice) = &first.choice else { return Vec::new() };
+        let mut found = Vec::new();
+        for (class, term) in choice.needed(&self.graph, &roots).into_iter().rev() {
+            if found.len() == TRIED {
+                break;
+            }
+            if self.graph.terms(class).len() < 2 {
                 continue;
             }
             let other = extract(&self.graph, &|banned, it| banned == class && *it == term);
             if roots.iter().all(|it| other.is_known(&self.graph, *it)) {
-                candidates.push(self.candidate(&other));
+                found.push(self.candidate(other));
             }
         }
-        candidates.sort_by(|a, b| a.passes.cmp(&b.passes).then(a.work.total_cmp(&b.work)));
-        candidates.dedup_by(|a, b| a.passes == b.passes && a.work == b.work);
-        candidates.truncate(number);
-        candidates
+        found.sort_by(|a, b| {
+            a.passes.cmp(&b.passes).then(a.bytes.total_cmp(&b.bytes)).then(a.work.total_cmp(&b.work))
+        });
+        let cost = |it: &Candidate| (it.passes, it.bytes, it.work);
+        found.dedup_by(|a, b| cost(a) == cost(b));
+        found.retain(|it| cost(it) != cost(first));
+        found
     }
 
-    fn candidate(&self, choice: &Choice) -> Candidate {
+    /// Equal cascades, best first, the very best one among them, whether or not they are worth compiling.
+    pub fn best_of(&self, number: usize) -> Vec<Candidate> {
+        let first = self.candidate(extract(&self.graph, &|_, _| false));
+        let others = self.others(&first);
+        std::iter::once(first).chain(others).take(number).collect()
+    }
+
+    fn candidate(&self, choice: Choice) -> Candidate {
         let Cost { passes, work } = choice.cost(&self.graph, &self.roots());
-        Candidate { cascade: self.written_as(choice), passes, work }
+        let cascade = self.written_as(&choice);
+        let bytes = self.bytes(&cascade);
+        Candidate { cascade, passes, bytes, work, choice: Some(choice) }
+    }
+
+    fn bytes(&self, cascade: &Cascade) -> f64 {
+        crate::analyze::traffic(cascade, &self.likely_extents())
+    }
+
+    /// The extents that costs are computed with: those that are known, and likely ones for the others.
+    pub fn likely_extents(&self) -> Vec<i64> {
+        self.graph.analysis.sizes.iter().map(|it| *it as i64).collect()
     }
 
     fn written_as(&self, choice: &Choice) -> Cascade {

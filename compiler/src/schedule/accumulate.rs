@@ -59,7 +59,7 @@ impl Weaver<'_> {
                 Scaled::plain(self.cascade.exprs.add(Expr::Where(value, some)))
             }
             _ => {
-                let value = scaled::put_together(&mut self.cascade.exprs, &it);
+                let value = self.put_together(&it);
                 let (tensor, read) = self.accumulate(&fiber, op.name(), op, value);
                 if op == ReduceOp::Max {
                     self.peaks.insert(tensor, value);
@@ -90,12 +90,16 @@ impl Weaver<'_> {
             let value = self.factored(fiber, it.value, None);
             return Scaled::plain(self.accumulate(fiber, "sum", ReduceOp::Sum, value).1);
         }
-        let exponent = scaled::exponent(&mut self.cascade.exprs, &it.scale);
-        let exponent = self.where_present(exponent, it.value);
+        self.note_scale(&it.scale);
+        let whole = scaled::exponent(&mut self.cascade.exprs, &it.scale);
+        let exponent = self.where_present(whole, it.value);
         let exponent = self.where_counted(exponent, it.value);
         let gauge = self.gauge(fiber, exponent);
         let kept: Vec<RankId> = self.kept(&fiber.ranks, exponent);
         let c = self.read_of(gauge, &kept);
+        if let Some(&source) = self.sources.get(&whole).filter(|_| exponent == whole) {
+            self.tops.insert(c, source);
+        }
         let weight = self.weight(fiber, exponent, c);
         let value = self.factored(fiber, it.value, Some(weight));
         let (tensor, read) = self.accumulate(fiber, "sum", ReduceOp::Sum, value);
@@ -195,6 +199,7 @@ impl Weaver<'_> {
         let (gauge, now) = self.new_tile(&name, &kept, Kind::Real);
         let (old, before) = self.new_tile(&format!("{}.before", fiber.name), &kept, Kind::Real);
         let (factor, _) = self.new_tile(&format!("{}.factor", fiber.name), &kept, Kind::Real);
+        self.note_derived(gauge, exponent);
         let exprs = &mut self.cascade.exprs;
         let low = exprs.real(-scaled::LIMIT);
         let top = scaled::clamped(exprs, exponent);

@@ -28,12 +28,18 @@ impl Weaver<'_> {
     /// The same as one number.
     pub(super) fn plain(&mut self, value: ExprId) -> ExprId {
         let it = self.scaled(value);
-        scaled::put_together(&mut self.cascade.exprs, &it)
+        self.put_together(&it)
+    }
+
+    /// A scaled number as one number.
+    pub(super) fn put_together(&mut self, it: &Scaled) -> ExprId {
+        self.note_scale(&it.scale);
+        scaled::put_together(&mut self.cascade.exprs, it)
     }
 
     fn one(&mut self, id: ExprId) -> ExprId {
         let it = self.memo[&id].clone();
-        scaled::put_together(&mut self.cascade.exprs, &it)
+        self.put_together(&it)
     }
 
     fn rewritten(&mut self, id: ExprId) -> Scaled {
@@ -51,7 +57,11 @@ impl Weaver<'_> {
         match expr {
             Expr::Read(tensor, coords, _) => self.meant(*tensor, coords),
             Expr::Unary(op @ (UnaryOp::Exp | UnaryOp::Exp2), x) => {
-                let x = self.one(*x);
+                let source = *x;
+                let x = self.one(source);
+                if *op == UnaryOp::Exp {
+                    self.sources.insert(x, source);
+                }
                 let safe = self.is_moderate(x) || self.is_below_peak(x);
                 (!safe).then(|| scaled::power(&mut self.cascade.exprs, *op, x))
             }
@@ -61,7 +71,7 @@ impl Weaver<'_> {
             }
             Expr::Binary(op, a, b) if is_real => {
                 let (a, b) = (self.memo[a].clone(), self.memo[b].clone());
-                scaled::binary(&mut self.cascade.exprs, *op, &a, &b)
+                scaled::binary(&mut self.cascade.exprs, *op, &a, &b).map(|it| self.settled(it))
             }
             Expr::Compare(op, a, b) => {
                 let (a, b) = (self.memo[a].clone(), self.memo[b].clone());
@@ -109,12 +119,12 @@ impl Weaver<'_> {
         {
             return Some(it.clone());
         }
-        let scale = *self.scales.get(&tensor)?;
+        if !self.handed.has(tensor) {
+            return None;
+        }
+        let in_place = self.flow.in_place(tensor, coords);
         let coords: Vec<ExprId> = coords.iter().map(|&it| self.one(it)).collect();
-        let exprs = &mut self.cascade.exprs;
-        let value = exprs.add(Expr::Read(tensor, coords.clone(), Kind::Real));
-        let scale = exprs.add(Expr::Read(scale, coords, Kind::Real));
-        Some(Scaled { scale: [(scale, 1)].into(), value, raw: None })
+        self.handed_on(tensor, &coords, in_place)
     }
 
     /// A difference to the largest of what it is a difference of.

@@ -9,6 +9,7 @@ mod accumulate;
 mod assemble;
 mod flow;
 mod group;
+mod handed;
 mod inline;
 mod plan;
 pub(crate) mod presence;
@@ -25,6 +26,7 @@ pub use plan::{Act, Axis, Loop, Plan, Stage, Stream};
 use crate::ir::cascade::{Cascade, Einsum, Step};
 use flow::Flow;
 use group::Draft;
+use handed::Handed;
 use inline::Memo;
 use shape::Shapes;
 use weave::Weaver;
@@ -36,7 +38,7 @@ pub fn schedule(cascade: &Cascade) -> Plan {
     let drafts = group::drafts(&flow, &shapes);
     let mut planned = cascade.clone();
     let mut tiles = BTreeSet::new();
-    let mut scales = BTreeMap::new();
+    let mut handed = Handed::default();
     let mut promised = range::promised(cascade);
     let mut stages = Vec::new();
     for draft in drafts {
@@ -50,13 +52,16 @@ pub fn schedule(cascade: &Cascade) -> Plan {
             shapes: &shapes,
             cascade: &mut planned,
             tiles: &mut tiles,
-            scales: &mut scales,
+            handed: &mut handed,
             promised: &mut promised,
             group,
             streams,
             meanings: BTreeMap::new(),
             memo: Memo::new(),
             peaks: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            tops: BTreeMap::new(),
+            scales_here: BTreeMap::new(),
             held: BTreeMap::new(),
             level: BTreeMap::new(),
             on_demand: BTreeMap::new(),
@@ -68,7 +73,8 @@ pub fn schedule(cascade: &Cascade) -> Plan {
             Draft::Group(_) => Stage::Stream(weaver.stage()),
         });
     }
-    Plan { cascade: planned, tiles, stages, hands_on_scales: !scales.is_empty() }
+    let parts_powers = handed.parted || handed.sums_powers_whole(&planned, &stages);
+    Plan { cascade: planned, tiles, stages, parts_powers }
 }
 
 /// A plan that stores every tensor, for comparison.
@@ -79,13 +85,13 @@ pub fn materialise(cascade: &Cascade) -> Plan {
         Step::Recurrence(it) => it.body.iter().any(|einsum| live.contains(&einsum.tensor)),
     };
     let stages = cascade.steps.iter().filter(wanted).cloned().map(Stage::Whole).collect();
-    Plan { cascade: cascade.clone(), tiles: BTreeSet::new(), stages, hands_on_scales: false }
+    Plan { cascade: cascade.clone(), tiles: BTreeSet::new(), stages, parts_powers: false }
 }
 
 impl Weaver<'_> {
     /// A step that is evaluated whole, with stored scaled numbers put together.
     fn whole(&mut self, step: &Step) -> Step {
-        if self.scales.is_empty() {
+        if self.handed.is_empty() {
             return step.clone();
         }
         let mut einsum = |it: &Einsum| Einsum { value: self.stored_only(it.value), ..it.clone() };
@@ -101,7 +107,7 @@ impl Weaver<'_> {
 
     /// The expression itself, if it reads nothing that is stored scaled.
     fn stored_only(&mut self, value: crate::ir::cascade::ExprId) -> crate::ir::cascade::ExprId {
-        let scaled = self.cascade.exprs.reads(value).any(|(it, _)| self.scales.contains_key(&it));
+        let scaled = self.cascade.exprs.reads(value).any(|(it, _)| self.handed.has(it));
         if scaled { self.plain(value) } else { value }
     }
 }

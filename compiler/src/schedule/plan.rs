@@ -15,8 +15,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::ir::cascade::{Cascade, Einsum, ExprId, Op, RankId, ReduceOp, Step, TensorId};
-use crate::ir::expr::{Expr, UnaryOp};
+use crate::ir::cascade::{Cascade, Einsum, ExprId, RankId, Step, TensorId};
 
 /// A cascade, and the order in which it is evaluated.
 #[derive(Debug, Clone)]
@@ -28,8 +27,9 @@ pub struct Plan {
     pub tiles: BTreeSet<TensorId>,
     /// What is run, one after the other.
     pub stages: Vec<Stage>,
-    /// Scaled numbers go from one stage to another, each with a scale that was rounded where it was made.
-    pub hands_on_scales: bool,
+    /// Sums of powers are evaluated whole, where nothing keeps them in range, or a quotient is taken of sums that were
+    /// scaled in different stages, which loses digits: a maximum that the author took would have been of use.
+    pub parts_powers: bool,
 }
 
 /// One stage.
@@ -85,25 +85,6 @@ pub struct Loop {
 }
 
 impl Plan {
-    /// Sums of exponentials do not all stream in one stage: nothing keeps those in range that are evaluated whole, and
-    /// those of different stages lose digits to each other.
-    pub fn parts_powers(&self) -> bool {
-        self.hands_on_scales || self.sums_powers_whole()
-    }
-
-    fn sums_powers_whole(&self) -> bool {
-        let exprs = &self.cascade.exprs;
-        let has_power = |it: &Einsum| {
-            let mut order = exprs.postorder(it.value).into_iter();
-            let reduces = matches!(it.op, Op::Reduce(ReduceOp::Sum | ReduceOp::Mean, _));
-            reduces && order.any(|id| matches!(exprs.get(id), Expr::Unary(UnaryOp::Exp | UnaryOp::Exp2, _)))
-        };
-        self.stages.iter().any(|stage| match stage {
-            Stage::Whole(Step::Einsum(it)) => has_power(it),
-            Stage::Whole(Step::Recurrence(_)) | Stage::Stream(_) => false,
-        })
-    }
-
     /// Every einsum that is run.
     pub fn einsums(&self) -> Vec<&Einsum> {
         let mut found = Vec::new();

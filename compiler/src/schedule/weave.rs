@@ -6,6 +6,7 @@ use attnc_dsl::ast::Kind;
 
 use super::flow::{Flow, Ranks};
 use super::group::Group;
+use super::handed::Handed;
 use super::inline::Memo;
 use super::plan::{Act, Stream};
 use super::presence::Held;
@@ -24,8 +25,8 @@ pub(super) struct Weaver<'a> {
     pub(super) shapes: &'a Shapes,
     pub(super) cascade: &'a mut Cascade,
     pub(super) tiles: &'a mut BTreeSet<TensorId>,
-    /// The scales of tensors that are stored scaled.
-    pub(super) scales: &'a mut BTreeMap<TensorId, TensorId>,
+    /// What earlier stages stored scaled.
+    pub(super) handed: &'a mut Handed,
     /// Ranges of expressions that the author promises.
     pub(super) promised: &'a mut BTreeMap<ExprId, Range>,
     pub(super) group: Group,
@@ -36,6 +37,12 @@ pub(super) struct Weaver<'a> {
     pub(super) memo: Memo,
     /// Of what a tensor holds the maximum.
     pub(super) peaks: BTreeMap<TensorId, ExprId>,
+    /// What exponents are in the cascade that is planned.
+    pub(super) sources: BTreeMap<ExprId, ExprId>,
+    /// Of which exponent, in the cascade that is planned, an expression is the maximum.
+    pub(super) tops: BTreeMap<ExprId, ExprId>,
+    /// The scales that this stage stores, by what they are.
+    pub(super) scales_here: BTreeMap<ExprId, TensorId>,
     /// The values of maps that are held as tiles.
     pub(super) held: Held,
     /// After which traversal a tensor is there, or in which it changes.
@@ -112,7 +119,7 @@ impl<'a> Weaver<'a> {
         let Tensor { kind, dtype, .. } = self.cascade.tensors[tensor];
         match dtype {
             Some(dtype) if !scaled::keeps(kind, Some(dtype)) => {
-                let value = scaled::put_together(&mut self.cascade.exprs, &meaning);
+                let value = self.put_together(&meaning);
                 Scaled::plain(self.cascade.exprs.cast(dtype, value))
             }
             Some(_) | None => meaning,
@@ -143,7 +150,7 @@ impl<'a> Weaver<'a> {
         if costly && again && it.is_plain() && (it.raw.is_none() || !self.is_streamed(einsum.tensor)) {
             let name = self.cascade.tensors[einsum.tensor].name.clone();
             let ranks = self.ranks_of(einsum.tensor);
-            let value = scaled::put_together(&mut self.cascade.exprs, &it);
+            let value = self.put_together(&it);
             let tile = self.tile(&name, &ranks, Op::Map, value, level);
             return Scaled::plain(tile);
         }
@@ -157,6 +164,7 @@ impl<'a> Weaver<'a> {
         let over: Vec<RankId> = self.flow.reduced_in_order(einsum);
         let ranks = self.ranks_of(einsum.tensor);
         let it = self.scaled(einsum.value);
+        self.note_scale(&it.scale);
         let exponent = scaled::exponent(&mut self.cascade.exprs, &it.scale);
         let varies = self.cascade.exprs.free(exponent).iter().any(|rank| over.contains(rank));
         let (scale, value) = match op {
@@ -166,12 +174,15 @@ impl<'a> Weaver<'a> {
                 let kept: Vec<RankId> = self.kept(&ranks, top);
                 let op = Op::Reduce(ReduceOp::Max, over.clone());
                 let most = self.tile(&format!("{name}.scale"), &kept, op, top, level);
+                if let Expr::Read(tile, ..) = *self.cascade.exprs.get(most) {
+                    self.note_derived(tile, exponent);
+                }
                 let common = scaled::clamped(&mut self.cascade.exprs, most);
                 let value = self.weighted(exponent, common, it.value);
                 ([(common, 1)].into(), value)
             }
             _ => {
-                let value = scaled::put_together(&mut self.cascade.exprs, &it);
+                let value = self.put_together(&it);
                 (scaled::Scale::new(), value)
             }
         };
@@ -319,28 +330,16 @@ impl<'a> Weaver<'a> {
         let tensor = einsum.tensor;
         let meaning = self.meanings[&tensor].clone();
         let is_scaled = !meaning.is_plain() && meaning.raw.is_none() && !self.flow.is_output(tensor);
-        let mut stores = Vec::new();
-        if is_scaled {
-            let Tensor { name, dims, .. } = self.cascade.tensors[tensor].clone();
-            let name = format!("{name}.scale");
-            let scale = self.cascade.tensors.push(Tensor {
-                name,
-                dims,
-                kind: Kind::Real,
-                dtype: None,
-                role: Role::Temporary,
-            });
-            let exponent = scaled::exponent(&mut self.cascade.exprs, &meaning.scale);
-            stores.push(self.map_to(einsum, scale, exponent));
-            stores.push(self.map_to(einsum, tensor, meaning.value));
-            self.scales.insert(tensor, scale);
+        let stores = if is_scaled {
+            self.hand_on(einsum, &meaning)
         } else {
-            let value = scaled::put_together(&mut self.cascade.exprs, &meaning);
-            stores.push(self.map_to(einsum, tensor, value));
-        }
+            let value = self.put_together(&meaning);
+            vec![self.map_to(einsum, tensor, value)]
+        };
         let level = self.level[&tensor];
-        let along: Ranks = self.flow.ranks(tensor).intersection(&self.streams).copied().collect();
         for act in stores {
+            let Act::Define(it) = &act else { unreachable!("what is stored is defined") };
+            let along = self.streamed_of(it.tensor);
             if along.is_empty() {
                 self.once(level, act);
             } else {
@@ -349,7 +348,7 @@ impl<'a> Weaver<'a> {
         }
     }
 
-    fn map_to(&self, einsum: &Einsum, tensor: TensorId, value: ExprId) -> Act {
+    pub(super) fn map_to(&self, einsum: &Einsum, tensor: TensorId, value: ExprId) -> Act {
         Act::Define(Einsum { tensor, at: einsum.at.clone(), op: Op::Map, value, exact: false })
     }
 

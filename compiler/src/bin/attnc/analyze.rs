@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use attnc::analyze::{Analysis, Counts, Footprint, RankAnalysis, analyze as analysis_of};
+use attnc::analyze::{Analysis, Counts, Footprint, Form, RankAnalysis, analyze as analysis_of};
 use serde_json::json;
 
 use crate::exit::Outcome;
@@ -55,20 +55,32 @@ fn text(kernel: &Analysis) -> String {
         };
         put(&mut text, format_args!("  {name:<20} {footprint:<9} {:>14}", number(it.bytes)));
     }
-    put(
-        &mut text,
-        format_args!("\n  {:<12} {:>6} {:>16} {:>16}", "alternative", "passes", "bytes moved", "FLOPs"),
-    );
-    for (at, it) in kernel.alternatives.iter().enumerate() {
-        let name = if at == 0 { "chosen".to_owned() } else { (at + 1).to_string() };
-        let (bytes, flops) = (number(it.bytes), number(it.flops));
-        put(&mut text, format_args!("  {name:<12} {:>6} {bytes:>16} {flops:>16}", it.passes));
-    }
+    put(&mut text, format_args!(""));
+    alternatives(kernel, &mut text);
     put(
         &mut text,
         format_args!("\n  FLOPs {}, bytes in and out {}", number(kernel.flops), number(kernel.bytes)),
     );
     text
+}
+
+/// The table of equal cascades that were considered.
+pub(crate) fn alternatives(kernel: &Analysis, text: &mut String) {
+    let [passes, bytes, flops] = ["passes", "bytes moved", "FLOPs"];
+    put(text, format_args!("  {:<12} {passes:>6} {bytes:>16} {flops:>16}", "alternative"));
+    for (at, it) in kernel.alternatives.iter().enumerate() {
+        let name = match it.form {
+            Form::Chosen => "chosen".to_owned(),
+            Form::Written => "as written".to_owned(),
+            Form::Other => (at + 1).to_string(),
+        };
+        let why = it.why.unwrap_or_default();
+        put(text, format_args!("  {name:<12} {:>6} {:>16} {:>16}   {why}", it.passes, it.bytes, it.flops));
+    }
+    if !kernel.assumed.is_empty() {
+        let extents: Vec<String> = kernel.assumed.iter().map(|(rank, it)| format!("{rank}={it}")).collect();
+        put(text, format_args!("  compared at {}, for extents that are not known", extents.join(" ")));
+    }
 }
 
 /// A count, where extents are known.

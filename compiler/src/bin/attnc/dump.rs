@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use attnc::Backend;
+use attnc::choose::chosen;
 use attnc::codegen;
 use attnc::driver;
 use attnc::driver::plan;
@@ -72,7 +73,7 @@ pub(crate) fn dump(args: &Args) -> Outcome {
             checked(args)?.kernels.iter().filter(wanted).map(model).collect()
         }
         Stage::Lower => cascades(args, |it| Ok(print::cascade(it)))?,
-        Stage::Saturate => cascades(args, |it| Ok(print::cascade(&saturate(it).chosen())))?,
+        Stage::Saturate => cascades(args, |it| Ok(print::cascade(&chosen(&saturate(it)).cascade)))?,
         Stage::Schedule => cascades(args, |it| Ok(print::plan(&plan(it))))?,
         Stage::Tile => cascades(args, |it| Ok(print::nest(&nest(it))))?,
         Stage::Codegen => {

@@ -3,14 +3,15 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use attnc::analyze::{Alternative, Analysis, Counts, analyze};
+use attnc::analyze::{Analysis, Counts, analyze as analysis_of};
+use attnc::choose::chosen;
 use attnc::ir::cascade::Cascade;
 use attnc::rewrite::{Block, Derivation, Disagreement, Replay, Step, Stop as End, explain as derivation_of};
 use serde_json::{Value, json};
 
 use crate::exit::{Outcome, Status, Stop};
 use crate::spec::{self, Settings};
-use crate::{output, report};
+use crate::{analyze, output, report};
 
 /// Show the derivation of the cascade that is compiled, law by law, and what was considered and rejected
 #[derive(Debug, clap::Args)]
@@ -60,10 +61,10 @@ pub(crate) fn explain(args: &Args) -> Outcome {
     };
     let mut accounts = Vec::new();
     for cascade in kernels {
-        let derivation = derivation_of(cascade);
+        let derivation = derivation_of(cascade, chosen);
         let replayed = args.replay.then(|| derivation.replay(cascade, args.seed)).transpose();
         let replay = replayed.map_err(|it| Stop::internal(format!("kernel `{}`: {it}", cascade.name)))?;
-        accounts.push(Account { cascade, analysis: analyze(cascade), derivation, replay });
+        accounts.push(Account { cascade, analysis: analysis_of(cascade), derivation, replay });
     }
     if args.json {
         report::json(&json!({ "kernels": accounts.iter().map(Account::json).collect::<Vec<_>>() }))?;
@@ -149,14 +150,8 @@ impl Account<'_> {
     }
 
     fn alternatives(&self, text: &mut String) {
-        let all = &self.analysis.alternatives;
-        put(text, format_args!("\n  {:<12} {:>6} {:>14} {:>14}", "alternative", "passes", "bytes", "FLOPs"));
-        for (at, it) in all.iter().enumerate() {
-            let name = if at == 0 { "chosen".to_owned() } else { (at + 1).to_string() };
-            let why = if at == 0 { "" } else { rejected(&all[0], it) };
-            let (bytes, flops) = (number(it.bytes), number(it.flops));
-            put(text, format_args!("  {name:<12} {:>6} {bytes:>14} {flops:>14}   {why}", it.passes));
-        }
+        put(text, format_args!(""));
+        analyze::alternatives(&self.analysis, text);
     }
 
     fn search(&self) -> String {
@@ -196,22 +191,10 @@ impl Account<'_> {
             "named": named.collect::<serde_json::Map<_, _>>(),
             "blocks": blocks.collect::<Vec<_>>(),
             "alternatives": self.analysis.alternatives,
+            "assumed": self.analysis.assumed,
             "search": { "rounds": report.rounds, "terms": report.terms, "saturated": report.stop == End::Saturated },
             "replay": self.replay.as_ref().map(replay_json),
         })
-    }
-}
-
-/// Why an alternative was not chosen.
-fn rejected(chosen: &Alternative, other: &Alternative) -> &'static str {
-    if other.passes > chosen.passes {
-        "more passes"
-    } else if other.bytes > chosen.bytes {
-        "moves more"
-    } else if other.flops > chosen.flops {
-        "more operations"
-    } else {
-        "costlier operations"
     }
 }
 
@@ -252,11 +235,6 @@ fn replay_json(replay: &Replay) -> Value {
         "cascades": replay.cascades, "together": replay.together, "comparisons": replay.comparisons,
         "scaled": replay.scaled, "beyond": replay.beyond, "disagreement": disagreement,
     })
-}
-
-/// A count, where extents are known.
-fn number(count: Option<f64>) -> String {
-    count.map_or_else(|| "?".to_owned(), |it| format!("{it}"))
 }
 
 fn put(text: &mut String, line: std::fmt::Arguments<'_>) {

@@ -24,7 +24,7 @@ use super::build::Build;
 use super::extract::Choice;
 use super::facts::Graph;
 use super::term::{Class, Term};
-use super::{Report, translate, write};
+use super::{Candidate, Report, Variants, translate, write};
 use crate::analyze::stage::passes;
 use crate::ir::cascade::{Cascade, RankId, TensorId};
 use notation::Notation;
@@ -150,25 +150,25 @@ fn copied(from: &Notebook, to: &mut Notebook, class: Class, copies: &mut HashMap
     copy
 }
 
-/// Finds the chosen cascade and the laws that lead to it.
-pub fn explain(cascade: &Cascade) -> Derivation {
+/// Finds the laws that lead to the cascade that is chosen.
+pub fn explain(cascade: &Cascade, choose: fn(&Variants) -> Candidate) -> Derivation {
     // Proofs nest as deeply as terms do.
     const STACK: usize = 1 << 29;
     std::thread::scope(|scope| {
-        let worker = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || derive(cascade));
+        let worker =
+            std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || derive(cascade, choose));
         worker.expect("a thread can be started").join().expect("a derivation is found")
     })
 }
 
-fn derive(cascade: &Cascade) -> Derivation {
+fn derive(cascade: &Cascade, choose: fn(&Variants) -> Candidate) -> Derivation {
     let graph = translate::empty(cascade).with_explanations_enabled();
     let mut variants = super::saturated(graph);
-    let choice = variants.choice();
-    let chosen = variants.chosen();
+    let Candidate { cascade: chosen, choice, .. } = choose(&variants);
     let mut notebook = Notebook::new(cascade);
-    let proof = match variants.is_worth(&choice) {
-        true => proof::prove(&mut variants, &choice, &mut notebook),
-        false => proof::none(&notebook),
+    let proof = match choice {
+        Some(choice) => proof::prove(&mut variants, &choice, &mut notebook),
+        None => proof::none(&notebook),
     };
     let ranks = families(cascade, &notebook);
     let mut notation = Notation::new(&notebook);

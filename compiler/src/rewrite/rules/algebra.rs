@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Equation, Exactness, Rule, is_statistic, with, without};
+use super::{Equation, Exactness, Phase, Rule, is_statistic, with, without};
 use crate::ir::cascade::{RankId, ReduceOp};
 use crate::ir::expr::{BinaryOp, UnaryOp};
 use crate::rewrite::build::{Build, in_order};
@@ -11,47 +11,66 @@ use crate::rewrite::facts::Graph;
 use crate::rewrite::term::{Class, Term};
 
 pub(super) const RULES: &[Rule] = &[
-    Rule { name: "commute", law: "a + b = b + a,  a·b = b·a", exactness: Exactness::Exact, find: commute },
+    Rule {
+        name: "commute",
+        law: "a + b = b + a,  a·b = b·a",
+        phase: Phase::Normalise,
+        exactness: Exactness::Exact,
+        find: commute,
+    },
     Rule {
         name: "associate",
         law: "(a + b) + c = a + b + c,  (a·b)·c = a·b·c",
+        phase: Phase::Normalise,
         exactness: Exactness::Reassociates,
         find: associate,
     },
     Rule {
         name: "distribute",
         law: "k·(a + b) = k·a + k·b for a constant k",
+        phase: Phase::Normalise,
         exactness: Exactness::Rounds,
         find: distribute,
     },
-    Rule { name: "factor", law: "c·a + c·b = c·(a + b)", exactness: Exactness::Rounds, find: factor },
+    Rule {
+        name: "factor",
+        law: "c·a + c·b = c·(a + b)",
+        phase: Phase::Algebra,
+        exactness: Exactness::Rounds,
+        find: factor,
+    },
     Rule {
         name: "add-powers",
         law: "xᵃ·xᵇ = xᵃ⁺ᵇ, if x ≠ 0 or a and b have one sign",
+        phase: Phase::Normalise,
         exactness: Exactness::Rounds,
         find: add_powers,
     },
     Rule {
         name: "add-multiples",
         law: "a·x + b·x = (a + b)·x for constants a, b",
+        phase: Phase::Normalise,
         exactness: Exactness::Rounds,
         find: add_multiples,
     },
     Rule {
         name: "power-of-product",
         law: "(x·y)ᵏ = xᵏ·yᵏ, if k is an integer or no factor is negative",
+        phase: Phase::Normalise,
         exactness: Exactness::Rounds,
         find: power_of_product,
     },
     Rule {
         name: "power-of-power",
         law: "(xᵃ)ᵇ = xᵃᵇ, if b is an integer or x > 0",
+        phase: Phase::Normalise,
         exactness: Exactness::Rounds,
         find: power_of_power,
     },
     Rule {
         name: "homogeneous",
         law: "f(c·x) = c·f(x) for f = |·|, relu and c ≥ 0;  max(c·a, c·b) = c·max(a, b)",
+        phase: Phase::Algebra,
         exactness: Exactness::Rounds,
         find: homogeneous,
     },

@@ -1,6 +1,6 @@
 //! Exponentials and logarithms: what turns sums into products and back.
 
-use super::{Equation, Exactness, Rule, is_statistic, product_with, without};
+use super::{Equation, Exactness, Phase, Rule, is_statistic, product_with, without};
 use crate::ir::expr::UnaryOp;
 use crate::rewrite::build::Build;
 use crate::rewrite::facts::Graph;
@@ -10,37 +10,49 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "exp-of-sum",
         law: "exp(c·(a + b)) = exp(c·a)·exp(c·b)",
+        phase: Phase::Algebra,
         exactness: Exactness::Ranges,
         find: exp_of_sum,
     },
     Rule {
         name: "exp-of-multiple",
         law: "exp(k·x) = exp(x)ᵏ for a constant k",
+        phase: Phase::Algebra,
         exactness: Exactness::Ranges,
         find: exp_of_multiple,
     },
     Rule {
         name: "exp-base",
         law: "exp2(x) = exp(x·ln 2),  log2(x) = log(x) / ln 2",
+        phase: Phase::Normalise,
         exactness: Exactness::Rounds,
         find: exp_base,
     },
     Rule {
         name: "exp-of-log",
         law: "exp(log x) = x, if x > 0",
+        phase: Phase::Normalise,
         exactness: Exactness::Rounds,
         find: exp_of_log,
     },
-    Rule { name: "log-of-exp", law: "log(exp x) = x", exactness: Exactness::Rounds, find: log_of_exp },
+    Rule {
+        name: "log-of-exp",
+        law: "log(exp x) = x",
+        phase: Phase::Normalise,
+        exactness: Exactness::Rounds,
+        find: log_of_exp,
+    },
     Rule {
         name: "log-of-product",
         law: "log(x·y) = log x + log y, if x > 0 and y > 0",
+        phase: Phase::Normalise,
         exactness: Exactness::Rounds,
         find: log_of_product,
     },
     Rule {
         name: "log-of-power",
         law: "log(xᵏ) = k·log x, if x > 0",
+        phase: Phase::Normalise,
         exactness: Exactness::Rounds,
         find: log_of_power,
     },

@@ -25,10 +25,26 @@ pub(crate) struct Rule {
     pub(crate) name: &'static str,
     /// What it says.
     pub(crate) law: &'static str,
+    /// From when on it is tried.
+    pub(crate) phase: Phase,
     /// What it does to rounding and range.
     pub(crate) exactness: Exactness,
     /// Where it applies to a term: pairs of equal terms.
     pub(crate) find: fn(&mut Graph, &Term) -> Vec<Equation>,
+}
+
+/// When a rule is tried. Each phase runs until its rules, and those of the phases before, find nothing new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Ways to write the same that differ in nothing that matters are brought together.
+    Normalise,
+    /// What is summed over, and in which order, changes.
+    Algebra,
+}
+
+impl Phase {
+    /// In order.
+    pub(crate) const ALL: [Phase; 2] = [Phase::Normalise, Phase::Algebra];
 }
 
 /// The term that a rule matched, and one that equals it.

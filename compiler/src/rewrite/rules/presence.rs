@@ -3,7 +3,7 @@
 use attnc_dsl::ast::Kind;
 use egg::Language;
 
-use super::{Equation, Exactness, Rule, with, without};
+use super::{Equation, Exactness, Phase, Rule, with, without};
 use crate::ir::cascade::ReduceOp;
 use crate::ir::expr::BinaryOp;
 use crate::rewrite::build::Build;
@@ -15,60 +15,70 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "where-known",
         law: "x where p = x, if p holds wherever x is present",
+        phase: Phase::Normalise,
         exactness: Exactness::Exact,
         find: where_known,
     },
     Rule {
         name: "where-as-factor",
         law: "x where p = x·(1 where p)",
+        phase: Phase::Normalise,
         exactness: Exactness::Exact,
         find: where_as_factor,
     },
     Rule {
         name: "else-known",
         law: "x else y = x, if x is present everywhere",
+        phase: Phase::Normalise,
         exactness: Exactness::Exact,
         find: else_known,
     },
     Rule {
         name: "else-unneeded",
         law: "f(x, y else z) = f(x, y) and f(x, y where p) = f(x, y), if y is present or p holds wherever x is present",
+        phase: Phase::Normalise,
         exactness: Exactness::Exact,
         find: else_unneeded,
     },
     Rule {
         name: "else-outward",
         law: "f(x else z) = f(x) else f(z);  f(x else z, y else w) = f(x, y) else f(z, w), if x and y are present together",
+        phase: Phase::Normalise,
         exactness: Exactness::Exact,
         find: else_outward,
     },
     Rule {
         name: "zero-absorbs",
         law: "(x else 0)·y = x·y else 0, if y is present everywhere",
+        phase: Phase::Normalise,
         exactness: Exactness::Exact,
         find: zero_absorbs,
     },
     Rule {
         name: "present-known",
         law: "present(x where p) = p, if x is present everywhere",
+        phase: Phase::Normalise,
         exactness: Exactness::Exact,
         find: present_known,
     },
     Rule {
         name: "if-known",
         law: "if c then a else b = a, if c is true wherever it is present",
+        phase: Phase::Normalise,
         exactness: Exactness::Exact,
         find: if_known,
     },
     Rule {
         name: "join",
         law: "a + b = the sum of the present ones of a, b, if both are present everywhere; and so for max and min",
+        phase: Phase::Algebra,
         exactness: Exactness::Exact,
         find: join,
     },
     Rule {
         name: "join-identity",
         law: "the sum of the present ones of (x else 0), y = the sum of the present ones of x, y, else 0",
+        phase: Phase::Normalise,
         exactness: Exactness::Exact,
         find: join_identity,
     },

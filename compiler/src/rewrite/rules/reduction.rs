@@ -1,12 +1,14 @@
 //! Reductions over ranks: what may leave them, enter them, merge with them.
 
-use super::{Equation, Exactness, Rule, is_free_of, is_late, is_statistic, product_with, with, without};
+use super::{
+    Equation, Exactness, Phase, Rule, is_free_of, is_late, is_statistic, product_with, with, without,
+};
 use attnc_dsl::ast::{CompareOp, DType, Kind};
 
 use crate::ir::cascade::{Extent, RankId, ReduceOp};
 use crate::ir::expr::UnaryOp;
 use crate::rewrite::build::Build;
-use crate::rewrite::domain::implies;
+use crate::rewrite::domain::{implies, is_extent};
 use crate::rewrite::facts::Graph;
 use crate::rewrite::term::{Class, Term, identity, is_strict_reduction};
 
@@ -14,48 +16,63 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "factor-out",
         law: "Σᵣ c·x = c·Σᵣ x, if c is constant along r",
+        phase: Phase::Algebra,
         exactness: Exactness::Rounds,
         find: factor_out,
     },
     Rule {
         name: "push-in",
         law: "c·Σᵣ x = Σᵣ c·x, if c is constant along r",
+        phase: Phase::Algebra,
         exactness: Exactness::Reassociates,
         find: push_in,
     },
     Rule {
         name: "merge-ranks",
         law: "Σᵣ Σₛ x = Σᵣₛ x, and so for max, min and products",
+        phase: Phase::Normalise,
         exactness: Exactness::Reassociates,
         find: merge_ranks,
     },
     Rule {
+        name: "compose",
+        law: "Σᵢⱼ x where n < |n| = Σₙ x for n = (i, j), and so for other reductions",
+        phase: Phase::Normalise,
+        exactness: Exactness::Exact,
+        find: compose,
+    },
+    Rule {
         name: "sum-of-sum",
         law: "Σᵣ c·(x + y) = Σᵣ c·x + Σᵣ c·y, where both are present",
+        phase: Phase::Algebra,
         exactness: Exactness::Reassociates,
         find: sum_of_sum,
     },
     Rule {
         name: "shift-out",
         law: "maxᵣ (c + x) = c + maxᵣ x, if c is constant along r",
+        phase: Phase::Algebra,
         exactness: Exactness::Rounds,
         find: shift_out,
     },
     Rule {
         name: "scale-out",
         law: "maxᵣ (c·x) = c·maxᵣ x, if c ≥ 0 is constant along r",
+        phase: Phase::Algebra,
         exactness: Exactness::Rounds,
         find: scale_out,
     },
     Rule {
         name: "count",
         law: "Σᵣ 1 = |r|, where there is a point",
+        phase: Phase::Normalise,
         exactness: Exactness::Exact,
         find: count,
     },
     Rule {
         name: "skip-identity",
         law: "Σᵣ (x else 0) = Σᵣ x, and so for other reductions and their identities",
+        phase: Phase::Normalise,
         exactness: Exactness::Exact,
         find: skip_identity,
     },
@@ -132,6 +149,36 @@ fn push_in(graph: &mut Graph, term: &Term) -> Vec<Equation> {
 /// No exponential stands in the way of another order of contraction.
 fn is_linear(graph: &Graph, class: Class) -> bool {
     !graph.terms(class).iter().any(|it| matches!(it, Term::Unary(UnaryOp::Exp, _)))
+}
+
+/// Composite ranks that something reduces over, too.
+fn compose(graph: &mut Graph, term: &Term) -> Vec<Equation> {
+    let Term::Reduce(op, ranks, [body]) = term else { return Vec::new() };
+    let cascade = &graph.analysis.cascade;
+    let is_reduced = |rank: RankId| cascade.einsums().any(|it| it.op.reduced().contains(&rank));
+    let wholes: Vec<(RankId, Vec<RankId>, bool)> = (cascade.ranks.iter())
+        .filter(|(_, it)| !it.parts.is_empty() && it.parts.iter().all(|part| ranks.contains(part)))
+        .filter(|(rank, _)| is_reduced(*rank))
+        .map(|(rank, it)| (rank, it.parts.clone(), cascade.is_ragged(rank)))
+        .collect();
+    let mut found = Vec::new();
+    for (whole, parts, is_ragged) in wholes {
+        let others = ranks.iter().copied().filter(|it| !parts.contains(it));
+        let ranks: Vec<RankId> = others.chain([whole]).collect();
+        if !is_ragged {
+            let before = graph.exactly(term);
+            found.push((before, graph.reduce(*op, ranks.clone(), *body)));
+        }
+        for inner in graph.terms(*body) {
+            let Term::Where([value, condition]) = inner else { continue };
+            if is_extent(graph, condition, whole) {
+                let inner = graph.exactly(&inner);
+                let before = graph.exactly(&term.with(&[inner]));
+                found.push((before, graph.reduce(*op, ranks.clone(), value)));
+            }
+        }
+    }
+    found
 }
 
 fn merge_ranks(graph: &mut Graph, term: &Term) -> Vec<Equation> {

@@ -51,6 +51,7 @@ const ROWS: &[Row] = &[
     ("factor-out", "output O[m] = sum[n](X * C)", "output O[m] = sum[n](X * Y)"),
     ("push-in", "Z[k] = sum[n](A * W)  output O[m] = sum[k](Z * U)", "Z[k] = sum[n](A * W)  output O[m] = sum[k](Z * exp(U))"),
     ("merge-ranks", "S[m] = sum[n](X)  output O = sum[m](S)", "S[m] = max[n](X)  output O = sum[m](S)"),
+    ("compose", "rank t = (u, v = 2)  input T[t]: f64  output O[m] = sum[u, v](T * C) + sum[t](T)", "rank t = (u, v = 2)  input T[t]: f64  output O[m, u] = sum[v](T * C)"),
     ("sum-of-sum", "output O[m] = sum[n](C + X)", "output O[m] = sum[n](X + Y)"),
     ("shift-out", "output O[m] = max[n](C + X)", "output O[m] = max[n](X + Y)"),
     ("scale-out", "output O[m] = max[n](exp(C) * X)", "output O[m] = max[n](C * X)"),

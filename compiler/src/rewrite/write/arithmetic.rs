@@ -51,7 +51,9 @@ impl Writer<'_> {
         let mut unsaid = Domain::new();
         let (mut above, mut below, mut conditions) = (Vec::new(), Vec::new(), Vec::new());
         let mut exponents: Vec<ExprId> = Vec::new();
-        for &factor in factors {
+        let (fixed, factors) = self.invariant_factors(factors);
+        above.extend(fixed);
+        for factor in factors {
             let class = self.graph.find(factor);
             let known = self.made.contains_key(&class);
             match self.choice.term(self.graph, class).clone() {

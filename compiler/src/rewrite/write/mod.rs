@@ -8,6 +8,7 @@
 //! ```
 
 mod arithmetic;
+mod invariant;
 mod presence;
 
 use std::cmp::Reverse;
@@ -48,6 +49,7 @@ pub(crate) fn write(graph: &Graph, choice: &Choice, tensors: &HashMap<TensorId, 
         values: HashMap::new(),
         copied: HashSet::new(),
         root: String::new(),
+        around: Vec::new(),
     };
     for tensor in kept(graph, choice, tensors) {
         writer.copy(tensor);
@@ -105,6 +107,8 @@ struct Writer<'a> {
     copied: HashSet<TensorId>,
     /// The output that is being defined, after which temporaries are called.
     root: String,
+    /// The part-less ranks of the points that are being reduced; none outside of reductions.
+    around: Vec<RankId>,
 }
 
 /// An expression for a class, right wherever the class is present.
@@ -122,10 +126,10 @@ impl Writer<'_> {
         let dims = self.cascade.tensors[output].dims.clone();
         let at = dims.iter().map(|dim| At::Rank(dim.rank, 0)).collect();
         let (op, value) = match self.choice.term(self.graph, class).clone() {
-            Term::Reduce(op, ranks, [body]) => (Op::Reduce(op, ranks.to_vec()), self.exact(body)),
+            Term::Reduce(op, ranks, [body]) => (Op::Reduce(op, ranks.to_vec()), self.reduced(body)),
             Term::Else([value, other]) => match self.reduction_or(value, other) {
                 Some((op, ranks, body)) if !self.made.contains_key(&self.graph.find(value)) => {
-                    (Op::Reduce(op, ranks), self.exact(body))
+                    (Op::Reduce(op, ranks), self.reduced(body))
                 }
                 _ => (Op::Map, self.exact(class)),
             },
@@ -168,10 +172,7 @@ impl Writer<'_> {
         }
         let value = match self.made.get(&class) {
             Some(&tensor) => Value { expr: self.read(tensor), unsaid: Domain::new() },
-            None => {
-                let term = self.choice.term(self.graph, class).clone();
-                self.term(class, &term)
-            }
+            None => self.computed(class),
         };
         self.values.insert(class, value.clone());
         value
@@ -264,7 +265,7 @@ impl Writer<'_> {
     }
 
     fn reduction(&mut self, class: Class, op: ReduceOp, ranks: &[RankId], body: Class) -> Value {
-        let value = self.exact(body);
+        let value = self.reduced(body);
         let tensor = self.tensor_for(class, op.name(), value);
         self.push(tensor, Op::Reduce(op, ranks.to_vec()), value);
         self.made.insert(class, tensor);

@@ -1,0 +1,93 @@
+//! What was considered beside the chosen cascade, what it costs, and why it was not chosen.
+
+use serde::Serialize;
+
+use super::{traffic, work};
+use crate::analyze::passes::passes;
+use crate::choose::Chosen;
+use crate::ir::cascade::Cascade;
+use crate::rewrite::{Candidate, Variants};
+
+/// How many other cascades are listed, besides the one as written.
+const OTHERS: usize = 4;
+
+/// One of several equal cascades.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Alternative {
+    /// Which one it is.
+    pub form: Form,
+    /// Traversals of fibers, summed over the ranks.
+    pub passes: u32,
+    /// Bytes of inputs and outputs, each moved as often as it is traversed, at the extents that are known or assumed.
+    pub bytes: f64,
+    /// Operations on numbers, at the same extents.
+    pub flops: f64,
+    /// Why it was not chosen.
+    pub why: Option<&'static str>,
+}
+
+/// Which of the equal cascades it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// What is compiled.
+    Chosen,
+    /// The author's.
+    Written,
+    /// Another one that the laws lead to.
+    Other,
+}
+
+/// The chosen cascade, then others by passes, bytes and operations, the one as written among them.
+pub(super) fn alternatives(variants: &Variants, chosen: &Chosen) -> Vec<Alternative> {
+    let extents = variants.likely_extents();
+    let costed = |candidate: &Candidate| alternative(&candidate.cascade, &extents);
+    let first = Alternative { form: Form::Chosen, ..costed(&chosen.candidate) };
+    let why = |it: Alternative| Alternative { why: Some(rejected(&first, &it)), ..it };
+    let parted = |it: &Candidate| Alternative {
+        why: Some("would scale sums of powers apart from each other"),
+        ..costed(it)
+    };
+    let mut others: Vec<Alternative> = chosen.passed.iter().map(parted).collect();
+    let same =
+        |a: &Alternative, b: &Alternative| (a.passes, a.bytes, a.flops) == (b.passes, b.bytes, b.flops);
+    for it in variants.best_of(4 * OTHERS).iter().map(costed) {
+        if !same(&it, &first) && !others.iter().any(|other| same(other, &it)) {
+            others.push(why(it));
+        }
+    }
+    others.sort_by(|a, b| {
+        a.passes.cmp(&b.passes).then(a.bytes.total_cmp(&b.bytes)).then(a.flops.total_cmp(&b.flops))
+    });
+    others.truncate(OTHERS);
+    let written = costed(&variants.as_written());
+    if !same(&written, &first) {
+        others.retain(|it| !same(it, &written));
+        others.push(Alternative { form: Form::Written, ..why(written) });
+    }
+    std::iter::once(first).chain(others).collect()
+}
+
+fn alternative(cascade: &Cascade, extents: &[i64]) -> Alternative {
+    let ranks = cascade.ranks.iter().filter(|(_, it)| !it.local);
+    Alternative {
+        form: Form::Other,
+        passes: ranks.map(|(rank, _)| passes(cascade, rank).passes).sum(),
+        bytes: traffic(cascade, extents),
+        flops: work::flops(cascade, extents),
+        why: None,
+    }
+}
+
+/// Why an alternative was not chosen.
+fn rejected(chosen: &Alternative, other: &Alternative) -> &'static str {
+    if other.passes > chosen.passes {
+        "more passes"
+    } else if other.bytes > chosen.bytes {
+        "moves more"
+    } else if other.flops > chosen.flops {
+        "more operations"
+    } else {
+        "costlier operations"
+    }
+}
