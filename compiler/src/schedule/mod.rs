@@ -10,17 +10,21 @@ mod assemble;
 mod flow;
 mod group;
 mod inline;
+mod mapping;
 mod plan;
 pub(crate) mod presence;
 mod range;
 mod scaled;
 mod shape;
+mod split;
 mod weave;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) use flow::live;
-pub use plan::{Act, Axis, Loop, Plan, Stage, Stream};
+pub use mapping::{Cut, Mapping, Refusal};
+pub(crate) use plan::loops;
+pub use plan::{Act, Axis, Loop, Parts, Plan, Stage, Stream};
 
 use crate::ir::cascade::{Cascade, Einsum, Step};
 use flow::Flow;
@@ -29,14 +33,14 @@ use inline::Memo;
 use shape::Shapes;
 use weave::Weaver;
 
-/// A plan of a cascade.
-pub fn schedule(cascade: &Cascade) -> Plan {
+/// A plan of a cascade that follows a mapping.
+pub fn schedule(cascade: &Cascade, mapping: &Mapping) -> Plan {
     let mut flow = Flow::of(cascade);
     let shapes = Shapes::settle(&mut flow);
     let drafts = group::drafts(&flow, &shapes);
     let mut planned = cascade.clone();
     let mut tiles = BTreeSet::new();
-    let mut scales = BTreeMap::new();
+    let (mut scales, mut room_where) = (BTreeMap::new(), BTreeMap::new());
     let mut promised = range::promised(cascade);
     let mut stages = Vec::new();
     for draft in drafts {
@@ -48,11 +52,14 @@ pub fn schedule(cascade: &Cascade) -> Plan {
         let mut weaver = Weaver {
             flow: &flow,
             shapes: &shapes,
+            mapping,
             cascade: &mut planned,
             tiles: &mut tiles,
             scales: &mut scales,
             promised: &mut promised,
+            room_where: &mut room_where,
             group,
+            split: None,
             streams,
             meanings: BTreeMap::new(),
             memo: Memo::new(),
@@ -63,12 +70,12 @@ pub fn schedule(cascade: &Cascade) -> Plan {
             between: Vec::new(),
             rounds: Vec::new(),
         };
-        stages.push(match draft {
-            Draft::Whole(step) => Stage::Whole(weaver.whole(step)),
-            Draft::Group(_) => Stage::Stream(weaver.stage()),
-        });
+        match draft {
+            Draft::Whole(step) => stages.push(Stage::Whole(weaver.whole(step))),
+            Draft::Group(_) => stages.extend(weaver.stages().into_iter().map(Stage::Stream)),
+        }
     }
-    Plan { cascade: planned, tiles, stages, hands_on_scales: !scales.is_empty() }
+    Plan { cascade: planned, tiles, stages, room_where, hands_on_scales: !scales.is_empty() }
 }
 
 /// A plan that stores every tensor, for comparison.
@@ -79,7 +86,8 @@ pub fn materialise(cascade: &Cascade) -> Plan {
         Step::Recurrence(it) => it.body.iter().any(|einsum| live.contains(&einsum.tensor)),
     };
     let stages = cascade.steps.iter().filter(wanted).cloned().map(Stage::Whole).collect();
-    Plan { cascade: cascade.clone(), tiles: BTreeSet::new(), stages, hands_on_scales: false }
+    let (tiles, room_where) = (BTreeSet::new(), BTreeMap::new());
+    Plan { cascade: cascade.clone(), tiles, stages, room_where, hands_on_scales: false }
 }
 
 impl Weaver<'_> {
