@@ -5,6 +5,7 @@
 //! whole. No algebra is done here but that of scaled numbers (`scaled.rs`): a cascade of three passes gives three
 //! traversals.
 
+mod account;
 mod accumulate;
 mod assemble;
 mod flow;
@@ -21,6 +22,7 @@ mod weave;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use account::{SplitAccount, StageAccount};
 pub(crate) use flow::live;
 pub use mapping::{Cut, Mapping, Refusal};
 pub(crate) use plan::loops;

@@ -42,7 +42,7 @@ pub(super) struct Split {
     turn: RankId,
     /// What a part has of the outermost rank that is traversed.
     parts: Parts,
-    /// Parts are tasks of their own.
+    /// Parts are tasks of their own: a box has several.
     apart: ExprId,
 }
 
@@ -106,6 +106,8 @@ impl Weaver<'_> {
         let apart = exprs.binary(BinaryOp::And, several, boxes);
         let turns = exprs.add(Expr::If(apart, count, one));
         let turn = self.new_rank(&format!("{name}.turn"), turns);
+        let turns = self.extent(turn);
+        let apart = self.cascade.exprs.compare(CompareOp::Ge, turns, two);
         Some(Split { along, part, turn, parts: Parts { of: outer.rank, length }, apart })
     }
 

@@ -37,9 +37,7 @@ impl Tiling<'_> {
         let &Expr::Binary(BinaryOp::Mul, a, b) = exprs.get(einsum.value) else { return None };
         let Op::Reduce(ReduceOp::Sum, over) = &einsum.op else { return None };
         let before = open.iter().take_while(|it| **it != lane);
-        let single = |it: &RankId| self.region.tiles.get(it) == Some(&1);
-        let boxed =
-            |it: &&RankId| self.region.spans.contains_key(it) && !single(it) && !over.contains(it);
+        let boxed = |it: &&RankId| self.region.spans.contains_key(it) && !over.contains(it);
         let has = |factor: ExprId, rank: RankId| exprs.free(factor).contains(&rank);
         let apart = |rank: RankId| {
             [(a, b), (b, a)]

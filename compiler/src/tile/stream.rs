@@ -133,8 +133,12 @@ impl Tiling<'_> {
 
     /// The ranks without parts that stand for those of an einsum, without those that are bound.
     fn open_ranks(&self, einsum: &Einsum) -> Vec<RankId> {
-        let ranks = einsum.iterated().into_iter().flat_map(|it| self.cascade.exprs.atoms(it).to_vec());
-        ranks.filter(|it| !self.region.fixed.contains(it)).collect()
+        self.unbound(einsum.iterated().into_iter().flat_map(|it| self.cascade.exprs.atoms(it).to_vec()))
+    }
+
+    /// Ranks that have more than the coordinate at hand.
+    fn unbound(&self, ranks: impl IntoIterator<Item = RankId>) -> Vec<RankId> {
+        ranks.into_iter().filter(|it| !self.region.fixed.contains(it)).collect()
     }
 
     fn boxed_einsum(&mut self, einsum: &Einsum) {
@@ -163,6 +167,8 @@ impl Tiling<'_> {
         let Op::Reduce(op, over) = &einsum.op else { unreachable!("only reductions accumulate") };
         let open = self.open_ranks(einsum);
         let lane = self.lane(einsum, &open);
+        // A fold over parts has one of them at hand.
+        let over = &self.unbound(over.iter().copied());
         let (inner, outer) = split(lane, over);
         let combine = Fold::new(self, *op, einsum.value).combine();
         self.for_each(&open, outer, &mut |it| {
@@ -193,6 +199,8 @@ impl Tiling<'_> {
         let (number, _) = self.builder.open_loop(rank, (range.0, range.1, 1), &[]);
         self.enter(rank, span, tile, number);
         if let Some((of, length)) = parts {
+            self.region.fixed.insert(rank);
+            self.bind(rank, number);
             let all = self.all_of(of);
             self.enter(of, all, length, number);
         }
@@ -200,6 +208,7 @@ impl Tiling<'_> {
         self.region.spans.remove(&rank);
         self.region.spans.extend(outer.map(|it| (rank, it)));
         if let Some((of, _)) = parts {
+            self.region.fixed.remove(&rank);
             self.region.spans.remove(&of);
         }
         self.builder.close_loop(&[]);
