@@ -191,7 +191,7 @@ impl Build {
             }
             None => Mapping::of(&target),
         };
-        let object = driver::compile(&front, &mapping, &target, self.backend).map_err(Error::Codegen)?;
+        let object = driver::compile_by(&front, &mapping, &target, self.backend).map_err(Error::Codegen)?;
         let emit = vec![Emit::Static, Emit::Header, Emit::Rust, Emit::Manifest];
         let packing = Packing { stem: name.clone(), emit, linker: None };
         let artifact = package(&object, &packing).map_err(Error::Package)?;
@@ -318,6 +318,18 @@ mod tests {
         let (done, _) = run(build.target("native"), &[("OUT_DIR", out.path())]);
         let error = done.unwrap_err().to_string();
         assert!(error.contains("`q`"), "{error}");
+    }
+
+    #[test]
+    fn a_mapping_is_read_and_what_is_wrong_with_it_is_said() {
+        let (folder, out) = (package_folder(), tempfile::tempdir().unwrap());
+        let path = folder.path().join("my-kernel.map.toml");
+        std::fs::write(&path, "[ranks.q]\nrows = 2").unwrap();
+        let build = Build::new(folder.path().join("my-kernel.attn")).mapping(&path);
+        let (done, lines) = run(build.target("native"), &[("OUT_DIR", out.path())]);
+        let error = done.unwrap_err().to_string();
+        assert!(error.contains("my-kernel.map.toml") && error.contains("no rank `q`"), "{error}");
+        assert!(lines.contains(&format!("rerun-if-changed={}", path.display())));
     }
 
     #[test]

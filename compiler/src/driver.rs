@@ -78,11 +78,19 @@ pub fn mapping(text: &str, cascades: &[Cascade], target: &Target) -> Result<Mapp
     if refusals.is_empty() { Ok(mapping) } else { Err(refusals) }
 }
 
-/// Cascades to machine code.
+/// Cascades to machine code, by the mapping of the machine.
 ///
 /// # Errors
 /// When the back end is not built in; else a fault of ours: what was accepted can be compiled.
-pub fn compile(
+pub fn compile(front: &Front, target: &Target, backend: Backend) -> Result<Object, CodegenError> {
+    compile_by(front, &Mapping::of(target), target, backend)
+}
+
+/// Cascades to machine code, by that mapping.
+///
+/// # Errors
+/// As for [`compile`].
+pub fn compile_by(
     front: &Front,
     mapping: &Mapping,
     target: &Target,
@@ -95,7 +103,7 @@ pub fn compile(
     Ok(Object { bytes, target: target.triple().clone(), kernels: kernels.collect() })
 }
 
-/// A cascade to a kernel in memory, for this machine and by its own mapping.
+/// A cascade to a kernel in memory, for this machine and by its mapping.
 ///
 /// # Errors
 /// As for [`compile`].

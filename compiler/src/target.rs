@@ -38,15 +38,8 @@ pub struct Tiles {
 pub const MOST_POINTS: u32 = 1 << 16;
 
 /// Any CPU: a box and a tile stay in the first level of cache, a part is worth a task.
-const CPU: Tiles = Tiles {
-    rows: 48,
-    inner_rows: 12,
-    stream: 64,
-    outer: 4,
-    chunk: 1024,
-    parts: 32,
-    tasks: 32,
-};
+const CPU: Tiles =
+    Tiles { rows: 48, inner_rows: 12, stream: 64, outer: 4, chunk: 1024, parts: 32, tasks: 32 };
 
 /// A name that stands for no machine.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -107,8 +107,7 @@ fn ways() -> [Mapping; 3] {
     [by(""), by("defaults = { tasks = 1 }"), by("defaults = { parts = 1 }")]
 }
 
-const DECODE: [(&str, usize); 7] =
-    [("b", 3), ("m", 1), ("n", 5000), ("d", 4), ("e", 5), ("hk", 2), ("h", 6)];
+const DECODE: [(&str, usize); 7] = [("b", 3), ("m", 1), ("n", 5000), ("d", 4), ("e", 5), ("hk", 2), ("h", 6)];
 
 fn with(sizes: &[(&'static str, usize)], rank: &str, extent: usize) -> Vec<(&'static str, usize)> {
     sizes.iter().map(|&(name, size)| (name, if name == rank { extent } else { size })).collect()
@@ -143,7 +142,9 @@ fn threads_the_batch_and_where_parts_run_are_not_seen() {
             assert_eq!(found, expected);
         }
         for (tensor, found) in on(2, apart, &cascade, &one) {
-            let (Data::Real(found), Data::Real(all)) = (&found.data, &expected[&tensor].data) else { panic!() };
+            let (Data::Real(found), Data::Real(all)) = (&found.data, &expected[&tensor].data) else {
+                panic!()
+            };
             assert_eq!(found[..], all[..found.len()], "{tensor}");
         }
     }
@@ -153,7 +154,8 @@ fn threads_the_batch_and_where_parts_run_are_not_seen() {
 fn parts_stay_in_range() {
     let replaced = [("+ exp(sink)", ""), ("input sink[hk]: f32", "")];
     let bare = cascade("decode", &replaced);
-    let stable = [&replaced[..], &[("exp(S)", "exp(S - max[n](S))"), ("log(Z)", "log(Z) + max[n](S)")]].concat();
+    let stable =
+        [&replaced[..], &[("exp(S)", "exp(S - max[n](S))"), ("log(Z)", "log(Z) + max[n](S)")]].concat();
     let stable = cascade("decode", &stable);
     // Scores between −10⁴ and 10⁴.
     let call = call(&bare, &DECODE, 4096.0);
@@ -180,7 +182,12 @@ fn every_legal_mapping_keeps_the_result() {
             let mapping = Mapping::draw(seed, &|it| schedule(&cascade, it));
             assert_eq!(mapping, Mapping::draw(seed, &|it| schedule(&cascade, it)));
             assert_eq!(mapping, by(&mapping.to_toml()));
-            agree(&format!("{name} {mapping:?}"), &on_nest(&cascade, &mapping, &call, seed % 2 == 1), &expected, 2e-5);
+            agree(
+                &format!("{name} {mapping:?}"),
+                &on_nest(&cascade, &mapping, &call, seed % 2 == 1),
+                &expected,
+                2e-5,
+            );
         }
         let mapping = Mapping::draw(3, &|it| schedule(&cascade, it));
         for kernel in kernels(&cascade, &mapping) {

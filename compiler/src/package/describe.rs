@@ -103,11 +103,12 @@ fn workspace(plan: &Plan, nest: &Nest) -> String {
         let tensor = cascade.tensors.iter().find(|it| it.1.name == name);
         let condition = tensor.and_then(|(it, _)| plan.room_where.get(&it));
         let when = condition.map_or(String::new(), |&it| format!(" if {}", print::formula(cascade, it)));
-        let factors =
-            tensor.map(|it| &it.1.dims).into_iter().flatten().map(|dim| match (&cascade.ranks[dim.rank].name, dim.lag) {
+        let factors = tensor.map(|it| &it.1.dims).into_iter().flatten().map(|dim| {
+            match (&cascade.ranks[dim.rank].name, dim.lag) {
                 (name, 0) => format!(" * |{name}|"),
                 (name, lag) => format!(" * (|{name}| + {lag})"),
-            });
+            }
+        });
         terms.push(format!("round64({}{}{when})", bytes_of(buffer.dtype), factors.collect::<String>()));
     }
     if nest.buffers.iter().any(|(_, it)| matches!(it.place, Place::Scratch(_))) {

@@ -43,9 +43,7 @@ impl Plan {
                 Stage::Whole(step) => {
                     let defines = match step {
                         Step::Einsum(it) => vec![self.name_of(it.tensor)],
-                        Step::Recurrence(it) => {
-                            it.body.iter().map(|it| self.name_of(it.tensor)).collect()
-                        }
+                        Step::Recurrence(it) => it.body.iter().map(|it| self.name_of(it.tensor)).collect(),
                     };
                     let (rows, streams) = (IndexMap::new(), IndexMap::new());
                     StageAccount { defines, rows, streams, split: None }

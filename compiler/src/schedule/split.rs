@@ -165,7 +165,8 @@ impl Weaver<'_> {
         let (mut folds, mut merges, mut behind) = (Vec::new(), Vec::new(), Vec::new());
         let (mut starts, mut totals) = (Vec::new(), Vec::new());
         for round in rounds {
-            let (own, is_merge, is_fold) = (round.starts.clone(), is_merge(&round), round.along == split.along);
+            let (own, is_merge, is_fold) =
+                (round.starts.clone(), is_merge(&round), round.along == split.along);
             let it = self.traversal(round);
             if is_merge {
                 totals.extend(own);
@@ -215,7 +216,13 @@ impl Weaver<'_> {
             let name = format!("{}.kept", name.trim_end_matches('~'));
             let copy =
                 self.cascade.tensors.push(Tensor { name, dims, kind, dtype: None, role: Role::Temporary });
-            keeps.push(Act::Define(Einsum { tensor: copy, at: left(&ranks), op: Op::Map, value, exact: false }));
+            keeps.push(Act::Define(Einsum {
+                tensor: copy,
+                at: left(&ranks),
+                op: Op::Map,
+                value,
+                exact: false,
+            }));
             self.room_where.insert(copy, split.apart);
             kept.insert(tensor, copy);
         }

@@ -95,7 +95,10 @@ fn a_mapping_is_followed() {
     folder.write("a.map.toml", "[ranks.n]\nstream = 3\nchunk = 9\n[ranks.m]\nrows = 2\n");
     let plan = folder.attnc("dump a.attn --after schedule --mapping a.map.toml");
     let plan = &plan.expect(0, &[]).stdout;
-    assert!(plan.contains("m in 2") && plan.contains("for n in 3") && plan.contains("for n.part of n"), "{plan}");
+    assert!(
+        plan.contains("m in 2") && plan.contains("for n in 3") && plan.contains("for n.part of n"),
+        "{plan}"
+    );
     folder.attnc("verify a.attn --mapping a.map.toml").expect(0, &[]);
     folder.attnc("compile a.attn -o out --emit manifest --mapping a.map.toml").expect(0, &[]);
     assert!(folder.read("out/manifest.json").contains(r#"\"ranks\":{\"m\":{\"rows\":2}"#));
@@ -121,7 +124,9 @@ fn a_mapping_that_cannot_be_followed_is_refused() {
     ];
     for (text, said) in cases {
         folder.write("a.map.toml", text);
-        for command in ["compile a.attn -o out", "verify a.attn", "dump a.attn --after tile", "explain a.attn"] {
+        for command in
+            ["compile a.attn -o out", "verify a.attn", "dump a.attn --after tile", "explain a.attn"]
+        {
             folder.attnc(&format!("{command} --mapping a.map.toml")).expect(1, said);
         }
     }

@@ -73,11 +73,7 @@ pub(crate) enum Engine<'a> {
 }
 
 impl Engine<'_> {
-    pub(crate) fn new<'a>(
-        backend: Backend,
-        cascade: &'a Cascade,
-        mapping: &Mapping,
-    ) -> Outcome<Engine<'a>> {
+    pub(crate) fn new<'a>(backend: Backend, cascade: &'a Cascade, mapping: &Mapping) -> Outcome<Engine<'a>> {
         match backend {
             Backend::Interp => Ok(Engine::Interp(cascade)),
             Backend::Cranelift => Engine::compiled(codegen::Backend::Cranelift, cascade, mapping),

@@ -71,7 +71,7 @@ pub(crate) fn compile(args: &Args) -> Outcome {
 /// The files for one target.
 fn artifact(args: &Args, front: &Front, target: &Target, backend: Backend) -> Outcome<Artifact> {
     let mapping = args.mapping.of(&front.cascades, target)?;
-    let object = driver::compile(front, &mapping, target, backend).map_err(Stop::codegen)?;
+    let object = driver::compile_by(front, &mapping, target, backend).map_err(Stop::codegen)?;
     let linker = std::env::var_os("ATTNC_LINKER").map(PathBuf::from);
     let asked = !args.emit.is_empty();
     let emit = if asked { args.emit.clone() } else { Emit::ALL.to_vec() };

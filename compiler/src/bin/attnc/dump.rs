@@ -110,8 +110,7 @@ fn packaged(args: &Args) -> Outcome<String> {
     }
     let target = machine(args);
     let mapping = args.mapping.of(&front.cascades, &target)?;
-    let object =
-        driver::compile(&front, &mapping, &target, Backend::default()).map_err(Stop::codegen)?;
+    let object = driver::compile_by(&front, &mapping, &target, Backend::default()).map_err(Stop::codegen)?;
     let stem = front.cascades.first().map(|it| it.name.clone()).unwrap_or_default();
     let packing = Packing { stem, emit: vec![Emit::Header, Emit::Rust, Emit::Manifest], linker: None };
     let artifact = package(&object, &packing).map_err(Stop::internal)?;

@@ -137,7 +137,8 @@ fn verify_spec(path: &Path, args: &Args, backends: &[Backend]) -> Outcome<Vec<Ro
     let mapping = args.mapping.of(&front.cascades, &Target::native())?;
     let mut rows = Vec::new();
     for cascade in &front.cascades {
-        let engines = backends.iter().map(|&it| Engine::new(it, cascade, &mapping)).collect::<Outcome<Vec<_>>>()?;
+        let engines =
+            backends.iter().map(|&it| Engine::new(it, cascade, &mapping)).collect::<Outcome<Vec<_>>>()?;
         let results = verify_kernel(cascade, &engines, args.seed)?;
         rows.extend(backends.iter().zip(results).map(|(&backend, (calls, verdict))| Row {
             spec: path.display().to_string(),

@@ -253,7 +253,8 @@ fn a_call_that_makes_no_sense_is_refused() {
 /// What the interpreter says of the nest of these items after a change to its first stage.
 fn fault(items: &str, change: impl Fn(&mut Stmt)) -> String {
     let cascade = lowered(items);
-    let mut nest = crate::tile::tile(&crate::schedule::schedule(&cascade, &crate::schedule::Mapping::default()));
+    let mut nest =
+        crate::tile::tile(&crate::schedule::schedule(&cascade, &crate::schedule::Mapping::default()));
     nest.stages[0].body.stmts.iter_mut().for_each(|it| each(it, &change));
     nest::run(&nest, &cascade, &call(), Manner::default()).unwrap_err().to_string()
 }

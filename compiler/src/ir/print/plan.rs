@@ -45,9 +45,9 @@ impl Printer<'_> {
             Act::Define(einsum) => self.einsum(depth, einsum),
             Act::Fold(einsum) => self.assign(depth, einsum, operator(&einsum.op)),
             Act::Loop(it) => {
-                let parts = it.parts.map(|it| {
-                    format!(" of {} in {}", self.rank(it.of), self.expr(depth + 1, it.length))
-                });
+                let parts = it
+                    .parts
+                    .map(|it| format!(" of {} in {}", self.rank(it.of), self.expr(depth + 1, it.length)));
                 let axes = self.axes(&it.axes);
                 self.line(depth, &format!("for {axes}{}", parts.unwrap_or_default()));
                 for list in &it.matters {

@@ -64,7 +64,8 @@ impl Mapping {
     pub fn refusals(&self, plans: &[Plan]) -> Vec<Refusal> {
         let (mut rows, mut streams, mut names) = (Found::new(), Found::new(), Vec::new());
         for plan in plans {
-            names.extend(plan.cascade.ranks.iter().filter(|(_, it)| !it.local).map(|(_, it)| it.name.clone()));
+            names
+                .extend(plan.cascade.ranks.iter().filter(|(_, it)| !it.local).map(|(_, it)| it.name.clone()));
             for stage in plan.streams() {
                 note(plan, &stage.rows, &mut rows);
                 loops(&stage.acts).iter().for_each(|it| note(plan, &it.axes, &mut streams));
@@ -82,7 +83,8 @@ impl Mapping {
                 continue;
             }
             for (key, size) in cut.sizes() {
-                let (found, what) = if key == "rows" { (&rows, "boxes of") } else { (&streams, "streams over") };
+                let (found, what) =
+                    if key == "rows" { (&rows, "boxes of") } else { (&streams, "streams over") };
                 match found.get(rank) {
                     None => refusals.push(Refusal {
                         message: format!(
@@ -91,7 +93,9 @@ impl Mapping {
                         ),
                         nearest: None,
                     }),
-                    Some(tiles) if key == "rows" && tiles.iter().all(|(tile, most)| *tile != size.min(*most)) => {
+                    Some(tiles)
+                        if key == "rows" && tiles.iter().all(|(tile, most)| *tile != size.min(*most)) =>
+                    {
                         let most = tiles.iter().map(|(tile, _)| *tile).max().unwrap_or(1);
                         refusals.push(Refusal {
                             message: format!(
@@ -112,9 +116,8 @@ impl Mapping {
 fn refused_size(name: &str, key: &str, size: u32) -> Option<Refusal> {
     let most = if matches!(key, "chunk") { u32::MAX } else { MOST_POINTS };
     let legal = size.clamp(1, most);
-    (legal != size).then(|| {
-        Refusal::of(format!("`{name}` is {size}, expected 1 to {most}; the nearest is {legal}"))
-    })
+    (legal != size)
+        .then(|| Refusal::of(format!("`{name}` is {size}, expected 1 to {most}; the nearest is {legal}")))
 }
 
 /// Boxes and tiles that do not fit the scratch of a thread.
@@ -128,7 +131,8 @@ fn too_large(plan: &Plan) -> Vec<Refusal> {
                 continue;
             }
             // The largest tile is the one to make smaller.
-            let all = it.axes.iter().map(|it| (it, Key::Stream)).chain(stage.rows.iter().map(|it| (it, Key::Rows)));
+            let all =
+                it.axes.iter().map(|it| (it, Key::Stream)).chain(stage.rows.iter().map(|it| (it, Key::Rows)));
             let Some((axis, key)) = all.max_by_key(|(it, _)| it.tile) else { continue };
             let legal = (most * u64::from(axis.tile) / points).max(1) as u32;
             let (rank, word) = (name(plan, axis.rank), if key == Key::Rows { "rows" } else { "stream" });
