@@ -142,10 +142,9 @@ impl Weaver<'_> {
     fn new_rank(&mut self, name: &str, extent: ExprId) -> RankId {
         let taken = self.cascade.ranks.iter().filter(|(_, it)| it.name.starts_with(name)).count();
         let name = if taken == 0 { name.to_owned() } else { format!("{name}{}", taken + 1) };
-        let extent = match self.cascade.exprs.get(extent) {
-            Expr::Int(extent) => Extent::Fixed(*extent),
-            _ => Extent::Derived(extent),
-        };
+        let derived = Extent::Derived(extent);
+        let extent =
+            if let Expr::Int(it) = self.cascade.exprs.get(extent) { Extent::Fixed(*it) } else { derived };
         let rank = self.cascade.ranks.push(Rank { name, parts: Vec::new(), extent, local: true });
         self.cascade.exprs.add_rank(rank, vec![rank]);
         rank
