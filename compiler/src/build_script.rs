@@ -21,6 +21,7 @@ use crate::codegen::{Backend, CodegenError};
 use crate::driver::{self, Request};
 use crate::files::{self, Unreadable};
 use crate::package::{self, Emit, Packing, package};
+use crate::schedule::{Mapping, Refusal};
 use crate::target::{Target, UnknownTarget};
 
 /// A spec to compile in a build script, and what is fixed in it.
@@ -31,6 +32,7 @@ pub struct Build {
     target: Option<String>,
     backend: Backend,
     fixed: Fixed,
+    mapping: Option<PathBuf>,
 }
 
 /// Why nothing was built.
@@ -45,6 +47,13 @@ pub enum Error {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// The mapping is wrong, or the kernels cannot follow it.
+    Mapping {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        refusals: Vec<Refusal>,
     },
     /// The artifact cannot be made or written.
     Package(package::Error),
@@ -61,6 +70,10 @@ impl Display for Error {
         match self {
             Error::Spec(failure) => f.write_str(&render::text(&failure.sources, &failure.diagnostics)),
             Error::Read { path, source } => write!(f, "cannot read `{}`: {source}", path.display()),
+            Error::Mapping { path, refusals } => {
+                write!(f, "cannot follow `{}`:", path.display())?;
+                refusals.iter().try_for_each(|it| write!(f, "\n{it}"))
+            }
             Error::Package(error) => write!(f, "{error}"),
             Error::NotInBuildScript(name) => {
                 write!(f, "`{name}` is not set, as cargo does for build scripts")
@@ -84,7 +97,8 @@ struct Script<'a> {
 impl Build {
     /// A build of the spec at that path, relative to the package that is built.
     pub fn new(spec: impl Into<PathBuf>) -> Build {
-        Build { spec: spec.into(), target: None, backend: Backend::default(), fixed: Fixed::default() }
+        let (backend, fixed) = (Backend::default(), Fixed::default());
+        Build { spec: spec.into(), target: None, backend, fixed, mapping: None }
     }
 
     /// Compiles for that machine, such as `x86-64-v3`; by default for the one that cargo builds for.
@@ -113,6 +127,12 @@ impl Build {
     /// Fixes a parameter.
     pub fn param(mut self, name: impl Into<String>, value: impl Display) -> Build {
         self.fixed.params.insert(name.into(), value.to_string());
+        self
+    }
+
+    /// Follows the mapping in that file; by default one that suits the machine.
+    pub fn mapping(mut self, path: impl Into<PathBuf>) -> Build {
+        self.mapping = Some(path.into());
         self
     }
 
@@ -161,7 +181,17 @@ impl Build {
         let target = Target::named(&target).map_err(Error::Target)?;
         let request = Request { source, fetch: &mut fetch, fixed: self.fixed };
         let front = driver::front(request).map_err(Error::Spec)?;
-        let object = driver::compile(&front, &target, self.backend).map_err(Error::Codegen)?;
+        let mapping = match self.mapping {
+            Some(path) => {
+                script.reads(&path);
+                let text = std::fs::read_to_string(&path)
+                    .map_err(|source| Error::Read { path: path.clone(), source })?;
+                driver::mapping(&text, &front.cascades, &target)
+                    .map_err(|refusals| Error::Mapping { path, refusals })?
+            }
+            None => Mapping::of(&target),
+        };
+        let object = driver::compile_by(&front, &mapping, &target, self.backend).map_err(Error::Codegen)?;
         let emit = vec![Emit::Static, Emit::Header, Emit::Rust, Emit::Manifest];
         let packing = Packing { stem: name.clone(), emit, linker: None };
         let artifact = package(&object, &packing).map_err(Error::Package)?;
@@ -288,6 +318,18 @@ mod tests {
         let (done, _) = run(build.target("native"), &[("OUT_DIR", out.path())]);
         let error = done.unwrap_err().to_string();
         assert!(error.contains("`q`"), "{error}");
+    }
+
+    #[test]
+    fn a_mapping_is_read_and_what_is_wrong_with_it_is_said() {
+        let (folder, out) = (package_folder(), tempfile::tempdir().unwrap());
+        let path = folder.path().join("my-kernel.map.toml");
+        std::fs::write(&path, "[ranks.q]\nrows = 2").unwrap();
+        let build = Build::new(folder.path().join("my-kernel.attn")).mapping(&path);
+        let (done, lines) = run(build.target("native"), &[("OUT_DIR", out.path())]);
+        let error = done.unwrap_err().to_string();
+        assert!(error.contains("my-kernel.map.toml") && error.contains("no rank `q`"), "{error}");
+        assert!(lines.contains(&format!("rerun-if-changed={}", path.display())));
     }
 
     #[test]

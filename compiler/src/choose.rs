@@ -5,7 +5,7 @@
 //! better, it is the best after all.
 
 use crate::rewrite::{Candidate, Variants};
-use crate::schedule::{Plan, schedule};
+use crate::schedule::{Mapping, Plan, schedule};
 
 /// The cascade that is compiled, with its plan.
 pub struct Chosen {
@@ -18,10 +18,10 @@ pub struct Chosen {
 }
 
 /// Chooses.
-pub fn choose(variants: &Variants) -> Chosen {
+pub fn choose(variants: &Variants, mapping: &Mapping) -> Chosen {
     let mut passed: Vec<(Candidate, Plan)> = Vec::new();
     for candidate in variants.candidates() {
-        let plan = schedule(&candidate.cascade);
+        let plan = schedule(&candidate.cascade, mapping);
         if !plan.parts_powers {
             let passed = passed.into_iter().map(|it| it.0).collect();
             return Chosen { candidate, plan, passed };
@@ -32,7 +32,7 @@ pub fn choose(variants: &Variants) -> Chosen {
     Chosen { candidate, plan, passed: Vec::new() }
 }
 
-/// The cascade that is compiled.
+/// The cascade that is compiled for any machine: a mapping decides on tiles, not on what can be streamed.
 pub fn chosen(variants: &Variants) -> Candidate {
-    choose(variants).candidate
+    choose(variants, &Mapping::default()).candidate
 }

@@ -14,7 +14,7 @@ use crate::ir::cascade::Cascade;
 use crate::lower::lower;
 use crate::package::{Object, describe};
 use crate::rewrite::saturate;
-use crate::schedule::Plan;
+use crate::schedule::{Mapping, Plan, Refusal};
 use crate::target::Target;
 use crate::tile::tile;
 
@@ -62,30 +62,62 @@ pub fn outline(request: Request<'_>) -> Result<Front, Box<Failure>> {
 }
 
 /// A cascade to the plan of the equal one that is compiled.
-pub fn plan(cascade: &Cascade) -> Plan {
-    choose(&saturate(cascade)).plan
+pub fn plan(cascade: &Cascade, mapping: &Mapping) -> Plan {
+    choose(&saturate(cascade), mapping).plan
 }
 
-/// Cascades to machine code.
+/// The mapping that a file has for kernels, on a machine.
+///
+/// # Errors
+/// Everything that is wrong with it, and what the kernels cannot follow.
+pub fn mapping(text: &str, cascades: &[Cascade], target: &Target) -> Result<Mapping, Vec<Refusal>> {
+    let mapping = Mapping::read(text, target.tiles())?;
+    let plans: Vec<_> = cascades.iter().map(|it| plan(it, &mapping)).collect();
+    let refusals = mapping.refusals(&plans);
+    if refusals.is_empty() { Ok(mapping) } else { Err(refusals) }
+}
+
+/// Cascades to machine code, by the mapping of the machine.
 ///
 /// # Errors
 /// When the back end is not built in; else a fault of ours: what was accepted can be compiled.
 pub fn compile(front: &Front, target: &Target, backend: Backend) -> Result<Object, CodegenError> {
-    let plans: Vec<_> = front.cascades.iter().map(plan).collect();
+    compile_by(front, &Mapping::of(target), target, backend)
+}
+
+/// Cascades to machine code, by that mapping.
+///
+/// # Errors
+/// As for [`compile`].
+pub fn compile_by(
+    front: &Front,
+    mapping: &Mapping,
+    target: &Target,
+    backend: Backend,
+) -> Result<Object, CodegenError> {
+    let plans: Vec<_> = front.cascades.iter().map(|it| plan(it, mapping)).collect();
     let nests: Vec<_> = plans.iter().map(tile).collect();
     let bytes = codegen::emit_object(&nests, target, backend)?;
-    let kernels = plans.iter().zip(&nests).map(|(plan, nest)| describe(&plan.cascade, nest, target));
+    let kernels = plans.iter().zip(&nests).map(|(plan, nest)| describe(plan, nest, target, mapping));
     Ok(Object { bytes, target: target.triple().clone(), kernels: kernels.collect() })
 }
 
-/// A cascade to a kernel in memory, for this machine.
+/// A cascade to a kernel in memory, for this machine and by its mapping.
 ///
 /// # Errors
 /// As for [`compile`].
 pub fn jit(cascade: &Cascade, backend: Backend) -> Result<Kernel, CodegenError> {
-    let (plan, target) = (plan(cascade), Target::native());
+    jit_by(cascade, &Mapping::of(&Target::native()), backend)
+}
+
+/// A cascade to a kernel in memory, for this machine and by that mapping.
+///
+/// # Errors
+/// As for [`compile`].
+pub fn jit_by(cascade: &Cascade, mapping: &Mapping, backend: Backend) -> Result<Kernel, CodegenError> {
+    let (plan, target) = (plan(cascade, mapping), Target::native());
     let nest = tile(&plan);
-    let info = describe(&plan.cascade, &nest, &target);
+    let info = describe(&plan, &nest, &target, mapping);
     let code = Arc::new(codegen::jit(&nest, &target, backend)?);
     // SAFETY: the functions are those of the nest that `info` describes, and live as long as `code`.
     let kernel = unsafe { Kernel::from_raw(info, code.entry(), code) };

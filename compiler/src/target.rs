@@ -1,8 +1,10 @@
-//! The machines that kernels are compiled for: a triple and the processor features that may be used.
+//! The machines that kernels are compiled for: a triple, the processor features that may be used, and what sizes of
+//! tiles suit it.
 
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use target_lexicon::{Architecture, BinaryFormat, Triple};
 
 /// A machine.
@@ -11,6 +13,33 @@ pub struct Target {
     triple: Triple,
     cpu_features: Vec<&'static str>,
 }
+
+/// How work is cut for a machine, as long as a mapping says nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Tiles {
+    /// How many rows a box has.
+    pub rows: u32,
+    /// How many coordinates of the last rank of a box with several.
+    pub inner_rows: u32,
+    /// How many coordinates of the last streamed rank a tile has.
+    pub stream: u32,
+    /// How many coordinates of other streamed ranks.
+    pub outer: u32,
+    /// How many points of a streamed fiber a part has at least.
+    pub chunk: u32,
+    /// How many parts a streamed fiber has at most; 1 leaves it whole.
+    pub parts: u32,
+    /// Parts are tasks of their own where there are at most so many boxes.
+    pub tasks: u32,
+}
+
+/// How many points a box of rows times a tile of what it streams over may have: in f64, half a MiB of scratch.
+pub const MOST_POINTS: u32 = 1 << 16;
+
+/// Any CPU: a box and a tile stay in the first level of cache, a part is worth a task.
+const CPU: Tiles =
+    Tiles { rows: 48, inner_rows: 12, stream: 64, outer: 4, chunk: 1024, parts: 32, tasks: 32 };
 
 /// A name that stands for no machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +89,11 @@ impl Target {
         &self.cpu_features
     }
 
+    /// How work is cut for it.
+    pub fn tiles(&self) -> Tiles {
+        CPU
+    }
+
     fn baseline(triple: Triple) -> Target {
         let cpu_features = if triple.architecture == Architecture::X86_64 { V2 } else { V1 };
         Target { triple, cpu_features: cpu_features.to_vec() }
@@ -70,6 +104,13 @@ impl Default for Target {
     /// This machine's triple with what its architecture takes for granted.
     fn default() -> Target {
         Target::baseline(Triple::host())
+    }
+}
+
+impl Default for Tiles {
+    /// Those of any CPU.
+    fn default() -> Tiles {
+        CPU
     }
 }
 

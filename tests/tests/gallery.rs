@@ -5,7 +5,7 @@ use attnc::ir::cascade::{Cascade, Role};
 use attnc::ir::interp::nest::Manner;
 use attnc::ir::interp::{self, Call, Layout};
 use attnc::ir::verify;
-use attnc::schedule::schedule;
+use attnc::schedule::{Mapping, schedule};
 use attnc::tile::tile;
 use attnc_dsl::ast::{DType, Kind};
 use attnc_tests::jit::Placement;
@@ -46,7 +46,7 @@ fn machine_code(by: attnc::Backend) -> Backend {
 }
 
 fn run_nest(cascade: &Cascade, call: &Call, backwards: bool) -> Result<Outputs, String> {
-    let nest = tile(&schedule(cascade));
+    let nest = tile(&schedule(cascade, &Mapping::default()));
     verify::nest(&nest).map_err(|it| it.to_string())?;
     let layout = if backwards { Layout::Reversed } else { Layout::Contiguous };
     interp::nest::run(&nest, cascade, call, Manner { layout, backwards }).map_err(|it| it.to_string())

@@ -10,6 +10,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::choose::choose;
+use crate::schedule::Mapping;
 use crate::ir::cascade::{Cascade, Extent, Role};
 use crate::rewrite::{Variants, saturate};
 use passes::passes;
@@ -75,7 +76,7 @@ pub enum Footprint {
 /// Analyses a cascade as written, and what it is rewritten to.
 pub fn analyze(cascade: &Cascade) -> Analysis {
     let variants = saturate(cascade);
-    let chosen = choose(&variants);
+    let chosen = choose(&variants, &Mapping::default());
     let mut ranks = IndexMap::new();
     let mut fibers = Vec::new();
     for (rank, it) in cascade.ranks.iter().filter(|(_, it)| !it.local) {

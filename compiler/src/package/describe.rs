@@ -12,10 +12,12 @@ use crate::ir::expr::Expr;
 use crate::ir::interp;
 use crate::ir::nest::{Buffer, Nest, Place, Word, bytes_of};
 use crate::ir::print;
+use crate::schedule::{Mapping, Plan};
 use crate::target::Target;
 
 /// The entry of a kernel that was compiled from that nest of that cascade.
-pub fn describe(cascade: &Cascade, nest: &Nest, target: &Target) -> KernelInfo {
+pub fn describe(plan: &Plan, nest: &Nest, target: &Target, mapping: &Mapping) -> KernelInfo {
+    let cascade = &plan.cascade;
     let ranks = cascade.ranks.iter().filter(|(_, it)| !it.local).map(|(id, _)| rank(cascade, nest, id));
     let tensors = cascade.inputs().chain(cascade.outputs()).zip(nest.buffers.iter());
     KernelInfo {
@@ -27,10 +29,10 @@ pub fn describe(cascade: &Cascade, nest: &Nest, target: &Target) -> KernelInfo {
         tensors: tensors.map(|(id, (_, buffer))| tensor(cascade, id, buffer)).collect(),
         words: to_u32(nest.words.len()),
         stages: to_u32(nest.stages.len()),
-        workspace: workspace(cascade, nest),
+        workspace: workspace(plan, nest),
         target: target.triple().to_string(),
         cpu_features: target.cpu_features().iter().map(|it| (*it).to_owned()).collect(),
-        mapping: "every tensor in memory".to_owned(),
+        mapping: mapping.to_json(),
         derivation: hex(&Sha256::digest(print::cascade(cascade))),
     }
 }
@@ -93,17 +95,21 @@ fn tensor(cascade: &Cascade, id: TensorId, buffer: &Buffer) -> TensorInfo {
 
 /// The formula of the workspace: what each tensor in it takes, rounded up to a multiple of 64, and the tiles of
 /// each thread.
-fn workspace(cascade: &Cascade, nest: &Nest) -> String {
+fn workspace(plan: &Plan, nest: &Nest) -> String {
+    let cascade = &plan.cascade;
     let mut terms = Vec::new();
     for (_, buffer) in nest.buffers.iter().filter(|it| matches!(it.1.place, Place::Workspace(_))) {
         let name = buffer.name.trim_end_matches('?');
-        let tensor = cascade.tensors.iter().find(|it| it.1.name == name).map(|it| &it.1.dims);
-        let factors =
-            tensor.into_iter().flatten().map(|dim| match (&cascade.ranks[dim.rank].name, dim.lag) {
+        let tensor = cascade.tensors.iter().find(|it| it.1.name == name);
+        let condition = tensor.and_then(|(it, _)| plan.room_where.get(&it));
+        let when = condition.map_or(String::new(), |&it| format!(" if {}", print::formula(cascade, it)));
+        let factors = tensor.map(|it| &it.1.dims).into_iter().flatten().map(|dim| {
+            match (&cascade.ranks[dim.rank].name, dim.lag) {
                 (name, 0) => format!(" * |{name}|"),
                 (name, lag) => format!(" * (|{name}| + {lag})"),
-            });
-        terms.push(format!("round64({}{})", bytes_of(buffer.dtype), factors.collect::<String>()));
+            }
+        });
+        terms.push(format!("round64({}{}{when})", bytes_of(buffer.dtype), factors.collect::<String>()));
     }
     if nest.buffers.iter().any(|(_, it)| matches!(it.place, Place::Scratch(_))) {
         terms.push("threads * scratch".to_owned());

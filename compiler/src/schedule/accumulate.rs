@@ -22,17 +22,49 @@ struct Fiber {
     ranks: Vec<RankId>,
     over: Vec<RankId>,
     along: super::flow::Ranks,
+    /// The rank of the parts, if the fiber is one of many that make a whole; it is the first of `ranks`.
+    part: Option<RankId>,
+}
+
+impl Fiber {
+    /// Those of the ranks that an expression depends on, and the parts.
+    fn kept(&self, free: &[RankId]) -> Vec<RankId> {
+        let keeps = |it: &RankId| Some(*it) == self.part || free.contains(it);
+        self.ranks.iter().copied().filter(keeps).collect()
+    }
+
+    /// What a tile for some purpose is called.
+    fn name_of(&self, purpose: &str) -> String {
+        let infix = if self.part.is_some() { ".part" } else { "" };
+        format!("{}{infix}.{purpose}", self.name)
+    }
+
+    /// What the parts are put together by.
+    fn of_parts(&self) -> Option<Fiber> {
+        let part = self.part?;
+        Some(Fiber {
+            name: self.name.clone(),
+            level: self.level,
+            ranks: self.ranks[1..].to_vec(),
+            over: vec![part],
+            along: [part].into(),
+            part: None,
+        })
+    }
 }
 
 impl Weaver<'_> {
     /// A reduction over a traversal; its accumulators are there after it.
     pub(super) fn fold(&mut self, einsum: &Einsum, op: ReduceOp, level: usize) -> Scaled {
+        let along = self.shapes.of[&einsum.tensor].fold.clone();
+        let part = self.split.as_ref().filter(|it| it.along == along).map(|it| it.part);
         let fiber = Fiber {
             name: self.cascade.tensors[einsum.tensor].name.clone(),
             level,
-            ranks: self.ranks_of(einsum.tensor),
+            ranks: part.into_iter().chain(self.ranks_of(einsum.tensor)).collect(),
             over: self.flow.reduced_in_order(einsum),
-            along: self.shapes.of[&einsum.tensor].fold.clone(),
+            along,
+            part,
         };
         let it = self.scaled(einsum.value);
         let kind = self.cascade.exprs.kind(it.value);
@@ -69,18 +101,29 @@ impl Weaver<'_> {
         }
     }
 
-    /// A new accumulator, empty before the traversal and fed by each tile.
+    /// A new accumulator, and what it comes to over all parts of the fiber.
     fn accumulate(&mut self, fiber: &Fiber, part: &str, op: ReduceOp, value: ExprId) -> (TensorId, ExprId) {
+        let (tensor, read) = self.accumulator(fiber, part, op, value);
+        let op = if op == ReduceOp::Count { ReduceOp::Sum } else { op };
+        match fiber.of_parts() {
+            Some(fiber) => self.accumulator(&fiber, part, op, read),
+            None => (tensor, read),
+        }
+    }
+
+    /// A new accumulator, empty before the traversal and fed by each tile.
+    fn accumulator(&mut self, fiber: &Fiber, part: &str, op: ReduceOp, value: ExprId) -> (TensorId, ExprId) {
         let kind = Op::Reduce(op, Vec::new()).kind(self.cascade.exprs.kind(value));
-        let name = format!("{}.{part}", fiber.name);
+        let name = fiber.name_of(part);
         let (tensor, read) = self.new_tile(&name, &fiber.ranks, kind);
         let empty = self.identity(op, kind);
         let at = left(&fiber.ranks);
         let clear = Einsum { tensor, at: at.clone(), op: Op::Map, value: empty, exact: false };
-        self.once(fiber.level - 1, Act::Define(clear));
         let op = Op::Reduce(op, fiber.over.clone());
         let fold = Einsum { tensor, at, op, value, exact: false };
-        self.round(fiber.level, &fiber.along).effects.push(Act::Fold(fold));
+        let round = self.round(fiber.level, &fiber.along);
+        round.starts.push(Act::Define(clear));
+        round.effects.push(Act::Fold(fold));
         (tensor, read)
     }
 
@@ -95,16 +138,22 @@ impl Weaver<'_> {
         let exponent = self.where_present(whole, it.value);
         let exponent = self.where_counted(exponent, it.value);
         let gauge = self.gauge(fiber, exponent);
-        let kept: Vec<RankId> = self.kept(&fiber.ranks, exponent);
+        let kept = fiber.kept(self.cascade.exprs.free(exponent));
         let c = self.read_of(gauge, &kept);
-        if let Some(&source) = self.sources.get(&whole).filter(|_| exponent == whole) {
+        // The maximum of maxima is one, too.
+        let source = self.sources.get(&whole).or_else(|| self.tops.get(&whole)).copied();
+        if let Some(source) = source.filter(|_| exponent == whole) {
             self.tops.insert(c, source);
         }
         let weight = self.weight(fiber, exponent, c);
         let value = self.factored(fiber, it.value, Some(weight));
-        let (tensor, read) = self.accumulate(fiber, "sum", ReduceOp::Sum, value);
+        let (tensor, read) = self.accumulator(fiber, "sum", ReduceOp::Sum, value);
         self.rescale(fiber, gauge, &kept, tensor, read);
-        Scaled { scale: [(c, 1)].into(), value: read, raw: None }
+        let sum = Scaled { scale: [(c, 1)].into(), value: read, raw: None };
+        match fiber.of_parts() {
+            Some(fiber) => self.sum(&fiber, &sum),
+            None => sum,
+        }
     }
 
     fn read_of(&mut self, tensor: TensorId, ranks: &[RankId]) -> ExprId {
@@ -194,11 +243,10 @@ impl Weaver<'_> {
         if let Some(&it) = self.round(fiber.level, &fiber.along).gauge_of.get(&key) {
             return it;
         }
-        let kept = self.kept(&fiber.ranks, exponent);
-        let name = format!("{}.scale", fiber.name);
-        let (gauge, now) = self.new_tile(&name, &kept, Kind::Real);
-        let (old, before) = self.new_tile(&format!("{}.before", fiber.name), &kept, Kind::Real);
-        let (factor, _) = self.new_tile(&format!("{}.factor", fiber.name), &kept, Kind::Real);
+        let kept = fiber.kept(self.cascade.exprs.free(exponent));
+        let (gauge, now) = self.new_tile(&fiber.name_of("scale"), &kept, Kind::Real);
+        let (old, before) = self.new_tile(&fiber.name_of("before"), &kept, Kind::Real);
+        let (factor, _) = self.new_tile(&fiber.name_of("factor"), &kept, Kind::Real);
         self.note_derived(gauge, exponent);
         let exprs = &mut self.cascade.exprs;
         let low = exprs.real(-scaled::LIMIT);
@@ -210,8 +258,9 @@ impl Weaver<'_> {
         let most = Op::Reduce(ReduceOp::Max, fiber.over.clone());
         let raise = Act::Fold(Einsum { tensor: gauge, at: left(&kept), op: most, value: top, exact: false });
         let update = vec![map(old, now), raise, map(factor, down)];
-        self.once(fiber.level - 1, map(gauge, low));
+        let start = map(gauge, low);
         let round = self.round(fiber.level, &fiber.along);
+        round.starts.push(start);
         round.gauges.insert(gauge, update);
         round.gauge_of.insert(key, gauge);
         gauge
@@ -233,9 +282,8 @@ impl Weaver<'_> {
         if let Some(&it) = self.round(fiber.level, &fiber.along).weights.get(&value) {
             return self.read_of(it, &self.ranks_of(it));
         }
-        let name = format!("{}.{part}", fiber.name);
         let kind = self.cascade.exprs.kind(value);
-        let (tensor, read) = self.new_tile(&name, &ranks, kind);
+        let (tensor, read) = self.new_tile(&fiber.name_of(part), &ranks, kind);
         self.held.insert(tensor, value);
         let einsum = Einsum { tensor, at: left(&ranks), op: Op::Map, value, exact: false };
         self.on_demand.insert(tensor, Act::Define(einsum));

@@ -7,15 +7,6 @@ use super::plan::{Act, Axis, Loop};
 use super::weave::{Round, Weaver};
 use crate::ir::cascade::{Einsum, ExprId, Extent, Op, RankId, TensorId};
 
-/// How many rows a box has.
-const ROWS: u32 = 48;
-/// How many coordinates of the last rank of a box with several.
-const INNER_ROWS: u32 = 12;
-/// How many coordinates of the last streamed rank a tile has.
-const STREAM: u32 = 64;
-/// How many coordinates of other streamed ranks.
-const OUTER: u32 = 4;
-
 impl Weaver<'_> {
     /// Boxes have many rows, so that what is read along a stream is used often.
     pub(super) fn has_many_rows(&self) -> bool {
@@ -42,7 +33,8 @@ impl Weaver<'_> {
                 self.cascade.exprs.atoms(it).split_last().map_or(Vec::new(), |(_, it)| it.to_vec())
             })
             .collect();
-        let mut room = ROWS;
+        let tiles = self.mapping.defaults;
+        let mut room = tiles.rows;
         let mut axes = Vec::new();
         for &rank in order.iter().rev() {
             let fixed = match self.cascade.ranks[rank].extent {
@@ -50,12 +42,16 @@ impl Weaver<'_> {
                 Extent::Carried | Extent::Derived(_) => u32::MAX,
             };
             let most = if axes.is_empty() && order.iter().any(|it| *it != rank && shared.contains(it)) {
-                INNER_ROWS
+                tiles.inner_rows
             } else {
-                ROWS
+                tiles.rows
             };
-            let shares = shared.contains(&rank) && !majors.contains(&rank);
-            let tile = if shares { fixed.min(most).min(room) } else { 1 };
+            let tile = match self.mapping.cut(&self.cascade.ranks[rank].name).rows {
+                _ if majors.contains(&rank) => 1,
+                Some(rows) => fixed.min(rows),
+                None if shared.contains(&rank) => fixed.min(most).min(room),
+                None => 1,
+            };
             room = (room / tile).max(1);
             axes.push(Axis { rank, tile });
         }
@@ -97,6 +93,7 @@ impl Weaver<'_> {
         found
     }
 
+    /// What a stage does that takes its fibers whole.
     pub(super) fn acts(&mut self) -> Vec<Act> {
         let mut acts = Vec::new();
         let (between, rounds) = (std::mem::take(&mut self.between), std::mem::take(&mut self.rounds));
@@ -105,6 +102,7 @@ impl Weaver<'_> {
         for _ in 0..n_levels {
             acts.extend(between.next().unwrap_or_default());
             for round in rounds.next().unwrap_or_default() {
+                acts.extend(round.starts.clone());
                 acts.push(Act::Loop(self.traversal(round)));
             }
         }
@@ -112,7 +110,7 @@ impl Weaver<'_> {
     }
 
     /// A traversal with everything that its effects need.
-    fn traversal(&self, mut round: Round) -> Loop {
+    pub(super) fn traversal(&self, mut round: Round) -> Loop {
         let mut matters: Vec<Vec<ExprId>> = Vec::new();
         for effect in &round.effects {
             let conditions = match effect {
@@ -122,7 +120,7 @@ impl Weaver<'_> {
                     }
                     Op::Map | Op::Scan(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..) => BTreeSet::new(),
                 },
-                Act::Define(_) | Act::Loop(_) => BTreeSet::new(),
+                Act::Define(_) | Act::Loop(_) | Act::Choose(..) => BTreeSet::new(),
             };
             let conditions: Vec<ExprId> = conditions.into_iter().collect();
             if !matters.contains(&conditions) {
@@ -137,27 +135,31 @@ impl Weaver<'_> {
         for effect in std::mem::take(&mut round.effects) {
             self.with_needs(&round, effect, &mut done, &mut acts);
         }
+        Loop { axes: self.axes(&round.along), parts: None, matters, acts }
+    }
+
+    /// What a traversal goes along, outer to inner, in tiles.
+    pub(super) fn axes(&self, along: &Ranks) -> Vec<Axis> {
         let order = self.group.cone.iter().flat_map(|it| {
             let einsum = self.flow.einsums[it];
             [self.flow.reduced_in_order(einsum), self.ranks_of(*it)].concat()
         });
         let mut ranks: Vec<RankId> = Vec::new();
-        for rank in order.filter(|it| round.along.contains(it)) {
+        for rank in order.filter(|it| along.contains(it)) {
             if !ranks.contains(&rank) {
                 ranks.push(rank);
             }
         }
-        let last = ranks.len() - 1;
-        let tile = |at| if at == last { STREAM } else { OUTER };
-        let axes = ranks.iter().enumerate().map(|(at, &rank)| Axis { rank, tile: tile(at) }).collect();
-        Loop { axes, matters, acts }
+        let last = ranks.last().copied();
+        let tile = |rank| self.mapping.stream(&self.cascade.ranks[rank].name, Some(rank) == last);
+        ranks.iter().map(|&rank| Axis { rank, tile: tile(rank) }).collect()
     }
 
     /// An act after all that it reads and that is computed for each tile.
     fn with_needs(&self, round: &Round, act: Act, done: &mut BTreeSet<TensorId>, acts: &mut Vec<Act>) {
         let einsum = match &act {
             Act::Define(it) | Act::Fold(it) => it,
-            Act::Loop(_) => unreachable!("traversals do not nest"),
+            Act::Loop(_) | Act::Choose(..) => unreachable!("the acts of a round are einsums"),
         };
         for (tensor, _) in self.cascade.exprs.reads(einsum.value) {
             if tensor == einsum.tensor || done.contains(&tensor) {

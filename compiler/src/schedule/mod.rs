@@ -5,23 +5,29 @@
 //! whole. No algebra is done here but that of scaled numbers (`scaled.rs`): a cascade of three passes gives three
 //! traversals.
 
+mod account;
 mod accumulate;
 mod assemble;
 mod flow;
 mod group;
 mod handed;
 mod inline;
+mod mapping;
 mod plan;
 pub(crate) mod presence;
 mod range;
 mod scaled;
 mod shape;
+mod split;
 mod weave;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use account::{SplitAccount, StageAccount};
 pub(crate) use flow::live;
-pub use plan::{Act, Axis, Loop, Plan, Stage, Stream};
+pub use mapping::{Cut, Mapping, Refusal};
+pub(crate) use plan::loops;
+pub use plan::{Act, Axis, Loop, Parts, Plan, Stage, Stream};
 
 use crate::ir::cascade::{Cascade, Einsum, Step};
 use flow::Flow;
@@ -31,14 +37,14 @@ use inline::Memo;
 use shape::Shapes;
 use weave::Weaver;
 
-/// A plan of a cascade.
-pub fn schedule(cascade: &Cascade) -> Plan {
+/// A plan of a cascade that follows a mapping.
+pub fn schedule(cascade: &Cascade, mapping: &Mapping) -> Plan {
     let mut flow = Flow::of(cascade);
     let shapes = Shapes::settle(&mut flow);
     let drafts = group::drafts(&flow, &shapes);
     let mut planned = cascade.clone();
     let mut tiles = BTreeSet::new();
-    let mut handed = Handed::default();
+    let (mut handed, mut room_where) = (Handed::default(), BTreeMap::new());
     let mut promised = range::promised(cascade);
     let mut stages = Vec::new();
     for draft in drafts {
@@ -50,11 +56,14 @@ pub fn schedule(cascade: &Cascade) -> Plan {
         let mut weaver = Weaver {
             flow: &flow,
             shapes: &shapes,
+            mapping,
             cascade: &mut planned,
             tiles: &mut tiles,
             handed: &mut handed,
             promised: &mut promised,
+            room_where: &mut room_where,
             group,
+            split: None,
             streams,
             meanings: BTreeMap::new(),
             memo: Memo::new(),
@@ -68,13 +77,13 @@ pub fn schedule(cascade: &Cascade) -> Plan {
             between: Vec::new(),
             rounds: Vec::new(),
         };
-        stages.push(match draft {
-            Draft::Whole(step) => Stage::Whole(weaver.whole(step)),
-            Draft::Group(_) => Stage::Stream(weaver.stage()),
-        });
+        match draft {
+            Draft::Whole(step) => stages.push(Stage::Whole(weaver.whole(step))),
+            Draft::Group(_) => stages.extend(weaver.stages().into_iter().map(Stage::Stream)),
+        }
     }
     let parts_powers = handed.parted || handed.sums_powers_whole(&planned, &stages);
-    Plan { cascade: planned, tiles, stages, parts_powers }
+    Plan { cascade: planned, tiles, stages, room_where, parts_powers }
 }
 
 /// A plan that stores every tensor, for comparison.
@@ -85,7 +94,8 @@ pub fn materialise(cascade: &Cascade) -> Plan {
         Step::Recurrence(it) => it.body.iter().any(|einsum| live.contains(&einsum.tensor)),
     };
     let stages = cascade.steps.iter().filter(wanted).cloned().map(Stage::Whole).collect();
-    Plan { cascade: cascade.clone(), tiles: BTreeSet::new(), stages, parts_powers: false }
+    let (tiles, room_where) = (BTreeSet::new(), BTreeMap::new());
+    Plan { cascade: cascade.clone(), tiles, stages, room_where, parts_powers: false }
 }
 
 impl Weaver<'_> {

@@ -13,7 +13,7 @@
 //!   output L[b, h, m] = log(Z.sum)
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ir::cascade::{Cascade, Einsum, ExprId, RankId, Step, TensorId};
 
@@ -27,6 +27,8 @@ pub struct Plan {
     pub tiles: BTreeSet<TensorId>,
     /// What is run, one after the other.
     pub stages: Vec<Stage>,
+    /// Tensors that take room only where a condition on extents holds; elsewhere nothing is written to them or read.
+    pub room_where: BTreeMap<TensorId, ExprId>,
     /// Sums of powers are evaluated whole, where nothing keeps them in range, or a quotient is taken of sums that were
     /// scaled in different stages, which loses digits: a maximum that the author took would have been of use.
     pub parts_powers: bool,
@@ -46,6 +48,8 @@ pub enum Stage {
 pub struct Stream {
     /// The ranks whose points are spread over tasks, in boxes.
     pub rows: Vec<Axis>,
+    /// A condition on extents without which nothing is to be done.
+    pub when: Option<ExprId>,
     /// Composite ranks that have a coordinate wherever their parts have.
     pub composites: Vec<RankId>,
     /// What a task does.
@@ -70,18 +74,31 @@ pub enum Act {
     Fold(Einsum),
     /// Runs acts for every tile of some ranks.
     Loop(Loop),
+    /// Runs some acts where a condition on extents holds, else others.
+    Choose(ExprId, Vec<Act>, Vec<Act>),
 }
 
 /// A traversal of the fibers of some ranks, tile by tile.
 #[derive(Debug, Clone)]
 pub struct Loop {
-    /// The ranks, outer to inner.
+    /// The ranks, outer to inner; if it goes over parts, their number alone.
     pub axes: Vec<Axis>,
+    /// What the acts see of another rank.
+    pub parts: Option<Parts>,
     /// What must hold somewhere in a tile for it to matter: for some of these lists, each of its conditions.
     /// Empty if every tile matters.
     pub matters: Vec<Vec<ExprId>>,
     /// What is done for each tile.
     pub acts: Vec<Act>,
+}
+
+/// The part of a rank's coordinates that a loop over parts has at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// The rank.
+    pub of: RankId,
+    /// How many coordinates a part has, but for the last: an integer over extents, at least 1.
+    pub length: ExprId,
 }
 
 impl Plan {
@@ -92,7 +109,9 @@ impl Plan {
             match stage {
                 Stage::Whole(Step::Einsum(einsum)) => found.push(einsum),
                 Stage::Whole(Step::Recurrence(it)) => found.extend(it.bases.iter().chain(&it.body)),
-                Stage::Stream(it) => it.acts.iter().for_each(|act| act.einsums(&mut found)),
+                Stage::Stream(it) => {
+                    it.acts.iter().for_each(|act| act.einsums(&mut |einsum| found.push(einsum)));
+                }
             }
         }
         found
@@ -102,17 +121,56 @@ impl Plan {
     pub fn traversals(&self) -> usize {
         let loops = |stage: &Stage| match stage {
             Stage::Whole(_) => 0,
-            Stage::Stream(it) => it.acts.iter().filter(|act| matches!(act, Act::Loop(_))).count(),
+            Stage::Stream(it) => one_by_one(&it.acts),
         };
         self.stages.iter().map(loops).max().unwrap_or(0)
+    }
+
+    /// The stages that stream, without those that only merge parts.
+    pub fn streams(&self) -> impl Iterator<Item = &Stream> {
+        self.stages.iter().filter_map(|stage| match stage {
+            Stage::Stream(it) if it.when.is_none() => Some(it),
+            Stage::Stream(_) | Stage::Whole(_) => None,
+        })
     }
 }
 
 impl Act {
-    fn einsums<'a>(&'a self, found: &mut Vec<&'a Einsum>) {
+    /// Calls `see` with every einsum.
+    pub(super) fn einsums<'a>(&'a self, see: &mut dyn FnMut(&'a Einsum)) {
         match self {
-            Act::Define(einsum) | Act::Fold(einsum) => found.push(einsum),
-            Act::Loop(it) => it.acts.iter().for_each(|act| act.einsums(found)),
+            Act::Define(einsum) | Act::Fold(einsum) => see(einsum),
+            Act::Loop(it) => it.acts.iter().for_each(|act| act.einsums(see)),
+            Act::Choose(_, then, otherwise) => then.iter().chain(otherwise).for_each(|act| act.einsums(see)),
         }
     }
+}
+
+/// How many loops acts run one after the other.
+fn one_by_one(acts: &[Act]) -> usize {
+    let loops = |act: &Act| match act {
+        Act::Define(_) | Act::Fold(_) => 0,
+        Act::Loop(_) => 1,
+        Act::Choose(_, then, otherwise) => one_by_one(then).max(one_by_one(otherwise)),
+    };
+    acts.iter().map(loops).sum()
+}
+
+/// All loops of acts, those within others too, outer before inner.
+pub(crate) fn loops(acts: &[Act]) -> Vec<&Loop> {
+    let mut found = Vec::new();
+    for act in acts {
+        match act {
+            Act::Define(_) | Act::Fold(_) => {}
+            Act::Loop(it) => {
+                found.push(it);
+                found.extend(loops(&it.acts));
+            }
+            Act::Choose(_, then, otherwise) => {
+                found.extend(loops(then));
+                found.extend(loops(otherwise));
+            }
+        }
+    }
+    found
 }

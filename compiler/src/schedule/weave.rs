@@ -8,11 +8,13 @@ use super::flow::{Flow, Ranks};
 use super::group::Group;
 use super::handed::Handed;
 use super::inline::Memo;
+use super::mapping::Mapping;
 use super::plan::{Act, Stream};
 use super::presence::Held;
 use super::range::{Range, range};
 use super::scaled::{self, Scaled};
 use super::shape::Shapes;
+use super::split::Split;
 use crate::ir::cascade::{At, Cascade, Dim, Einsum, ExprId, Op, RankId, ReduceOp, Role, Tensor, TensorId};
 use crate::ir::expr::{BinaryOp, Expr};
 
@@ -23,13 +25,18 @@ const MODERATE: f64 = 60.0;
 pub(super) struct Weaver<'a> {
     pub(super) flow: &'a Flow<'a>,
     pub(super) shapes: &'a Shapes,
+    pub(super) mapping: &'a Mapping,
     pub(super) cascade: &'a mut Cascade,
     pub(super) tiles: &'a mut BTreeSet<TensorId>,
     /// What earlier stages stored scaled.
     pub(super) handed: &'a mut Handed,
     /// Ranges of expressions that the author promises.
     pub(super) promised: &'a mut BTreeMap<ExprId, Range>,
+    /// Tensors that take room only where a condition holds.
+    pub(super) room_where: &'a mut BTreeMap<TensorId, ExprId>,
     pub(super) group: Group,
+    /// The traversal that goes over parts of its fiber.
+    pub(super) split: Option<Split>,
     /// What is traversed, by any loop.
     pub(super) streams: Ranks,
     /// What tensors of this stage are, where they are read in place.
@@ -58,6 +65,8 @@ pub(super) struct Weaver<'a> {
 /// One traversal in the making.
 pub(super) struct Round {
     pub(super) along: Ranks,
+    /// What accumulators and scales are before the first tile.
+    pub(super) starts: Vec<Act>,
     /// How the scales of this traversal are brought up to date.
     pub(super) gauges: BTreeMap<TensorId, Vec<Act>>,
     /// The scale of each exponent.
@@ -68,8 +77,10 @@ pub(super) struct Round {
 }
 
 impl<'a> Weaver<'a> {
-    /// The stage of the group.
-    pub(super) fn stage(mut self) -> Stream {
+    /// The stages of the group: one, and if it goes over parts, one more that merges them.
+    pub(super) fn stages(mut self) -> Vec<Stream> {
+        let rows = self.rows();
+        self.split = self.split(&rows);
         let order: Vec<&Einsum> =
             self.flow.cascade.einsums().filter(|it| self.group.cone.contains(&it.tensor)).collect();
         for einsum in order {
@@ -78,10 +89,14 @@ impl<'a> Weaver<'a> {
                 self.store(einsum);
             }
         }
-        let rows = self.rows();
         let composites = self.composites();
-        let acts = self.acts();
-        Stream { rows, composites, acts }
+        match self.split.take() {
+            Some(split) => self.in_parts(&split, rows, composites).into(),
+            None => {
+                let acts = self.acts();
+                vec![Stream { rows, when: None, composites, acts }]
+            }
+        }
     }
 
     pub(super) fn is_moderate(&self, x: ExprId) -> bool {
@@ -315,6 +330,7 @@ impl<'a> Weaver<'a> {
         let at = round.iter().position(|it| it.along == *along).unwrap_or_else(|| {
             round.push(Round {
                 along: along.clone(),
+                starts: Vec::new(),
                 gauges: BTreeMap::new(),
                 gauge_of: BTreeMap::new(),
                 weights: BTreeMap::new(),

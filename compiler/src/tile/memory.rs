@@ -64,12 +64,18 @@ impl Tiling<'_> {
     /// The extents of a tensor's dimensions.
     fn extents_of(&mut self, tensor: TensorId) -> Vec<ValueId> {
         let dims = self.cascade.tensors[tensor].dims.clone();
-        dims.iter()
+        let mut extents: Vec<ValueId> = dims
+            .iter()
             .map(|dim| {
                 let extent = self.extent(dim.rank);
                 self.plus(extent, dim.lag)
             })
-            .collect()
+            .collect();
+        if let (Some(&condition), Some(first)) = (self.plan.room_where.get(&tensor), extents.first_mut()) {
+            let (holds, none) = (self.value(condition).value, self.builder.int(0));
+            *first = self.builder.select(holds, *first, none);
+        }
+        extents
     }
 
     /// A value plus a constant.

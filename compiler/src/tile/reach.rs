@@ -11,7 +11,6 @@ use super::Tiling;
 use crate::ir::cascade::{ExprId, RankId};
 use crate::ir::expr::{BinaryOp, Expr, UnaryOp};
 use crate::ir::nest::ValueId;
-use crate::schedule::Axis;
 
 /// Bounds of a rank's coordinates: the first, and one past the last.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,16 +26,18 @@ struct Line {
 }
 
 impl Tiling<'_> {
-    /// The first tile of a rank that can matter, and one past the last, of so many.
+    /// The first tile of a rank that can matter, and one past the last, of so many of some length that begin where
+    /// the box does.
     pub(super) fn tiles_that_matter(
         &mut self,
         lists: &[Vec<ExprId>],
-        axis: Axis,
+        rank: RankId,
+        tile: ValueId,
         count: ValueId,
     ) -> (ValueId, ValueId) {
         let mut all: Option<Bounds> = None;
         for list in lists {
-            let bounds = self.bounds_of(list, axis.rank);
+            let bounds = self.bounds_of(list, rank);
             all = Some(match all {
                 None => bounds,
                 Some(all) => Bounds {
@@ -46,14 +47,16 @@ impl Tiling<'_> {
             });
         }
         let Bounds { from, to } = all.unwrap_or_default();
-        let (zero, tile) = (self.builder.int(0), self.builder.int(axis.tile.into()));
+        let (begin, _) = self.span(rank);
+        let zero = self.builder.int(0);
         let first = from.map_or(zero, |from| {
+            let from = self.minus(from, begin);
             let number = self.builder.binary(BinaryOp::FloorDiv, from, tile);
             self.builder.binary(BinaryOp::Max, number, zero)
         });
         let last = to.map_or(count, |to| {
-            let above = self.plus(to, i64::from(axis.tile) - 1);
-            let number = self.builder.binary(BinaryOp::FloorDiv, above, tile);
+            let to = self.minus(to, begin);
+            let number = self.pieces(to, tile);
             self.builder.binary(BinaryOp::Min, number, count)
         });
         (first, last)

@@ -12,7 +12,7 @@ use super::{Region, Tasks, Tiling};
 use crate::ir::cascade::{Einsum, ExprId, Op, RankId, TensorId};
 use crate::ir::expr::{BinaryOp, Expr, operands};
 use crate::ir::nest::{Block, Buffer, BufferId, Place, Scalar, TileType, ValueId};
-use crate::schedule::{Act, Axis, Loop, Plan, Stream};
+use crate::schedule::{Act, Axis, Loop, Plan, Stream, loops};
 
 /// By expression: it reads a tile.
 pub(super) fn reads_tile(plan: &Plan) -> Vec<bool> {
@@ -29,12 +29,19 @@ impl Tiling<'_> {
     pub(super) fn stream(&mut self, stream: &Stream) {
         let defines: Vec<TensorId> = stores(&stream.acts, &self.plan.tiles);
         self.region = Region { composites: stream.composites.clone(), ..Region::default() };
-        for axis in stream.rows.iter().chain(loops(&stream.acts).flat_map(|it| &it.axes)) {
+        for axis in stream.rows.iter().chain(loops(&stream.acts).into_iter().flat_map(|it| &it.axes)) {
             self.region.tiles.insert(axis.rank, axis.tile);
         }
         self.scratch = self.no_bytes();
+        // Several stages may hold a tile, each in its own scratch.
+        self.stored.retain(|it, _| !self.plan.tiles.contains(it));
+        self.tile_masks.clear();
         self.stage(&defines, |it| {
-            let tasks = it.boxes(&stream.rows);
+            let mut tasks = it.boxes(&stream.rows);
+            if let Some(condition) = stream.when {
+                let (holds, none) = (it.value(condition).value, it.builder.int(0));
+                tasks.count = it.builder.select(holds, tasks.count, none);
+            }
             it.acts(&stream.acts);
             tasks
         });
@@ -53,8 +60,8 @@ impl Tiling<'_> {
     fn boxes(&mut self, rows: &[Axis]) -> Tasks {
         let mut counts = Vec::new();
         for row in rows {
-            let extent = self.extent(row.rank);
-            counts.push(self.pieces(extent, row.tile));
+            let (extent, tile) = (self.extent(row.rank), self.builder.int(row.tile.into()));
+            counts.push(self.pieces(extent, tile));
         }
         let one = self.builder.int(1);
         let count = counts.iter().fold(one, |all, &it| self.builder.binary(BinaryOp::Mul, all, it));
@@ -78,20 +85,26 @@ impl Tiling<'_> {
     }
 
     /// How many tiles there are of a number of coordinates.
-    fn pieces(&mut self, extent: ValueId, tile: u32) -> ValueId {
-        let more = self.plus(extent, i64::from(tile) - 1);
-        let tile = self.builder.int(tile.into());
+    pub(super) fn pieces(&mut self, extent: ValueId, tile: ValueId) -> ValueId {
+        let more = self.plus(tile, -1);
+        let more = self.sum(extent, more);
         self.builder.binary(BinaryOp::FloorDiv, more, tile)
     }
 
     /// From now on the box has the coordinates of that tile of a rank.
     fn enter_tile(&mut self, axis: Axis, number: ValueId) {
+        let span = self.all_of(axis.rank);
         let tile = self.builder.int(axis.tile.into());
-        let from = self.builder.binary(BinaryOp::Mul, number, tile);
-        let end = self.builder.binary(BinaryOp::Add, from, tile);
-        let (_, to) = self.all_of(axis.rank);
-        let to = self.builder.binary(BinaryOp::Min, end, to);
-        self.region.spans.insert(axis.rank, (from, to));
+        self.enter(axis.rank, span, tile, number);
+    }
+
+    /// From now on the box has the coordinates of that piece of a span.
+    fn enter(&mut self, rank: RankId, (begin, end): (ValueId, ValueId), length: ValueId, number: ValueId) {
+        let offset = self.builder.binary(BinaryOp::Mul, number, length);
+        let from = self.sum(begin, offset);
+        let to = self.builder.binary(BinaryOp::Add, from, length);
+        let to = self.builder.binary(BinaryOp::Min, to, end);
+        self.region.spans.insert(rank, (from, to));
     }
 
     fn acts(&mut self, acts: &[Act]) {
@@ -104,6 +117,15 @@ impl Tiling<'_> {
                 Act::Define(einsum) => self.boxed_einsum(einsum),
                 Act::Fold(einsum) => self.fold_into(einsum),
                 Act::Loop(it) => self.traverse(it, 0),
+                Act::Choose(condition, then, otherwise) => {
+                    let condition = self.value(*condition).value;
+                    let [then, otherwise] = [then, otherwise].map(|acts| {
+                        self.builder.open_branch();
+                        self.acts(acts);
+                        self.builder.close_branch()
+                    });
+                    self.builder.branch(condition, then, otherwise);
+                }
             }
             self.builder.unpin(floor);
         }
@@ -111,8 +133,12 @@ impl Tiling<'_> {
 
     /// The ranks without parts that stand for those of an einsum, without those that are bound.
     fn open_ranks(&self, einsum: &Einsum) -> Vec<RankId> {
-        let ranks = einsum.iterated().into_iter().flat_map(|it| self.cascade.exprs.atoms(it).to_vec());
-        ranks.filter(|it| !self.region.fixed.contains(it)).collect()
+        self.unbound(einsum.iterated().into_iter().flat_map(|it| self.cascade.exprs.atoms(it).to_vec()))
+    }
+
+    /// Ranks that have more than the coordinate at hand.
+    fn unbound(&self, ranks: impl IntoIterator<Item = RankId>) -> Vec<RankId> {
+        ranks.into_iter().filter(|it| !self.region.fixed.contains(it)).collect()
     }
 
     fn boxed_einsum(&mut self, einsum: &Einsum) {
@@ -141,6 +167,8 @@ impl Tiling<'_> {
         let Op::Reduce(op, over) = &einsum.op else { unreachable!("only reductions accumulate") };
         let open = self.open_ranks(einsum);
         let lane = self.lane(einsum, &open);
+        // A fold over parts has one of them at hand.
+        let over = &self.unbound(over.iter().copied());
         let (inner, outer) = split(lane, over);
         let combine = Fold::new(self, *op, einsum.value).combine();
         self.for_each(&open, outer, &mut |it| {
@@ -153,15 +181,36 @@ impl Tiling<'_> {
 
     /// Loops over the tiles of the ranks from that position on.
     fn traverse(&mut self, it: &Loop, at: usize) {
-        let Some(axis) = it.axes.get(at) else { return self.body(it) };
-        let (from, to) = self.all_of(axis.rank);
-        let length = self.minus(to, from);
-        let count = self.pieces(length, axis.tile);
-        let (first, count) = self.tiles_that_matter(&it.matters, *axis, count);
-        let (number, _) = self.builder.open_loop(axis.rank, (first, count, 1), &[]);
-        self.enter_tile(*axis, number);
+        let Some(&Axis { rank, tile }) = it.axes.get(at) else { return self.body(it) };
+        let outer = self.region.spans.get(&rank).copied();
+        let span = match outer {
+            Some(part) => part,
+            None => self.all_of(rank),
+        };
+        let (length, tile) = (self.minus(span.1, span.0), self.builder.int(tile.into()));
+        let count = self.pieces(length, tile);
+        let mut range = self.tiles_that_matter(&it.matters, rank, tile, count);
+        let parts = it.parts.map(|parts| (parts.of, self.value(parts.length).value));
+        if let Some((of, length)) = parts {
+            let (first, last) = self.tiles_that_matter(&it.matters, of, length, count);
+            range.0 = self.builder.binary(BinaryOp::Max, range.0, first);
+            range.1 = self.builder.binary(BinaryOp::Min, range.1, last);
+        }
+        let (number, _) = self.builder.open_loop(rank, (range.0, range.1, 1), &[]);
+        self.enter(rank, span, tile, number);
+        if let Some((of, length)) = parts {
+            self.region.fixed.insert(rank);
+            self.bind(rank, number);
+            let all = self.all_of(of);
+            self.enter(of, all, length, number);
+        }
         self.traverse(it, at + 1);
-        self.region.spans.remove(&axis.rank);
+        self.region.spans.remove(&rank);
+        self.region.spans.extend(outer.map(|it| (rank, it)));
+        if let Some((of, _)) = parts {
+            self.region.fixed.remove(&rank);
+            self.region.spans.remove(&of);
+        }
         self.builder.close_loop(&[]);
     }
 
@@ -188,11 +237,12 @@ impl Tiling<'_> {
         self.acts(&it.acts);
         let partial = self.builder.close_branch();
         let memos = self.builder.forget();
-        self.holding = conditions;
+        let outside = self.holding.clone();
+        self.holding.extend(conditions);
         self.builder.open_branch();
         self.acts(&it.acts);
         let full = self.builder.close_branch();
-        self.holding.clear();
+        self.holding = outside;
         self.builder.forget();
         self.builder.recollect(memos);
         self.builder.branch(hold, full, partial);
@@ -279,13 +329,6 @@ fn split(lane: Option<Lane>, over: &[RankId]) -> (Option<Lane>, Option<Lane>) {
     (lane.filter(|it| over.contains(&it.rank)), lane.filter(|it| !over.contains(&it.rank)))
 }
 
-fn loops(acts: &[Act]) -> impl Iterator<Item = &Loop> {
-    acts.iter().filter_map(|it| match it {
-        Act::Loop(it) => Some(it),
-        Act::Define(_) | Act::Fold(_) => None,
-    })
-}
-
 /// The tensors that acts write to memory.
 fn stores(acts: &[Act], tiles: &std::collections::BTreeSet<TensorId>) -> Vec<TensorId> {
     let mut stored = Vec::new();
@@ -294,6 +337,10 @@ fn stores(acts: &[Act], tiles: &std::collections::BTreeSet<TensorId>) -> Vec<Ten
             Act::Define(it) if !tiles.contains(&it.tensor) => stored.push(it.tensor),
             Act::Define(_) | Act::Fold(_) => {}
             Act::Loop(it) => stored.extend(stores(&it.acts, tiles)),
+            Act::Choose(_, then, otherwise) => {
+                stored.extend(stores(then, tiles));
+                stored.extend(stores(otherwise, tiles));
+            }
         }
     }
     stored

@@ -35,7 +35,7 @@ fn what_cannot_be_made_is_refused() {
     let before = folder.listing();
     folder.attnc("compile wrong.attn -o out").expect(1, &["error[A01"]);
     folder.attnc("compile dot.attn -o out --backend ptx").expect(1, &["`ptx`", "`cranelift`"]);
-    folder.attnc("compile dot.attn -o out --mapping m.toml").expect(1, &["`m.toml`", "--mapping"]);
+    folder.attnc("compile dot.attn -o out --mapping m.toml").expect(2, &["cannot read `m.toml`"]);
     folder.attnc("compile dot.attn -o out --emit wasm").expect(2, &["`obj`, `static`"]);
     folder.attnc("compile dot.attn -o dot.attn/out").expect(4, &["dot.attn/out"]);
     assert_eq!(folder.listing(), before);
@@ -83,4 +83,52 @@ fn verify_meets_the_constraints_of_a_spec() {
     ran.expect(1, &[]);
     assert!(ran.stdout.contains("untested"), "{}", ran.stdout);
     folder.attnc("verify .").expect(2, &["no .attn file in `.`"]);
+}
+
+const ATTENTION: &str = "kernel a { rank m, n, d  input Q[m, d]: f32  input K[n, d]: f32  input V[n, d]: f32
+    P[m, n] = softmax[n](sum[d](Q * K))  output O[m, d] = sum[n](P * V) }";
+
+#[test]
+fn a_mapping_is_followed() {
+    let folder = Folder::new();
+    folder.write("a.attn", ATTENTION);
+    folder.write("a.map.toml", "[ranks.n]\nstream = 3\nchunk = 9\n[ranks.m]\nrows = 2\n");
+    let plan = folder.attnc("dump a.attn --after schedule --mapping a.map.toml");
+    let plan = &plan.expect(0, &[]).stdout;
+    assert!(
+        plan.contains("m in 2") && plan.contains("for n in 3") && plan.contains("for n.part of n"),
+        "{plan}"
+    );
+    folder.attnc("verify a.attn --mapping a.map.toml").expect(0, &[]);
+    folder.attnc("compile a.attn -o out --emit manifest --mapping a.map.toml").expect(0, &[]);
+    assert!(folder.read("out/manifest.json").contains(r#"\"ranks\":{\"m\":{\"rows\":2}"#));
+    let explained = folder.attnc("explain a.attn --json --mapping a.map.toml");
+    let explained: serde_json::Value = serde_json::from_str(&explained.expect(0, &[]).stdout).unwrap();
+    let mapping = &explained["kernels"][0]["mapping"];
+    assert_eq!((&mapping["ranks"]["n"]["chunk"], &mapping["stages"][0]["rows"]["m"]), (&9.into(), &2.into()));
+    assert_eq!(mapping["stages"][0]["split"]["rank"], "n");
+}
+
+#[test]
+fn a_mapping_that_cannot_be_followed_is_refused() {
+    let folder = Folder::new();
+    folder.write("a.attn", ATTENTION);
+    let cases = [
+        ("[ranks.n]\nstream = 0", &["`ranks.n.stream` is 0", "the nearest is 1"][..]),
+        ("[ranks.n]\nstream = 60000", &["points", "`ranks.n.stream` of 1365"]),
+        ("[ranks.nn]\nstream = 1", &["no rank `nn`", "`m`, `n`, `d`", "did you mean `n`?"]),
+        ("[ranks.d]\nrows = 1", &["no stage has boxes of `d`", "`m`"]),
+        ("[ranks.n]\nstrem = 1", &["unknown field `strem`", "`stream`"]),
+        ("[ranks.n]\nstream = -4", &["-4", "u32"]),
+        ("[defaults]\nrow = 1", &["unknown field `row`", "`rows`"]),
+    ];
+    for (text, said) in cases {
+        folder.write("a.map.toml", text);
+        for command in
+            ["compile a.attn -o out", "verify a.attn", "dump a.attn --after tile", "explain a.attn"]
+        {
+            folder.attnc(&format!("{command} --mapping a.map.toml")).expect(1, said);
+        }
+    }
+    assert!(!folder.path("out").exists());
 }

@@ -17,6 +17,7 @@ mod lint;
 mod names;
 mod ranks;
 mod recurrences;
+pub use report::nearest;
 mod report;
 mod settings;
 mod walk;

@@ -101,7 +101,7 @@ pub(super) fn duplicate(name: &Name, message: String, first: Span) -> Diagnostic
 }
 
 /// The closest name within a third of the letters, the first of equals.
-pub(super) fn nearest<'n>(used: &str, among: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+pub fn nearest<'n>(used: &str, among: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let limit = (used.len() / 3).max(1);
     let close = among.filter(|it| *it != used && it.len().abs_diff(used.len()) <= limit);
     let rated = close.map(|it| (distance(used.as_bytes(), it.as_bytes()), it));

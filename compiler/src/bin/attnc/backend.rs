@@ -5,6 +5,7 @@ use attnc::driver;
 use attnc::ir::array::Value;
 use attnc::ir::cascade::Cascade;
 use attnc::ir::interp::{self, Call};
+use attnc::schedule::Mapping;
 use attnc_dsl::ast::DType;
 use attnc_runtime::{Kernel, Scalar, TensorView, TensorViewMut};
 use clap::ValueEnum;
@@ -72,11 +73,11 @@ pub(crate) enum Engine<'a> {
 }
 
 impl Engine<'_> {
-    pub(crate) fn new(backend: Backend, cascade: &Cascade) -> Outcome<Engine<'_>> {
+    pub(crate) fn new<'a>(backend: Backend, cascade: &'a Cascade, mapping: &Mapping) -> Outcome<Engine<'a>> {
         match backend {
             Backend::Interp => Ok(Engine::Interp(cascade)),
-            Backend::Cranelift => Engine::compiled(codegen::Backend::Cranelift, cascade),
-            Backend::Llvm => Engine::compiled(codegen::Backend::Llvm, cascade),
+            Backend::Cranelift => Engine::compiled(codegen::Backend::Cranelift, cascade, mapping),
+            Backend::Llvm => Engine::compiled(codegen::Backend::Llvm, cascade, mapping),
             Backend::PtxEmu | Backend::Cuda => {
                 let compiling = Backend::compiling().into_iter().map(|it| format!(" and `{}`", it.name()));
                 Err(Stop::refused(format!(
@@ -88,8 +89,12 @@ impl Engine<'_> {
         }
     }
 
-    fn compiled(backend: codegen::Backend, cascade: &Cascade) -> Outcome<Engine<'_>> {
-        let kernel = driver::jit(cascade, backend).map_err(Stop::codegen)?;
+    fn compiled<'a>(
+        backend: codegen::Backend,
+        cascade: &'a Cascade,
+        mapping: &Mapping,
+    ) -> Outcome<Engine<'a>> {
+        let kernel = driver::jit_by(cascade, mapping, backend).map_err(Stop::codegen)?;
         Ok(Engine::Compiled(cascade, Box::new(kernel)))
     }
 

@@ -10,6 +10,7 @@ use attnc::target::Target;
 
 use crate::backend::Generator;
 use crate::exit::{Outcome, Stop};
+use crate::mapping::MappingArg;
 use crate::spec::{self, Settings};
 
 /// Compile a spec to object files, libraries, bindings and a manifest
@@ -39,13 +40,11 @@ pub(crate) struct Args {
     emit: Vec<Emit>,
     #[command(flatten)]
     settings: Settings,
-    /// A file that says how to compute
-    #[arg(long, value_name = "FILE")]
-    mapping: Option<PathBuf>,
+    #[command(flatten)]
+    mapping: MappingArg,
 }
 
 pub(crate) fn compile(args: &Args) -> Outcome {
-    refuse_mapping(args)?;
     let backend = args.backend.built_in()?;
     let front = spec::front(&args.spec, &args.settings)?;
     let mut artifacts = Vec::new();
@@ -71,7 +70,8 @@ pub(crate) fn compile(args: &Args) -> Outcome {
 
 /// The files for one target.
 fn artifact(args: &Args, front: &Front, target: &Target, backend: Backend) -> Outcome<Artifact> {
-    let object = driver::compile(front, target, backend).map_err(Stop::codegen)?;
+    let mapping = args.mapping.of(&front.cascades, target)?;
+    let object = driver::compile_by(front, &mapping, target, backend).map_err(Stop::codegen)?;
     let linker = std::env::var_os("ATTNC_LINKER").map(PathBuf::from);
     let asked = !args.emit.is_empty();
     let emit = if asked { args.emit.clone() } else { Emit::ALL.to_vec() };
@@ -97,16 +97,6 @@ fn stem(spec: &Path, front: &Front) -> String {
 fn stop(error: package::Error) -> Stop {
     let no_library = matches!(error, package::Error::NoLinker { .. } | package::Error::Linker { .. });
     if no_library { Stop::refused(error) } else { Stop::internal(error) }
-}
-
-fn refuse_mapping(args: &Args) -> Outcome {
-    match &args.mapping {
-        Some(path) => Err(Stop::refused(format!(
-            "`{}` cannot be followed: this attnc has one mapping, which computes each tensor in memory; leave out --mapping",
-            path.display()
-        ))),
-        None => Ok(()),
-    }
 }
 
 pub(crate) fn target(name: &str) -> Result<(String, Target), String> {

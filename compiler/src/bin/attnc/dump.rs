@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use attnc::Backend;
-use attnc::choose::chosen;
+use attnc::choose::choose;
 use attnc::codegen;
 use attnc::driver;
 use attnc::driver::plan;
@@ -13,6 +13,7 @@ use attnc::ir::nest::Nest;
 use attnc::ir::print;
 use attnc::package::{Emit, Packing, package};
 use attnc::rewrite::saturate;
+use attnc::schedule::Mapping;
 use attnc::target::Target;
 use attnc::tile::tile;
 use attnc_dsl::ast::{DType, Kind};
@@ -20,6 +21,7 @@ use attnc_dsl::model::{Checked, KernelModel, Role};
 
 use crate::backend::Generator;
 use crate::exit::{Outcome, Stop};
+use crate::mapping::MappingArg;
 use crate::output;
 use crate::spec::{self, Settings};
 
@@ -43,6 +45,8 @@ pub(crate) struct Args {
     target: Option<(String, Target)>,
     #[command(flatten)]
     settings: Settings,
+    #[command(flatten)]
+    mapping: MappingArg,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -72,29 +76,32 @@ pub(crate) fn dump(args: &Args) -> Outcome {
             let wanted = |it: &&KernelModel| args.kernel.as_ref().is_none_or(|name| *name == it.name);
             checked(args)?.kernels.iter().filter(wanted).map(model).collect()
         }
-        Stage::Lower => cascades(args, |it| Ok(print::cascade(it)))?,
-        Stage::Saturate => cascades(args, |it| Ok(print::cascade(&chosen(&saturate(it)).cascade)))?,
-        Stage::Schedule => cascades(args, |it| Ok(print::plan(&plan(it))))?,
-        Stage::Tile => cascades(args, |it| Ok(print::nest(&nest(it))))?,
+        Stage::Lower => cascades(args, |it, _| Ok(print::cascade(it)))?,
+        Stage::Saturate => {
+            cascades(args, |it, by| Ok(print::cascade(&choose(&saturate(it), by).candidate.cascade)))?
+        }
+        Stage::Schedule => cascades(args, |it, by| Ok(print::plan(&plan(it, by))))?,
+        Stage::Tile => cascades(args, |it, by| Ok(print::nest(&tile(&plan(it, by)))))?,
         Stage::Codegen => {
-            let (target, backend) = (args.target.clone(), args.backend.built_in()?);
-            let target = target.map_or_else(Target::default, |(_, it)| it);
-            cascades(args, |it| codegen::listing(&nest(it), &target, backend).map_err(Stop::codegen))?
+            let (target, backend) = (machine(args), args.backend.built_in()?);
+            let listing = |nest: &Nest| codegen::listing(nest, &target, backend).map_err(Stop::codegen);
+            cascades(args, |it, by| listing(&tile(&plan(it, by))))?
         }
         Stage::Package => packaged(args)?,
     })
 }
 
-fn nest(cascade: &Cascade) -> Nest {
-    tile(&plan(cascade))
+fn machine(args: &Args) -> Target {
+    args.target.clone().map_or_else(Target::default, |(_, it)| it)
 }
 
 /// The text of each cascade that is asked for.
-fn cascades(args: &Args, text: impl Fn(&Cascade) -> Outcome<String>) -> Outcome<String> {
+fn cascades(args: &Args, text: impl Fn(&Cascade, &Mapping) -> Outcome<String>) -> Outcome<String> {
     let front = spec::front(&args.spec, &args.settings)?;
+    let mapping = args.mapping.of(&front.cascades, &machine(args))?;
     match &args.kernel {
-        Some(name) => text(spec::kernel(&front, Some(name))?),
-        None => front.cascades.iter().map(text).collect(),
+        Some(name) => text(spec::kernel(&front, Some(name))?, &mapping),
+        None => front.cascades.iter().map(|it| text(it, &mapping)).collect(),
     }
 }
 
@@ -104,7 +111,9 @@ fn packaged(args: &Args) -> Outcome<String> {
     if let Some(name) = &args.kernel {
         front.cascades = vec![spec::kernel(&front, Some(name))?.clone()];
     }
-    let object = driver::compile(&front, &Target::default(), Backend::default()).map_err(Stop::codegen)?;
+    let target = machine(args);
+    let mapping = args.mapping.of(&front.cascades, &target)?;
+    let object = driver::compile_by(&front, &mapping, &target, Backend::default()).map_err(Stop::codegen)?;
     let stem = front.cascades.first().map(|it| it.name.clone()).unwrap_or_default();
     let packing = Packing { stem, emit: vec![Emit::Header, Emit::Rust, Emit::Manifest], linker: None };
     let artifact = package(&object, &packing).map_err(Stop::internal)?;

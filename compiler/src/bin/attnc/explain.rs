@@ -5,11 +5,15 @@ use std::path::PathBuf;
 
 use attnc::analyze::{Analysis, Counts, analyze as analysis_of};
 use attnc::choose::chosen;
+use attnc::driver::plan;
 use attnc::ir::cascade::Cascade;
 use attnc::rewrite::{Block, Derivation, Disagreement, Replay, Step, Stop as End, explain as derivation_of};
+use attnc::schedule::{Mapping, StageAccount};
+use attnc::target::Target;
 use serde_json::{Value, json};
 
 use crate::exit::{Outcome, Status, Stop};
+use crate::mapping::MappingArg;
 use crate::spec::{self, Settings};
 use crate::{analyze, output, report};
 
@@ -39,6 +43,8 @@ pub(crate) struct Args {
     json: bool,
     #[command(flatten)]
     settings: Settings,
+    #[command(flatten)]
+    mapping: MappingArg,
 }
 
 /// All that there is to say of one kernel.
@@ -47,6 +53,8 @@ struct Account<'a> {
     analysis: Analysis,
     derivation: Derivation,
     replay: Option<Replay>,
+    mapping: &'a Mapping,
+    stages: Vec<StageAccount>,
 }
 
 pub(crate) fn explain(args: &Args) -> Outcome {
@@ -59,12 +67,15 @@ pub(crate) fn explain(args: &Args) -> Outcome {
         Some(name) => vec![spec::kernel(&front, Some(name))?],
         None => front.cascades.iter().collect(),
     };
+    let mapping = args.mapping.of(&front.cascades, &Target::default())?;
     let mut accounts = Vec::new();
     for cascade in kernels {
         let derivation = derivation_of(cascade, chosen);
         let replayed = args.replay.then(|| derivation.replay(cascade, args.seed)).transpose();
         let replay = replayed.map_err(|it| Stop::internal(format!("kernel `{}`: {it}", cascade.name)))?;
-        accounts.push(Account { cascade, analysis: analysis_of(cascade), derivation, replay });
+        let stages = plan(cascade, &mapping).account();
+        let analysis = analysis_of(cascade);
+        accounts.push(Account { cascade, analysis, derivation, replay, mapping: &mapping, stages });
     }
     if args.json {
         report::json(&json!({ "kernels": accounts.iter().map(Account::json).collect::<Vec<_>>() }))?;
@@ -81,6 +92,8 @@ impl Account<'_> {
         self.steps(&mut text);
         self.passes(&mut text);
         self.alternatives(&mut text);
+        put(&mut text, format_args!("\n  Mapping"));
+        self.stages.iter().for_each(|it| put(&mut text, format_args!("    {it}")));
         put(&mut text, format_args!("\n  {}", self.search()));
         if let Some(replay) = &self.replay {
             put(&mut text, format_args!("  {}", replayed(replay)));
@@ -192,6 +205,9 @@ impl Account<'_> {
             "blocks": blocks.collect::<Vec<_>>(),
             "alternatives": self.analysis.alternatives,
             "assumed": self.analysis.assumed,
+            "mapping": {
+                "defaults": self.mapping.defaults, "ranks": self.mapping.ranks, "stages": self.stages,
+            },
             "search": { "rounds": report.rounds, "terms": report.terms, "saturated": report.stop == End::Saturated },
             "replay": self.replay.as_ref().map(replay_json),
         })

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use attnc::ir::interp::Call;
+use attnc::target::Target;
 use indexmap::IndexMap;
 
 use crate::backend::{Backend, Engine};
 use crate::exit::{Outcome, Stop};
+use crate::mapping::MappingArg;
 use crate::spec::{self, Settings};
 use crate::tensors::{InputArgs, OutputArgs};
 
@@ -34,6 +36,8 @@ pub(crate) struct Args {
     settings: Settings,
     #[command(flatten)]
     outputs: OutputArgs,
+    #[command(flatten)]
+    mapping: MappingArg,
     /// Use at most that many threads; all that the machine has by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -44,7 +48,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let cascade = spec::kernel(&front, args.kernel.as_deref())?;
     let files = args.outputs.files(cascade)?;
     let call = Call { inputs: args.inputs.read(cascade)?, params: IndexMap::new() };
-    let engine = Engine::new(args.backend, cascade)?;
+    let mapping = args.mapping.of(std::slice::from_ref(cascade), &Target::native())?;
+    let engine = Engine::new(args.backend, cascade, &mapping)?;
     let outputs = engine.run(&call, args.threads.map(usize::from)).map_err(Stop::refused)?;
     args.outputs.write(&files, &outputs)
 }

@@ -4,12 +4,14 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use attnc::ir::cascade::Cascade;
+use attnc::target::Target;
 use attnc::verify::{Distance, cases};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::backend::{Backend, Engine};
 use crate::exit::{Outcome, Status, Stop};
+use crate::mapping::MappingArg;
 use crate::spec::{self, Settings};
 use crate::{output, report};
 
@@ -32,6 +34,8 @@ pub(crate) struct Args {
     backends: Vec<Backend>,
     #[command(flatten)]
     settings: Settings,
+    #[command(flatten)]
+    mapping: MappingArg,
     /// Where the random numbers begin
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -130,9 +134,11 @@ fn progress(n_specs: usize) -> ProgressBar {
 
 fn verify_spec(path: &Path, args: &Args, backends: &[Backend]) -> Outcome<Vec<Row>> {
     let front = spec::bound(path, &args.settings)?;
+    let mapping = args.mapping.of(&front.cascades, &Target::native())?;
     let mut rows = Vec::new();
     for cascade in &front.cascades {
-        let engines = backends.iter().map(|&it| Engine::new(it, cascade)).collect::<Outcome<Vec<_>>>()?;
+        let engines =
+            backends.iter().map(|&it| Engine::new(it, cascade, &mapping)).collect::<Outcome<Vec<_>>>()?;
         let results = verify_kernel(cascade, &engines, args.seed)?;
         rows.extend(backends.iter().zip(results).map(|(&backend, (calls, verdict))| Row {
             spec: path.display().to_string(),

@@ -86,7 +86,7 @@ impl<'a, 'f, 'm> Emitter<'a, 'f, 'm> {
         block.stmts.iter().for_each(|it| self.stmt(it));
     }
 
-    fn stmt(&mut self, stmt: &'a Stmt) {
+    pub(super) fn stmt(&mut self, stmt: &'a Stmt) {
         match stmt {
             Stmt::Let(value, op) => {
                 let tile = self.op(&self.nest.values[*value], op);

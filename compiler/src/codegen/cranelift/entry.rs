@@ -117,7 +117,7 @@ fn run_stage(
         };
         let args = Args { workspace: Some(workspace), ..Args::reading(words) };
         let mut emitter = Emitter::new(nest, builder, linker, args);
-        emitter.prologue(&Uses::by_stage(nest, stage));
+        emitter.pinned_prologue(&Uses::by_stage(nest, stage));
         emitter.find_scratch(workspace, thread);
         emitter.prepare_zeros();
         let [header, body, exit] = std::array::from_fn(|_| emitter.builder.create_block());
@@ -226,7 +226,8 @@ impl<'a> Emitter<'a, '_, '_> {
         let thread = self.builder.ins().uextend(I64, thread);
         let before = self.builder.ins().imul(thread, scratch);
         let address = self.builder.ins().iadd(workspace, shared);
-        self.args.scratch = Some(self.builder.ins().iadd(address, before));
+        let address = self.builder.ins().iadd(address, before);
+        self.args.scratch = Some(self.pinned(address));
     }
 
     /// Returns a status.

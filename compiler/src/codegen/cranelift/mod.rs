@@ -12,6 +12,7 @@ mod jit;
 mod library;
 mod memory;
 mod op;
+mod pin;
 mod reduce;
 mod scalar;
 mod tile;

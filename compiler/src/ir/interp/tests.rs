@@ -65,7 +65,7 @@ fn check(items: &str, expected: &[f64]) {
     };
     let found = reals(&run(&cascade, &call()).unwrap()["o"]);
     assert!(same(&found), "{items}: {found:?} instead of {expected:?}\n{}", print::cascade(&cascade));
-    let nest = crate::tile::tile(&crate::schedule::schedule(&cascade));
+    let nest = crate::tile::tile(&crate::schedule::schedule(&cascade, &crate::schedule::Mapping::default()));
     verify::nest(&nest).unwrap_or_else(|broken| panic!("{items}: {broken}\n{}", print::nest(&nest)));
     for layout in [Layout::Contiguous, Layout::Reversed, Layout::Spread] {
         for backwards in [false, true] {
@@ -253,7 +253,8 @@ fn a_call_that_makes_no_sense_is_refused() {
 /// What the interpreter says of the nest of these items after a change to its first stage.
 fn fault(items: &str, change: impl Fn(&mut Stmt)) -> String {
     let cascade = lowered(items);
-    let mut nest = crate::tile::tile(&crate::schedule::schedule(&cascade));
+    let mut nest =
+        crate::tile::tile(&crate::schedule::schedule(&cascade, &crate::schedule::Mapping::default()));
     nest.stages[0].body.stmts.iter_mut().for_each(|it| each(it, &change));
     nest::run(&nest, &cascade, &call(), Manner::default()).unwrap_err().to_string()
 }

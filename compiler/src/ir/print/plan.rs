@@ -22,7 +22,8 @@ pub fn plan(plan: &Plan) -> String {
             }
             Stage::Stream(it) => {
                 let rows = printer.axes(&it.rows);
-                printer.line(1, &format!("stream {rows}"));
+                let when = it.when.map(|it| format!(" where {}", printer.expr(1, it))).unwrap_or_default();
+                printer.line(1, &format!("stream {rows}{when}"));
                 it.acts.iter().for_each(|act| printer.act(2, act));
             }
         }
@@ -44,13 +45,25 @@ impl Printer<'_> {
             Act::Define(einsum) => self.einsum(depth, einsum),
             Act::Fold(einsum) => self.assign(depth, einsum, operator(&einsum.op)),
             Act::Loop(it) => {
+                let parts = it
+                    .parts
+                    .map(|it| format!(" of {} in {}", self.rank(it.of), self.expr(depth + 1, it.length)));
                 let axes = self.axes(&it.axes);
-                self.line(depth, &format!("for {axes}"));
+                self.line(depth, &format!("for {axes}{}", parts.unwrap_or_default()));
                 for list in &it.matters {
                     let texts: Vec<String> = list.iter().map(|&it| self.expr(depth + 1, it)).collect();
                     self.line(depth + 1, &format!("if {}", texts.join(" and ")));
                 }
                 it.acts.iter().for_each(|act| self.act(depth + 1, act));
+            }
+            Act::Choose(when, then, otherwise) => {
+                let when = self.expr(depth, *when);
+                for (word, acts) in [("where", then), ("unless", otherwise)] {
+                    if !acts.is_empty() {
+                        self.line(depth, &format!("{word} {when}"));
+                        acts.iter().for_each(|act| self.act(depth + 1, act));
+                    }
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use super::{Broken, cascade, nest};
 use crate::driver::{Request, front};
 use crate::ir::cascade::{At, Cascade, Recurrence, Step};
 use crate::ir::nest::{Nest, Op, Scalar, Stmt};
-use crate::schedule::schedule;
+use crate::schedule::{Mapping, schedule};
 use crate::tile::tile;
 
 fn lowered() -> Cascade {
@@ -30,7 +30,7 @@ fn tells(verdict: Result<(), Broken>, expected: &str) {
 #[test]
 fn a_whole_cascade_and_its_nest_are_accepted() {
     assert_eq!(cascade(&lowered()), Ok(()));
-    assert_eq!(nest(&tile(&schedule(&lowered()))), Ok(()));
+    assert_eq!(nest(&tile(&schedule(&lowered(), &Mapping::default()))), Ok(()));
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_damaged_cascade_is_told_what_is_wrong() {
 #[test]
 fn a_damaged_nest_is_told_what_is_wrong() {
     let check = |expected: &str, damage: &dyn Fn(&mut Nest)| {
-        let mut damaged = tile(&schedule(&lowered()));
+        let mut damaged = tile(&schedule(&lowered(), &Mapping::default()));
         damage(&mut damaged);
         let broken = nest(&damaged).expect_err(expected);
         assert!(broken.faults.iter().any(|it| it.ends_with(expected)), "{broken}");
