@@ -68,6 +68,17 @@ pub(super) fn extents(cascade: &Cascade, character: Character, random: &mut Rand
     None
 }
 
+/// The extents of all ranks, given those that inputs carry; none if there are too many points.
+pub(super) fn extents_of(
+    cascade: &Cascade,
+    sizes: &dyn Fn(&str) -> Option<i64>,
+    random: &mut Random,
+) -> Result<Option<Vec<i64>>, CallError> {
+    let carried: Vec<i64> = cascade.ranks.iter().map(|(_, it)| sizes(&it.name).unwrap_or(1)).collect();
+    let (extents, _) = evaluate(cascade, &carried, true, random)?;
+    Ok((points(cascade, &extents) <= MOST_POINTS).then_some(extents))
+}
+
 fn extent(character: Character, most: i64, random: &mut Random) -> i64 {
     match character {
         Character::Single => 1,
