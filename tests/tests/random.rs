@@ -14,9 +14,10 @@ use attnc::ir::{print, verify as well_formed};
 use attnc::rewrite::saturate;
 use attnc::schedule::Plan;
 use attnc::tile::tile;
-use attnc::verify::{Case, Trial, Verdict};
+use attnc::verify::{self, Case, Trial};
 use attnc_dsl::diag::SourceId;
 use attnc_tests::cascades::{Drawn, cascades};
+use attnc_tests::fixture;
 use attnc_tests::jit::{Placement, backends, call_kernel, call_kernel_on};
 use attnc_tests::spec::cascade;
 use indexmap::IndexMap;
@@ -37,49 +38,24 @@ fn config(cases: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(config(60))]
+    #![proptest_config(config(40))]
 
     /// What the laws make of a cascade gives the same over the reals, in passes between the bound and those written.
     #[test]
     fn what_is_chosen_is_equal(drawn in cascades()) {
-        let written = lowered(&drawn)?;
-        let variants = saturate(&written);
-        let chosen = variants.chosen();
-        prop_assert!(well_formed::cascade(&chosen).is_ok(), "{}", print::cascade(&chosen));
-        for rank in written.ranks.ids() {
-            let counts = (variants.bound(rank).0, passes(&chosen, rank).passes, passes(&written, rank).passes);
-            let name = &written.ranks[rank].name;
-            prop_assert!(counts.0 <= counts.1 && counts.1 <= counts.2, "passes over {name}: {counts:?}");
-        }
-        for character in Trial::CHARACTERS {
-            let Some(trial) = Trial::new(&written, character, 1.0, drawn.seed).map_err(fault)? else { continue };
-            if let Verdict::Differs(what) = trial.compare(&chosen).map_err(fault)? {
-                prop_assert!(false, "{what}, {character:?} {:?}\n{}", trial.extents, print::cascade(&chosen));
-            }
-        }
+        equal(&lowered(&drawn)?, drawn.seed)?;
     }
+}
+
+proptest! {
+    #![proptest_config(config(12))]
 
     /// Nests in every manner and machine code agree with the interpreter, wherever tensors lie.
     #[test]
     fn what_is_compiled_agrees(drawn in cascades()) {
         let cascade = lowered(&drawn)?;
-        let Some(case) = case(&drawn, &cascade)? else { return Ok(()) };
-        let is_near = |what: &str, outputs: Result<Outputs, String>| {
-            let distance = case.reference.compare(&outputs.map_err(|it| fault(format!("{what}: {it}")))?);
-            prop_assert!(distance.of_allowed <= 1.0, "{what}: {}", distance.worst);
-            Ok(())
-        };
-        for plan in mappings(&cascade) {
-            is_near("nest", on_nest(&plan, &cascade, &case.call, Manner::default()))?;
-            let backwards = Manner { layout: Layout::Reversed, backwards: true };
-            is_near("nest backwards", on_nest(&plan, &cascade, &case.call, backwards))?;
-        }
-        for backend in backends() {
-            let kernel = jit(&cascade, backend).map_err(|it: CodegenError| fault(it))?;
-            for placement in [Placement::Dense, Placement::Padded(1), Placement::Padded(2)] {
-                let what = format!("{} {placement:?}", backend.name());
-                is_near(&what, call_kernel(&kernel, &cascade, &case.call, placement))?;
-            }
+        if let Some(case) = case(&drawn, &cascade)? {
+            compiled(&cascade, [case])?;
         }
     }
 
@@ -87,11 +63,77 @@ proptest! {
     #[test]
     fn nothing_around_a_result_changes_it(drawn in cascades()) {
         let cascade = lowered(&drawn)?;
-        let Some(case) = case(&drawn, &cascade)? else { return Ok(()) };
-        for backend in backends() {
-            alone(backend, &cascade, &case.call)?;
+        if let Some(case) = case(&drawn, &cascade)? {
+            backends().try_for_each(|it| alone(it, &cascade, &case.call))?;
         }
     }
+}
+
+/// Cascades that were wrong once, as small as they could be made.
+#[test]
+fn what_failed_once_holds() {
+    let folder = fixture::repository("tests/cases/random");
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
+        .expect("there are cases")
+        .map(|it| it.expect("it can be read").path())
+        .collect();
+    paths.sort();
+    for path in paths {
+        let text = std::fs::read_to_string(&path).expect("the case can be read");
+        let cascade = cascade(&text).unwrap_or_else(|it| panic!("{}: {it}", path.display()));
+        for seed in 1..4 {
+            let cases = verify::cases(&cascade, seed).map(|it| it.expect("the call is in order"));
+            let result = equal(&cascade, seed).and_then(|()| compiled(&cascade, cases));
+            result.unwrap_or_else(|it| panic!("{}, seed {seed}: {it}", path.display()));
+        }
+    }
+}
+
+/// Holds what is chosen against what is written, on calls of every character.
+fn equal(written: &Cascade, seed: u64) -> Result<(), TestCaseError> {
+    let variants = saturate(written);
+    let chosen = variants.chosen();
+    prop_assert!(well_formed::cascade(&chosen).is_ok(), "{}", print::cascade(&chosen));
+    for rank in written.ranks.ids() {
+        let counts = (variants.bound(rank).0, passes(&chosen, rank).passes, passes(written, rank).passes);
+        let name = &written.ranks[rank].name;
+        prop_assert!(counts.0 <= counts.1 && counts.1 <= counts.2, "passes over {name}: {counts:?}");
+    }
+    for character in Trial::CHARACTERS {
+        let Some(trial) = Trial::new(written, character, seed).map_err(fault)? else { continue };
+        if let Some(what) = trial.compare(&chosen).map_err(fault)? {
+            let chosen = print::cascade(&chosen);
+            prop_assert!(false, "{what}, {character:?} {:?}\n{chosen}", trial.extents);
+        }
+    }
+    Ok(())
+}
+
+/// Holds nests and machine code against the interpreter.
+fn compiled(cascade: &Cascade, cases: impl IntoIterator<Item = Case>) -> Result<(), TestCaseError> {
+    let plans = mappings(cascade);
+    let kernels: Result<Vec<_>, _> = backends().map(|it| Ok((it, jit(cascade, it)?))).collect();
+    let kernels = kernels.map_err(|it: CodegenError| fault(it))?;
+    for case in cases {
+        let is_near = |what: &str, outputs: Result<Outputs, String>| {
+            let what = format!("{what}, {}", case.describe(cascade));
+            let distance = case.reference.compare(&outputs.map_err(|it| fault(format!("{what}: {it}")))?);
+            prop_assert!(distance.of_allowed <= 1.0, "{what}: {}", distance.worst);
+            Ok(())
+        };
+        for plan in &plans {
+            is_near("nest", on_nest(plan, cascade, &case.call, Manner::default()))?;
+            let backwards = Manner { layout: Layout::Reversed, backwards: true };
+            is_near("nest backwards", on_nest(plan, cascade, &case.call, backwards))?;
+        }
+        for (backend, kernel) in &kernels {
+            for placement in [Placement::Dense, Placement::Padded(1), Placement::Padded(2)] {
+                let what = format!("{} {placement:?}", backend.name());
+                is_near(&what, call_kernel(kernel, cascade, &case.call, placement))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The plans that a cascade is run by: the one that is compiled. Other mappings belong here.
@@ -103,7 +145,8 @@ fn mappings(cascade: &Cascade) -> Vec<Plan> {
 fn lowered(drawn: &Drawn) -> Result<Cascade, TestCaseError> {
     let parsed = attnc_dsl::parse(SourceId(0), &drawn.text).map_err(|it| fault(format!("{it:?}")))?;
     let formatted = attnc_dsl::print(&parsed, &drawn.text);
-    let again = attnc_dsl::parse(SourceId(0), &formatted).map_err(|it| fault(format!("{it:?}\n{formatted}")))?;
+    let again =
+        attnc_dsl::parse(SourceId(0), &formatted).map_err(|it| fault(format!("{it:?}\n{formatted}")))?;
     prop_assert_eq!(&again, &parsed, "{}", formatted);
     prop_assert_eq!(&attnc_dsl::print(&again, &formatted), &formatted);
     let cascade = cascade(&drawn.text).map_err(fault)?;
@@ -125,7 +168,9 @@ fn on_nest(plan: &Plan, cascade: &Cascade, call: &Call, manner: Manner) -> Resul
 /// Compares a call with the same on one thread, and with its requests one by one.
 fn alone(backend: Backend, cascade: &Cascade, call: &Call) -> Result<(), TestCaseError> {
     let kernel = jit(cascade, backend).map_err(fault)?;
-    let run = |call: &Call, threads| call_kernel_on(threads, &kernel, cascade, call, Placement::Dense).map_err(fault);
+    let run = |call: &Call, threads| {
+        call_kernel_on(threads, &kernel, cascade, call, Placement::Dense).map_err(fault)
+    };
     let all = run(call, 2)?;
     let what = backend.name();
     prop_assert!(same(&all, &run(call, 1)?), "{what}: another number of threads");

@@ -283,7 +283,8 @@ fn state_of(graph: &Graph, domain: &Domain, family: usize) -> State {
 }
 
 fn joined(family: &[RankId], free: &[RankId], operands: &[State]) -> State {
-    let (spans, touches) = (family.iter().all(|it| free.contains(it)), family.iter().any(|it| free.contains(it)));
+    let (spans, touches) =
+        (family.iter().all(|it| free.contains(it)), family.iter().any(|it| free.contains(it)));
     join(spans, touches, operands.iter())
 }
 

@@ -135,8 +135,10 @@ fn many(op: ReduceOp, one: Range) -> Range {
 #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn unary(op: UnaryOp, a: Range) -> Range {
     match op {
-        UnaryOp::Exp | UnaryOp::Exp2 | UnaryOp::Softplus => POSITIVE,
-        UnaryOp::Sigmoid => Range { low: 0.0, high: 1.0, positive: true },
+        UnaryOp::Exp | UnaryOp::Exp2 => POSITIVE,
+        // Of −∞ they are 0, and no scale keeps small ones from becoming 0 in f32.
+        UnaryOp::Softplus => Range::between(0.0, f64::INFINITY),
+        UnaryOp::Sigmoid => Range::between(0.0, 1.0),
         UnaryOp::Tanh | UnaryOp::Erf | UnaryOp::Sin | UnaryOp::Cos => Range::between(-1.0, 1.0),
         UnaryOp::Abs => Range { low: 0.0, high: a.high.max(-a.low), positive: a.is_nonzero() },
         UnaryOp::Relu => larger(a, Range::between(0.0, 0.0)),

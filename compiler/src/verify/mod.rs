@@ -14,7 +14,7 @@ mod random;
 
 pub use compare::{Distance, Reference};
 pub use draw::Character;
-pub use equal::{Trial, Verdict};
+pub use equal::Trial;
 
 use crate::ir::cascade::Cascade;
 use crate::ir::interp::{Call, CallError};
@@ -78,7 +78,7 @@ fn case(
     character: Character,
     random: &mut Random,
 ) -> Result<Option<Case>, CallError> {
-    for scale in [1.0, 0.25, 0.0625, 0.015_625] {
+    for scale in draw::SCALES {
         let call = draw::call(cascade, &extents, character, scale, random);
         match Reference::of(cascade, &call, &extents, random) {
             Ok(reference) => return Ok(Some(Case { character, extents, call, reference })),

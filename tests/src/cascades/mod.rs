@@ -20,7 +20,6 @@ use attnc::verify::Character;
 use indexmap::IndexMap;
 use proptest::prelude::*;
 
-
 /// A spec, and a call to test it with.
 #[derive(Clone)]
 pub struct Drawn {

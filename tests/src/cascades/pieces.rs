@@ -51,11 +51,13 @@ enum Form {
     Largest,
 }
 
-const INPUTS: [(&str, &[&str]); 4] = [("X", &["a", "t"]), ("Y", &["t", "c"]), ("Z", &["a"]), ("W", &["a", "c"])];
+const INPUTS: [(&str, &[&str]); 4] =
+    [("X", &["a", "t"]), ("Y", &["t", "c"]), ("Z", &["a"]), ("W", &["a", "c"])];
 
 /// Kernels of equations that read each other.
 pub(super) fn texts() -> impl Strategy<Value = Text> {
-    let form = prop_oneof![5 => Just(Form::Map), 1 => (0_u8..10).prop_map(Form::State), 1 => Just(Form::Largest)];
+    let form =
+        prop_oneof![5 => Just(Form::Map), 1 => (0_u8..10).prop_map(Form::State), 1 => Just(Form::Largest)];
     let equation = (form, tree(), any::<bool>());
     (vec(equation, 1..4), (extent(4), extent(9), extent(70))).prop_map(|(equations, (a, c, t))| {
         let mut text = Text::default();
@@ -252,7 +254,8 @@ impl Test {
         let (value, mut ranks) = of.write(earlier);
         let text = match self {
             Test::Order(text) => {
-                let mentioned = ["a", "c", "t"].into_iter().filter(|it| text.split(' ').any(|word| word == *it));
+                let mentioned =
+                    ["a", "c", "t"].into_iter().filter(|it| text.split(' ').any(|word| word == *it));
                 return (text.to_owned(), mentioned.collect());
             }
             Test::Positive => format!("{value} > 0"),

@@ -64,14 +64,8 @@ pub(super) fn score() -> impl Strategy<Value = Score> {
             Product::Rotated,
         ]),
     ];
-    let scale = select(vec![
-        Scale::None,
-        Scale::Features,
-        Scale::Constant,
-        Scale::Param,
-        Scale::Heads,
-        Scale::Rows,
-    ]);
+    let scale =
+        select(vec![Scale::None, Scale::Features, Scale::Constant, Scale::Param, Scale::Heads, Scale::Rows]);
     (product, scale).prop_map(|(product, scale)| Score { product, scale })
 }
 
@@ -120,7 +114,7 @@ impl Score {
             }
             Scale::Heads => {
                 of.input_of_heads(text, "tau", &[]);
-                format!("{product} * exp(0.5 * tau)")
+                format!("{product} * (1 + abs(tau))")
             }
             Scale::Rows => {
                 text.input("temperature", &["m"], "f32");

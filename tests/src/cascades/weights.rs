@@ -111,7 +111,9 @@ impl Weights {
                 whole("exp(S - L)")
             }
             Form::Called => {
-                text.function("fn soft[n](s, c) {\n  u = s / c;\n  w = exp(u - most[n](u));\n  w / sum[n](w)\n}");
+                text.function(
+                    "fn soft[n](s, c) {\n  u = s / c;\n  w = exp(u - most[n](u));\n  w / sum[n](w)\n}",
+                );
                 text.function("fn most[n](s) { max[n](s where not isinf(s)) }");
                 whole(&format!("soft[{keys}](S, 1.5)"))
             }
@@ -124,7 +126,11 @@ impl Weights {
             Form::Difference => {
                 text.input("Q2", &[rows.as_slice(), &["d"]].concat(), "f32");
                 text.param("lambda", "0.4");
-                text.equation("S2", &of.of_scores(), &format!("sum[d](Q2 * {}) where present(S)", of.seen("K")));
+                text.equation(
+                    "S2",
+                    &of.of_scores(),
+                    &format!("sum[d](Q2 * {}) where present(S)", of.seen("K")),
+                );
                 whole(&format!("(softmax[{keys}](S) - lambda * softmax[{keys}](S2))"))
             }
             Form::Factor => {
@@ -157,7 +163,14 @@ impl Weights {
     }
 
     /// Terms over their sum, which has more than them, while they have a factor.
-    fn divided_terms(&self, of: &Attention, text: &mut Text, term: &str, factor: &str, more: &str) -> Weighed {
+    fn divided_terms(
+        &self,
+        of: &Attention,
+        text: &mut Text,
+        term: &str,
+        factor: &str,
+        more: &str,
+    ) -> Weighed {
         let rows = [of.outer().as_slice(), &["m"]].concat();
         text.equation("N", &of.of_scores(), term);
         text.equation("D", &rows, &format!("sum[{}](N){more}", of.key_ranks().join(", ")));

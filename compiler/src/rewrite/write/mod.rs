@@ -121,10 +121,17 @@ impl Writer<'_> {
     fn define(&mut self, class: Class, output: TensorId) {
         let dims = self.cascade.tensors[output].dims.clone();
         let at = dims.iter().map(|dim| At::Rank(dim.rank, 0)).collect();
+        // An output may have a rank that its value is summed over and so does not depend on.
+        let own = self.graph.analysis.ranks_of(output);
+        let is_free = |ranks: &[RankId]| !ranks.iter().any(|it| own.contains(it));
         let (op, value) = match self.choice.term(self.graph, class).clone() {
-            Term::Reduce(op, ranks, [body]) => (Op::Reduce(op, ranks.to_vec()), self.exact(body)),
+            Term::Reduce(op, ranks, [body]) if is_free(&ranks) => {
+                (Op::Reduce(op, ranks.to_vec()), self.exact(body))
+            }
             Term::Else([value, other]) => match self.reduction_or(value, other) {
-                Some((op, ranks, body)) if !self.made.contains_key(&self.graph.find(value)) => {
+                Some((op, ranks, body))
+                    if is_free(&ranks) && !self.made.contains_key(&self.graph.find(value)) =>
+                {
                     (Op::Reduce(op, ranks), self.exact(body))
                 }
                 _ => (Op::Map, self.exact(class)),
