@@ -198,15 +198,7 @@ impl Tree {
                 if op.ends_with("[t]") {
                     ranks.insert("t");
                 }
-                let square = |a: &str| format!("({a})^2");
-                let text = match *op {
-                    "-" => format!("(-{a})"),
-                    "square" => format!("({})", square(&a)),
-                    "rsqrt(1 + square" => format!("rsqrt(1 + {})", square(&a)),
-                    op if op.contains('(') => format!("{op}({a}))"),
-                    op => format!("{op}({a})"),
-                };
-                (text, ranks)
+                (unary(op, &a), ranks)
             }
             Tree::Binary(op, a, b) => {
                 let ((a, mut ranks), (b, others)) = (a.write(earlier), b.write(earlier));
@@ -268,6 +260,16 @@ impl Test {
             Test::Rare => format!("not ({value} < -1 or {value} > 1)"),
         };
         (text, ranks)
+    }
+}
+
+fn unary(op: &str, a: &str) -> String {
+    match op {
+        "-" => format!("(-{a})"),
+        "square" => format!("(({a})^2)"),
+        "rsqrt(1 + square" => format!("rsqrt(1 + ({a})^2)"),
+        op if op.contains('(') => format!("{op}({a}))"),
+        op => format!("{op}({a})"),
     }
 }
 
