@@ -139,8 +139,12 @@ impl Writer<'_> {
             _ => (Op::Map, self.exact(class)),
         };
         self.cascade.steps.push(Step::Einsum(Einsum { tensor: output, at, op, value, exact: false }));
-        self.values.remove(&class);
-        self.made.entry(class).or_insert(output);
+        // Read for the class, it must not bring ranks along that the class does not depend on.
+        let facts = self.graph.facts(class);
+        if own.iter().all(|it| facts.free.contains(it)) {
+            self.values.remove(&class);
+            self.made.entry(class).or_insert(output);
+        }
     }
 
     /// A reduction whose identity is what stands in for it where there is nothing.
