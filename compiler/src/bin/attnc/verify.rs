@@ -16,7 +16,7 @@ use crate::{output, report};
 /// Compare compiled kernels with the interpreter on random and adversarial inputs
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Extents that nothing fixes are drawn small, 0 and 1 included; a rank that nothing binds has an extent of 3. Reals are normal, zero, large (so that scores reach 10000, too), and here and there NaN.
+Extents that nothing fixes are drawn small, 0 and 1 included; a rank that nothing binds has an extent of 3. Reals are normal, zero, large, and here and there NaN.
 An error may be as large as what a few roundings of the inputs would cause. One line for each kernel and back end: the
 largest error relative to the largest magnitude of its tensor, and relative to what is allowed there.
 
