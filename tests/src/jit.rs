@@ -45,6 +45,17 @@ pub fn call_kernel(
     call: &Call,
     placement: Placement,
 ) -> Result<IndexMap<String, Array>, String> {
+    call_kernel_on(usize::MAX, kernel, cascade, call, placement)
+}
+
+/// The same on so many threads at most.
+pub fn call_kernel_on(
+    threads: usize,
+    kernel: &Kernel,
+    cascade: &Cascade,
+    call: &Call,
+    placement: Placement,
+) -> Result<IndexMap<String, Array>, String> {
     let inputs: Vec<_> = call
         .inputs
         .iter()
@@ -78,7 +89,7 @@ pub fn call_kernel(
         .iter()
         .map(|(name, shape)| (name, Memory::new(dtype_of(cascade, name), shape, placement)))
         .collect();
-    let mut running = begin()?;
+    let mut running = begin()?.threads(threads);
     for (name, memory) in &mut outputs {
         let (data, dtype) = (memory.first_mut(), memory.dtype());
         // SAFETY: the memory has room for every element of the view, outlives it, and is its alone.

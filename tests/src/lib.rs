@@ -1,5 +1,7 @@
 //! Shared pieces of the tests of attnc.
 
+pub mod cascades;
 pub mod fixture;
 pub mod jit;
 pub mod npy;
+pub mod spec;

@@ -10,9 +10,9 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::choose::choose;
-use crate::schedule::Mapping;
 use crate::ir::cascade::{Cascade, Extent, Role};
 use crate::rewrite::{Variants, saturate};
+use crate::schedule::Mapping;
 use passes::passes;
 
 /// The analysis of one kernel, in the form that `attnc analyze --json` prints.

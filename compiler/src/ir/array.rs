@@ -22,11 +22,11 @@ pub enum Data {
     Bool(Vec<bool>),
 }
 
-/// One value.
+/// One value, a real of which is an `R`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Value {
+pub enum Value<R = f64> {
     /// A real.
-    Real(f64),
+    Real(R),
     /// An integer.
     Int(i64),
     /// A truth value.
@@ -94,7 +94,7 @@ impl Array {
     }
 }
 
-impl Value {
+impl<R: Copy> Value<R> {
     /// Its kind.
     pub fn kind(self) -> Kind {
         match self {

@@ -46,12 +46,12 @@ pub(crate) fn canonical(graph: &Graph, domain: &Domain) -> Domain {
 
 /// Where a reduction over these part-less ranks has a point: conditions that do not depend on them stay as they are.
 pub(crate) fn exists(graph: &Graph, ranks: &[RankId], domain: &Domain) -> Domain {
-    let depends = |atom: &Atom| free(graph, atom).iter().any(|it| ranks.contains(it));
+    let depends = |atom: &Atom| ranks_of(graph, atom).iter().any(|it| ranks.contains(it));
     let (mut inner, mut outer): (Domain, Domain) = domain.iter().cloned().partition(depends);
     for extent in extents(graph, ranks, &inner) {
         inner.remove(&extent);
     }
-    let used: Vec<RankId> = inner.iter().flat_map(|it| free(graph, it)).collect();
+    let used: Vec<RankId> = inner.iter().flat_map(|it| ranks_of(graph, it)).collect();
     let (bound, alone): (Vec<RankId>, Vec<RankId>) = ranks.iter().partition(|it| used.contains(it));
     for rank in alone {
         if graph.analysis.may_be_empty(rank) {
@@ -70,7 +70,7 @@ fn extents(graph: &Graph, ranks: &[RankId], inner: &Domain) -> Vec<Atom> {
     let mut found = Vec::new();
     for (whole, _) in graph.analysis.cascade.ranks.iter().filter(|(_, it)| !it.parts.is_empty()) {
         let atoms = graph.analysis.atoms(whole);
-        let mut speak = inner.iter().filter(|it| free(graph, it).iter().any(|it| atoms.contains(it)));
+        let mut speak = inner.iter().filter(|it| ranks_of(graph, it).iter().any(|it| atoms.contains(it)));
         let (first, second) = (speak.next(), speak.next());
         if let (Some(Atom::Holds(condition)), None) = (first, second)
             && atoms.iter().all(|it| ranks.contains(it))
@@ -105,13 +105,13 @@ pub(crate) fn one_of(domains: impl Iterator<Item = Domain>) -> Domain {
 }
 
 /// The part-less ranks that a condition depends on.
-fn free(graph: &Graph, atom: &Atom) -> Vec<RankId> {
+pub(crate) fn ranks_of(graph: &Graph, atom: &Atom) -> Vec<RankId> {
     match atom {
         Atom::Holds(class) | Atom::Defined(class) => free_of(graph, *class).to_vec(),
         Atom::Exists(ranks, inner) => {
-            inner.iter().flat_map(|it| free(graph, it)).filter(|it| !ranks.contains(it)).collect()
+            inner.iter().flat_map(|it| ranks_of(graph, it)).filter(|it| !ranks.contains(it)).collect()
         }
-        Atom::OneOf(some) => some.iter().flatten().flat_map(|it| free(graph, it)).collect(),
+        Atom::OneOf(some) => some.iter().flatten().flat_map(|it| ranks_of(graph, it)).collect(),
     }
 }
 

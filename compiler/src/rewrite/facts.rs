@@ -3,7 +3,7 @@
 use attnc_dsl::ast::{CompareOp, DType, Kind};
 use egg::{Analysis, DidMerge, EGraph, Language};
 
-use super::domain::{Atom, Domain, exists, one_of};
+use super::domain::{Atom, Domain, exists, one_of, ranks_of};
 use super::range::Range;
 use super::setting::Setting;
 use super::term::{Class, Term};
@@ -259,8 +259,33 @@ pub(crate) fn state_from<'s>(
             }
             join(spans, touches, operands[1..].iter().map(of).chain([&point]))
         }
+        // It is computed from what decides it, not from the value.
+        Term::Present([a]) => state_of(graph, &graph[*a].data.domain, family),
         other => join(spans, touches, other.children().iter().map(of)),
     }
+}
+
+/// What conditions need of the sources along a family of ranks, at least.
+fn state_of(graph: &Graph, domain: &Domain, family: usize) -> State {
+    let ranks = &graph.analysis.families[family];
+    let of = |atom: &Atom| {
+        let inner = match atom {
+            Atom::Holds(class) | Atom::Defined(class) => vec![graph[*class].data.passes[family].clone()],
+            Atom::Exists(_, inner) => vec![state_of(graph, inner, family)],
+            Atom::OneOf(some) => some.iter().map(|it| state_of(graph, it, family)).collect(),
+        };
+        let free = ranks_of(graph, atom);
+        joined(ranks, &free, &inner)
+    };
+    let states: Vec<State> = domain.iter().map(of).collect();
+    let free: Vec<RankId> = domain.iter().flat_map(|it| ranks_of(graph, it)).collect();
+    joined(ranks, &free, &states)
+}
+
+fn joined(family: &[RankId], free: &[RankId], operands: &[State]) -> State {
+    let (spans, touches) =
+        (family.iter().all(|it| free.contains(it)), family.iter().any(|it| free.contains(it)));
+    join(spans, touches, operands.iter())
 }
 
 /// A tensor whose elements are read one after the other.

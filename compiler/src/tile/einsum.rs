@@ -104,6 +104,8 @@ impl Tiling<'_> {
         let index = self.coordinates(tensor, at);
         let buffer = self.buffer(tensor);
         let dtype = self.builder.nest.buffers[buffer].dtype;
+        // A tile has room for points beyond a ragged rank, memory has none.
+        let guard = if self.is_tile(tensor) { None } else { self.exists() };
         // Rounded here and not by the store, so that it is rounded once.
         let mut value = self.cast(dtype, known.value, Scalar::of(dtype));
         if self.is_tile(tensor) && known.present.is_none() {
@@ -112,8 +114,8 @@ impl Tiling<'_> {
         if self.read.contains(&tensor) && (known.present.is_some() || self.stored[&tensor].mask.is_some()) {
             let mask = self.mask(tensor);
             let there = known.present.unwrap_or_else(|| self.builder.bool(true));
-            let contiguous = self.is_contiguous(mask, &index, None);
-            self.builder.store(mask, index.clone(), there, None, contiguous);
+            let contiguous = self.is_contiguous(mask, &index, guard);
+            self.builder.store(mask, index.clone(), there, guard, contiguous);
         }
         if let Some(there) = known.present
             && self.is_output(tensor)
@@ -121,7 +123,7 @@ impl Tiling<'_> {
             let absent = self.absent(tensor, Scalar::of(dtype));
             value = self.builder.select(there, value, absent);
         }
-        let contiguous = self.is_contiguous(buffer, &index, None);
-        self.builder.store(buffer, index, value, None, contiguous);
+        let contiguous = self.is_contiguous(buffer, &index, guard);
+        self.builder.store(buffer, index, value, guard, contiguous);
     }
 }

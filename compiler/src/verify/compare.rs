@@ -7,17 +7,19 @@
 //! the length of the longest reduction times the largest magnitude of the tensor. What is stored in fewer bits, on the
 //! way or in the end, adds an ulp of that dtype. Integers and bools must agree, except at points that noise changes.
 //!
-//! What the meaning of a spec leaves open is not compared: points whose reference is NaN or infinite, in f64 or where the
-//! range is that of f32.
+//! The meaning of a spec knows no overflow on the way, so the interpreter runs in a range that nothing leaves. A kernel may
+//! lose a point where numbers leave the range of f32: where noise in that range does. If it gives a number there, it must be
+//! right; how many it does not is counted. Points whose reference is NaN, or infinite in f32, are not compared.
 
 use crate::ir::array::{Array, Data};
 use crate::ir::cascade::{Cascade, Op, Step};
 use crate::ir::expr::Expr;
-use crate::ir::interp::{self, Call, CallError};
+use crate::ir::interp::cascade::{run, run_extended};
+use crate::ir::interp::{Call, CallError};
 use attnc_dsl::ast::{DType, Kind};
 use indexmap::IndexMap;
 
-use super::noise::{noisy, rounded};
+use super::noise::{noisy, rounded, unlimited};
 use super::random::Random;
 
 /// How much larger than the noise's the errors of a right kernel may be.
@@ -35,6 +37,8 @@ struct Points {
     values: Array,
     /// How far a value may be off, at each point; negative where it is not compared.
     allowed: Vec<f64>,
+    /// Where a kernel need not give a number.
+    may_be_lost: Vec<bool>,
 }
 
 /// How one output compares.
@@ -46,6 +50,10 @@ pub struct Distance {
     pub of_allowed: f64,
     /// The point that is off most, in words.
     pub worst: String,
+    /// How many points were compared.
+    pub compared: usize,
+    /// How many more have no number where one is right, for f32 cannot hold what comes up on the way.
+    pub lost: usize,
 }
 
 impl Reference {
@@ -56,10 +64,15 @@ impl Reference {
         extents: &[i64],
         random: &mut Random,
     ) -> Result<Reference, CallError> {
-        let all = interp::cascade::run(cascade, call)?;
-        let mut moved = vec![interp::cascade::run(&rounded(cascade), call)?];
+        let all = run_extended(cascade, call)?;
+        let (mut moved, mut beyond) = (vec![run(&rounded(cascade), call)?], Vec::new());
         for _ in 0..MOVES {
-            moved.push(interp::cascade::run(&noisy(cascade, random), call)?);
+            moved.push(run(&noisy(cascade, random), call)?);
+        }
+        if all.iter().any(|(name, it)| may_be_lost(it, &moved, name).contains(&true)) {
+            for _ in 0..MOVES {
+                beyond.push(run_extended(&unlimited(cascade, random), call)?);
+            }
         }
         let mut outputs = IndexMap::new();
         for id in cascade.outputs() {
@@ -68,9 +81,14 @@ impl Reference {
             let ulps = ulp_of(tensor.dtype)
                 + longest(cascade, extents) * f64::from(f32::EPSILON)
                 + narrowest(cascade);
-            let moved: Vec<&Array> = moved.iter().map(|it| &it[&tensor.name]).collect();
-            let allowed = allowed(&values, &moved, ulps);
-            outputs.insert(tensor.name.clone(), Points { values, allowed });
+            let may_be_lost = may_be_lost(&values, &moved, &tensor.name);
+            let moves = |at: usize| {
+                let runs = if may_be_lost[at] { &beyond } else { &moved };
+                runs.iter().fold(0.0, |most: f64, it| most.max(off(&values, &it[&tensor.name], at)))
+            };
+            let moves = (0..values.data.len()).map(moves).collect();
+            let allowed = allowed(&values, moves, ulps);
+            outputs.insert(tensor.name.clone(), Points { values, allowed, may_be_lost });
         }
         Ok(Reference { outputs })
     }
@@ -79,13 +97,21 @@ impl Reference {
     pub fn compare(&self, outputs: &IndexMap<String, Array>) -> Distance {
         let mut all = Distance::default();
         for (name, expected) in &self.outputs {
-            let it = expected.distance(name, outputs.get(name));
-            all.error = all.error.max(it.error);
-            if it.of_allowed > all.of_allowed {
-                (all.of_allowed, all.worst) = (it.of_allowed, it.worst);
-            }
+            all = all.worse(expected.distance(name, outputs.get(name)));
         }
         all
+    }
+}
+
+impl Distance {
+    /// What can be said of two comparisons together.
+    pub fn worse(&self, other: Distance) -> Distance {
+        let (of_allowed, worst) = match self.of_allowed >= other.of_allowed {
+            true => (self.of_allowed, self.worst.clone()),
+            false => (other.of_allowed, other.worst),
+        };
+        let (compared, lost) = (self.compared + other.compared, self.lost + other.lost);
+        Distance { error: self.error.max(other.error), of_allowed, worst, compared, lost }
     }
 }
 
@@ -95,7 +121,12 @@ impl Points {
         let Some(output) = output.filter(|it| it.shape == self.values.shape) else {
             let found = output.map_or("missing".to_owned(), |it| format!("of shape {:?}", it.shape));
             let worst = format!("`{name}` is {found}, expected {:?}", self.values.shape);
-            return Distance { error: f64::INFINITY, of_allowed: f64::INFINITY, worst };
+            return Distance {
+                error: f64::INFINITY,
+                of_allowed: f64::INFINITY,
+                worst,
+                ..Distance::default()
+            };
         };
         let largest = largest(&self.values);
         for at in 0..self.allowed.len() {
@@ -103,6 +134,11 @@ impl Points {
             if allowed < 0.0 {
                 continue;
             }
+            if self.may_be_lost[at] && !found.is_finite() {
+                distance.lost += 1;
+                continue;
+            }
+            distance.compared += 1;
             let off = if found.is_nan() { f64::INFINITY } else { (found - expected).abs() };
             let of_allowed = if off == 0.0 { 0.0 } else { off / allowed };
             distance.error = distance.error.max(if off == 0.0 { 0.0 } else { off / largest });
@@ -118,14 +154,21 @@ impl Points {
     }
 }
 
-/// How far each point may be off.
-fn allowed(values: &Array, moved: &[&Array], ulps: f64) -> Vec<f64> {
-    let moves = |at: usize| {
-        let here = real(values, at);
-        let off = moved.iter().map(|it| (real(it, at) - here).abs());
-        off.fold(0.0, |most: f64, it| if it.is_nan() { f64::INFINITY } else { most.max(it) })
-    };
-    let moves: Vec<f64> = (0..values.data.len()).map(moves).collect();
+/// How far a point is from where it was; infinitely where that cannot be told.
+fn off(values: &Array, moved: &Array, at: usize) -> f64 {
+    let off = (real(moved, at) - real(values, at)).abs();
+    if off.is_nan() { f64::INFINITY } else { off }
+}
+
+/// The points that are numbers of f32 and that something in its range leaves without a number.
+fn may_be_lost(values: &Array, moved: &[IndexMap<String, Array>], name: &str) -> Vec<bool> {
+    let is_number = |at| values.data.kind() == Kind::Real && (real(values, at) as f32).is_finite();
+    let leaves = |at| moved.iter().any(|it| off(values, &it[name], at).is_infinite());
+    (0..values.data.len()).map(|at| is_number(at) && leaves(at)).collect()
+}
+
+/// How far each point may be off, from how far noise moves it.
+fn allowed(values: &Array, moves: Vec<f64>, ulps: f64) -> Vec<f64> {
     if values.data.kind() != Kind::Real {
         return moves.iter().map(|&it| if it == 0.0 { 0.0 } else { -1.0 }).collect();
     }

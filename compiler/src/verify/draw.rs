@@ -24,6 +24,8 @@ pub enum Character {
     Zero,
     /// Reals eight times as large, integers over the whole range of narrow dtypes.
     Large,
+    /// Reals so large that scores of attention reach 10000.
+    Vast,
     /// A NaN in each tensor of reals: it must not reach what does not depend on it.
     Poisoned,
     /// Here and there −∞ among the reals, as masks that are added have it.
@@ -31,7 +33,10 @@ pub enum Character {
 }
 
 impl Character {
-    /// Every character of calls that kernels are tested with.
+    /// Every character of calls that any kernel is tested with: selections among scores as large as those of [`Vast`]
+    /// depend on roundings.
+    ///
+    /// [`Vast`]: Character::Vast
     pub const ALL: [Character; 6] = [
         Character::Plain,
         Character::Single,
@@ -41,6 +46,9 @@ impl Character {
         Character::Poisoned,
     ];
 }
+
+/// What the reals of calls are multiplied by, until the author's assumptions hold.
+pub(super) const SCALES: [f64; 4] = [1.0, 0.25, 0.0625, 0.015_625];
 
 /// The points that the einsums of one call may visit; the interpreter is slow.
 const MOST_POINTS: i64 = 2_000_000;
@@ -68,6 +76,17 @@ pub(super) fn extents(cascade: &Cascade, character: Character, random: &mut Rand
     None
 }
 
+/// The extents of all ranks, given those that inputs carry; none if there are too many points.
+pub(super) fn extents_of(
+    cascade: &Cascade,
+    sizes: &dyn Fn(&str) -> Option<i64>,
+    random: &mut Random,
+) -> Result<Option<Vec<i64>>, CallError> {
+    let carried: Vec<i64> = cascade.ranks.iter().map(|(_, it)| sizes(&it.name).unwrap_or(1)).collect();
+    let (extents, _) = evaluate(cascade, &carried, true, random)?;
+    Ok((points(cascade, &extents) <= MOST_POINTS).then_some(extents))
+}
+
 fn extent(character: Character, most: i64, random: &mut Random) -> i64 {
     match character {
         Character::Single => 1,
@@ -76,6 +95,7 @@ fn extent(character: Character, most: i64, random: &mut Random) -> i64 {
         | Character::Empty
         | Character::Zero
         | Character::Large
+        | Character::Vast
         | Character::Poisoned
         | Character::Sunken => {
             let most = if random.below(3) == 0 { 3 * most } else { most };
@@ -227,6 +247,7 @@ fn reals(len: usize, dtype: DType, character: Character, scale: f64, random: &mu
         }
         Character::Zero => 0.0,
         Character::Large => 8.0,
+        Character::Vast => 64.0,
     };
     // Every compiled kernel stores at most f32 of what is declared f32.
     let stored = |x: f64| if dtype == DType::F64 { x } else { round_to(dtype, f64::from(x as f32)) };
@@ -255,6 +276,7 @@ fn ints(len: usize, dtype: DType, character: Character, extents: &[i64], random:
         | Character::Single
         | Character::Empty
         | Character::Large
+        | Character::Vast
         | Character::Poisoned
         | Character::Sunken => (0..len).map(|_| coordinate().clamp(low, high)).collect(),
     }

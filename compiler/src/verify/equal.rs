@@ -1,18 +1,16 @@
 //! Two cascades that are to be equal over the reals, to whether they are, as far as f64 can tell.
 //!
-//! Both are run in f64. How far they may be apart is derived from both: each is run again with every operation off by a
+//! Both are run with the precision of f64, in a range that nothing leaves. How far they may be apart is derived from both: each is run again with every operation off by a
 //! known amount ([`NUDGE`]), and what that moves, scaled down to a rounding of f64 times the length of the longest
 //! reduction, is what rounding explains. Points that see a NaN of the inputs are not compared: those that move when
 //! another number stands in its place. Where −∞ is put in, what becomes infinite is not compared: the laws are
 //! those of the reals.
 
-use std::collections::BTreeSet;
-
 use crate::ir::array::{Array, Data};
-use crate::ir::cascade::{Cascade, Einsum, ExprId, Op, ReduceOp, Role, Step, Tensor};
-use crate::ir::expr::{BinaryOp, Expr, UnaryOp};
-use crate::ir::interp::{self, Call, CallError};
-use attnc_dsl::ast::{CompareOp, DType, Kind};
+use crate::ir::cascade::Cascade;
+use crate::ir::interp::cascade::run_extended;
+use crate::ir::interp::{Call, CallError};
+use attnc_dsl::ast::Kind;
 use indexmap::IndexMap;
 
 use super::compare::{SLACK, coordinates, longest, real};
@@ -32,17 +30,6 @@ pub struct Trial {
     seed: u64,
 }
 
-/// What comes of a comparison.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// The outputs are as close as rounding lets them be.
-    Agrees,
-    /// They are not, and an exponential on the way is beyond f64: nothing can be said.
-    OutOfRange,
-    /// They are not: the first point, in words.
-    Differs(String),
-}
-
 /// Outputs, and how far each point moves if operations are a little off.
 struct Run {
     outputs: IndexMap<String, Array>,
@@ -53,48 +40,43 @@ struct Run {
 
 impl Trial {
     /// Every character of calls, −∞ included.
-    pub const CHARACTERS: [Character; 7] = [
+    pub const CHARACTERS: [Character; 8] = [
         Character::Plain,
         Character::Single,
         Character::Empty,
         Character::Zero,
         Character::Large,
+        Character::Vast,
         Character::Poisoned,
         Character::Sunken,
     ];
 
-    /// A call of that character with reals multiplied by `scale`; none if what the author promises excludes it.
+    /// A call of that character; none if what the author promises excludes it.
     ///
     /// # Errors
     /// The interpreter refuses a call that meets the constraints: a fault of ours.
-    pub fn new(
-        cascade: &Cascade,
-        character: Character,
-        scale: f64,
-        seed: u64,
-    ) -> Result<Option<Trial>, CallError> {
+    pub fn new(cascade: &Cascade, character: Character, seed: u64) -> Result<Option<Trial>, CallError> {
         let mut random = Random::new(seed);
         let Some(extents) = draw::extents(cascade, character, &mut random) else { return Ok(None) };
-        let call = draw::call(cascade, &extents, character, scale, &mut random);
-        match Run::of(cascade, &call, character, seed) {
-            Ok(written) => Ok(Some(Trial { character, extents, call, written, seed })),
-            Err(CallError::Assume(_)) => Ok(None),
-            Err(error) => Err(error),
+        for scale in draw::SCALES {
+            let call = draw::call(cascade, &extents, character, scale, &mut random);
+            match Run::of(cascade, &call, character, seed) {
+                Ok(written) => return Ok(Some(Trial { character, extents, call, written, seed })),
+                Err(CallError::Assume(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
+        Ok(None)
     }
 
-    /// Compares the outputs of another cascade.
+    /// Where the outputs of another cascade are not as close as rounding lets them be: the first point, in words.
     ///
     /// # Errors
     /// The interpreter refuses what it took from the cascade as written: a fault of ours.
-    pub fn compare(&self, cascade: &Cascade) -> Result<Verdict, CallError> {
+    pub fn compare(&self, cascade: &Cascade) -> Result<Option<String>, CallError> {
         let other = Run::of(cascade, &self.call, self.character, self.seed)?;
         let length = longest(cascade, &self.extents);
-        match self.written.outputs.keys().find_map(|name| self.worst(name, &other, length)) {
-            None => Ok(Verdict::Agrees),
-            Some(_) if leaves_range(cascade, &self.call)? => Ok(Verdict::OutOfRange),
-            Some(what) => Ok(Verdict::Differs(what)),
-        }
+        Ok(self.written.outputs.keys().find_map(|name| self.worst(name, &other, length)))
     }
 
     fn worst(&self, name: &str, other: &Run, length: f64) -> Option<String> {
@@ -126,46 +108,10 @@ impl Trial {
     }
 }
 
-/// Whether an exponential of a present point is 0 or infinite, so that f64 cannot hold what the cascade goes through.
-fn leaves_range(cascade: &Cascade, call: &Call) -> Result<bool, CallError> {
-    let mut asked = cascade.clone();
-    let mut seen = BTreeSet::new();
-    for einsum in
-        cascade.steps.iter().filter_map(|it| if let Step::Einsum(it) = it { Some(it) } else { None })
-    {
-        for id in cascade.exprs.postorder(einsum.value) {
-            let is_exponential =
-                matches!(cascade.exprs.get(id), Expr::Unary(UnaryOp::Exp | UnaryOp::Exp2, _));
-            if is_exponential && seen.insert(id) {
-                ask(&mut asked, id);
-            }
-        }
-    }
-    let answers = interp::cascade::run(&asked, call)?;
-    Ok(answers.iter().any(|(name, it)| name.starts_with(ASKED) && real(it, 0) != 0.0))
-}
-
-/// What no tensor of a spec is called.
-const ASKED: &str = "leaves range ";
-
-/// Adds the question whether an expression is 0 or infinite anywhere.
-fn ask(cascade: &mut Cascade, id: ExprId) {
-    let exprs = &mut cascade.exprs;
-    let (zero, infinity) = (exprs.real(0.0), exprs.real(f64::INFINITY));
-    let (is_zero, is_infinite) =
-        (exprs.compare(CompareOp::Eq, id, zero), exprs.compare(CompareOp::Eq, id, infinity));
-    let value = exprs.add(Expr::Binary(BinaryOp::Or, is_zero, is_infinite));
-    let op = Op::Reduce(ReduceOp::Any, exprs.free(id).to_vec());
-    let (name, role) = (format!("{ASKED}{}", id.idx()), Role::Output);
-    let dtype = Some(DType::Bool);
-    let tensor = cascade.tensors.push(Tensor { name, dims: Vec::new(), kind: Kind::Bool, dtype, role });
-    cascade.steps.push(Step::Einsum(Einsum { tensor, at: Vec::new(), op, value, exact: false }));
-}
-
 impl Run {
     fn of(cascade: &Cascade, call: &Call, character: Character, seed: u64) -> Result<Run, CallError> {
-        let outputs = interp::cascade::run(cascade, call)?;
-        let moved = interp::cascade::run(&nudged(cascade, &mut Random::new(seed)), call)?;
+        let outputs = run_extended(cascade, call)?;
+        let moved = run_extended(&nudged(cascade, &mut Random::new(seed)), call)?;
         let moves = outputs.iter().map(|(name, it)| {
             let by = |at| match (real(&moved[name], at), real(it, at)) {
                 (moved, it) if moved == it => 0.0,
@@ -190,7 +136,7 @@ impl Run {
                     it.iter_mut().filter(|it| it.is_nan()).for_each(|it| *it = number);
                 }
             }
-            interp::cascade::run(&nudged(cascade, &mut Random::new(seed)), &call)
+            run_extended(&nudged(cascade, &mut Random::new(seed)), &call)
         };
         let (low, high) = (with(-0.75)?, with(1.5)?);
         for (name, it) in &low {

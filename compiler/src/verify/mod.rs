@@ -14,7 +14,7 @@ mod random;
 
 pub use compare::{Distance, Reference};
 pub use draw::Character;
-pub use equal::{Trial, Verdict};
+pub use equal::Trial;
 
 use crate::ir::cascade::Cascade;
 use crate::ir::interp::{Call, CallError};
@@ -33,6 +33,24 @@ pub struct Case {
 }
 
 impl Case {
+    /// A case of that character and those extents of the ranks that inputs carry; none if the author's assumptions
+    /// exclude what is drawn, or there is too much to interpret.
+    ///
+    /// # Errors
+    /// The interpreter refuses the extents.
+    pub fn of(
+        cascade: &Cascade,
+        sizes: &dyn Fn(&str) -> Option<i64>,
+        character: Character,
+        seed: u64,
+    ) -> Result<Option<Case>, CallError> {
+        let mut random = Random::new(seed);
+        match draw::extents_of(cascade, sizes, &mut random)? {
+            Some(extents) => case(cascade, extents, character, &mut random),
+            None => Ok(None),
+        }
+    }
+
     /// The call in words.
     pub fn describe(&self, cascade: &Cascade) -> String {
         let ranks = cascade.ranks.iter().filter(|(_, it)| !it.local);
@@ -47,14 +65,20 @@ impl Case {
 /// The interpreter refuses a call that meets them: a fault of ours.
 pub fn cases(cascade: &Cascade, seed: u64) -> impl Iterator<Item = Result<Case, CallError>> {
     (0..).zip(Character::ALL).filter_map(move |(number, character)| {
-        case(cascade, character, &mut Random::new(seed.wrapping_mul(1009).wrapping_add(number))).transpose()
+        let mut random = Random::new(seed.wrapping_mul(1009).wrapping_add(number));
+        let extents = draw::extents(cascade, character, &mut random)?;
+        case(cascade, extents, character, &mut random).transpose()
     })
 }
 
-/// A case of that character, unless the author's constraints or assumptions exclude what is drawn.
-fn case(cascade: &Cascade, character: Character, random: &mut Random) -> Result<Option<Case>, CallError> {
-    let Some(extents) = draw::extents(cascade, character, random) else { return Ok(None) };
-    for scale in [1.0, 0.25, 0.0625, 0.015_625] {
+/// A case of that character, unless the author's assumptions exclude what is drawn.
+fn case(
+    cascade: &Cascade,
+    extents: Vec<i64>,
+    character: Character,
+    random: &mut Random,
+) -> Result<Option<Case>, CallError> {
+    for scale in draw::SCALES {
         let call = draw::call(cascade, &extents, character, scale, random);
         match Reference::of(cascade, &call, &extents, random) {
             Ok(reference) => return Ok(Some(Case { character, extents, call, reference })),

@@ -29,6 +29,13 @@ pub(super) fn noisy(cascade: &Cascade, random: &mut Random) -> Cascade {
     Noise::new(cascade, subnormal, Some(random)).everywhere()
 }
 
+/// The same kernel with noise, where nothing leaves the range of f32.
+pub(super) fn unlimited(cascade: &Cascade, random: &mut Random) -> Cascade {
+    let mut noise = Noise::new(cascade, true, Some(random));
+    noise.limited = false;
+    noise.everywhere()
+}
+
 /// The same kernel with every operation rounded to the nearest f32.
 pub(super) fn rounded(cascade: &Cascade) -> Cascade {
     Noise::new(cascade, true, None).everywhere()

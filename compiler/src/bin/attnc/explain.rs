@@ -215,7 +215,7 @@ impl Account<'_> {
 }
 
 fn replayed(replay: &Replay) -> String {
-    let Replay { cascades, together, comparisons, scaled, beyond, disagreement } = replay;
+    let Replay { cascades, together, comparisons, disagreement } = replay;
     match disagreement {
         Some(Disagreement { step: 0, character, what }) => {
             format!("Replay: the chosen cascade does not agree, on {character:?} inputs: {what}.")
@@ -225,15 +225,6 @@ fn replayed(replay: &Replay) -> String {
         }
         None => {
             let mut text = format!("Replay: {cascades} cascades agree in {comparisons} comparisons");
-            if *scaled > 0 {
-                text +=
-                    &format!(", {scaled} of them with smaller numbers, for f64 cannot hold what comes up");
-            }
-            if *beyond > 0 {
-                text += &format!(
-                    "; {beyond} could not be made, for f64 cannot hold what comes up before a gauge is chosen"
-                );
-            }
             if *together > 0 {
                 text += &format!("; {together} steps were run together with the next");
             }
@@ -249,7 +240,7 @@ fn replay_json(replay: &Replay) -> Value {
         .map(|it| json!({ "step": it.step, "inputs": format!("{:?}", it.character), "what": it.what }));
     json!({
         "cascades": replay.cascades, "together": replay.together, "comparisons": replay.comparisons,
-        "scaled": replay.scaled, "beyond": replay.beyond, "disagreement": disagreement,
+        "disagreement": disagreement,
     })
 }
 

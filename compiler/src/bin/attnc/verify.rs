@@ -168,11 +168,11 @@ fn verify_kernel(cascade: &Cascade, engines: &[Engine<'_>], seed: u64) -> Outcom
             let found = found.into_iter().map(|it| (it.name, it.array)).collect();
             let distance = case.reference.compare(&found);
             *calls += 1;
-            if distance.of_allowed > 1.0 {
-                *verdict = Verdict::Differs(distance, case.describe(cascade));
-            } else if !matches!(verdict, Verdict::Agrees(best) if best.of_allowed >= distance.of_allowed) {
-                *verdict = Verdict::Agrees(distance);
-            }
+            *verdict = match verdict {
+                _ if distance.of_allowed > 1.0 => Verdict::Differs(distance, case.describe(cascade)),
+                Verdict::Agrees(before) => Verdict::Agrees(before.worse(distance)),
+                Verdict::Differs(..) | Verdict::Untested(_) => Verdict::Agrees(distance),
+            };
         }
     }
     Ok(results)
@@ -188,7 +188,7 @@ impl Row {
         json!({
             "spec": self.spec, "kernel": self.kernel, "backend": self.backend.name(), "calls": self.calls,
             "result": result, "error": distance.map(|it| it.error), "of_allowed": distance.map(|it| it.of_allowed),
-            "detail": detail,
+            "lost": distance.map(|it| it.lost), "detail": detail,
         })
     }
 }
@@ -201,7 +201,13 @@ fn table(rows: &[Row]) -> String {
     );
     for row in rows {
         let (error, of_allowed, result) = match &row.verdict {
-            Verdict::Agrees(it) => (format!("{:.1e}", it.error), percent(it.of_allowed), "ok".to_owned()),
+            Verdict::Agrees(it) => {
+                let result = match it.lost {
+                    0 => "ok".to_owned(),
+                    lost => format!("ok, but {lost} points are lost to the range of f32"),
+                };
+                (format!("{:.1e}", it.error), percent(it.of_allowed), result)
+            }
             Verdict::Differs(it, call) => {
                 let result = format!("FAILED: {} ({call}; {})", it.worst, row.spec);
                 (format!("{:.1e}", it.error), percent(it.of_allowed), result)

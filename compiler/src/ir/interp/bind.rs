@@ -3,13 +3,14 @@
 use attnc_dsl::ast::{DType, Kind};
 
 use super::machine::{Machine, int};
-use super::{Call, CallError, scalar};
+use super::number::Number;
+use super::{Call, CallError, number, scalar};
 use crate::ir::array::{Array, Data, Value};
 use crate::ir::cascade::{Cascade, ExprId, Extent, ExtentFault, ParamId, ParamValue, RankId, TensorId};
 use crate::ir::expr::Expr;
 
 /// A machine that knows every extent and parameter of a call and holds its inputs.
-pub(super) fn bind<'a>(cascade: &'a Cascade, call: &Call) -> Result<Machine<'a>, CallError> {
+pub(super) fn bind<'a, R: Number>(cascade: &'a Cascade, call: &Call) -> Result<Machine<'a, R>, CallError> {
     let mut binder = Binder {
         call,
         machine: Machine::new(cascade),
@@ -38,7 +39,7 @@ pub(super) fn bind<'a>(cascade: &'a Cascade, call: &Call) -> Result<Machine<'a>,
 pub fn fixed(cascade: &Cascade, id: ParamId) -> Option<Value> {
     let param = &cascade.params[id];
     let ParamValue::Fixed(value) = param.value else { return None };
-    let mut machine = Machine::new(cascade);
+    let mut machine: Machine<'_> = Machine::new(cascade);
     machine.compute(&cascade.exprs.postorder(value));
     machine.value(value).map(|it| scalar::cast(param.dtype, it))
 }
@@ -46,7 +47,7 @@ pub fn fixed(cascade: &Cascade, id: ParamId) -> Option<Value> {
 /// The extent of every rank, if none waits for the shapes of a call.
 pub fn extents(cascade: &Cascade) -> Option<Vec<i64>> {
     let call = Call::default();
-    let mut binder = Binder {
+    let mut binder = Binder::<f64> {
         call: &call,
         machine: Machine::new(cascade),
         known_ranks: vec![false; cascade.ranks.len()],
@@ -56,14 +57,14 @@ pub fn extents(cascade: &Cascade) -> Option<Vec<i64>> {
     Some(binder.machine.extents)
 }
 
-struct Binder<'a, 'c> {
+struct Binder<'a, 'c, R> {
     call: &'c Call,
-    machine: Machine<'a>,
+    machine: Machine<'a, R>,
     known_ranks: Vec<bool>,
     known_params: Vec<bool>,
 }
 
-impl Binder<'_, '_> {
+impl<R: Number> Binder<'_, '_, R> {
     /// Takes the extents of carried ranks from the shape of an input.
     fn carry(&mut self, input: TensorId) -> Result<(), CallError> {
         let tensor = &self.machine.cascade.tensors[input];
@@ -102,7 +103,9 @@ impl Binder<'_, '_> {
         let given = self.call.params.get(&param.name);
         let value = match (param.value, given) {
             (ParamValue::Fixed(_), Some(_)) => return Err(CallError::FixedParam(param.name.clone())),
-            (ParamValue::Launch(_), Some(&given)) => convert(param.dtype, given, &param.name)?,
+            (ParamValue::Launch(_), Some(&given)) => {
+                number::lifted(convert(param.dtype, given, &param.name)?)
+            }
             (ParamValue::Fixed(value) | ParamValue::Launch(Some(value)), None) => {
                 scalar::cast(param.dtype, self.value(value, &param.name)?)
             }
@@ -113,7 +116,7 @@ impl Binder<'_, '_> {
     }
 
     /// The value of an expression without indices, after what it mentions is known.
-    fn value(&mut self, id: ExprId, owner: &str) -> Result<Value, CallError> {
+    fn value(&mut self, id: ExprId, owner: &str) -> Result<Value<R>, CallError> {
         let cascade = self.machine.cascade;
         let order = cascade.exprs.postorder(id);
         for &id in &order {
@@ -177,12 +180,12 @@ fn given<'c>(call: &'c Call, name: &str) -> Result<&'c Array, CallError> {
     call.inputs.get(name).ok_or_else(|| CallError::MissingInput(name.to_owned()))
 }
 
-fn load(machine: &mut Machine<'_>, input: TensorId, call: &Call) -> Result<(), CallError> {
+fn load<R: Number>(machine: &mut Machine<'_, R>, input: TensorId, call: &Call) -> Result<(), CallError> {
     let tensor = &machine.cascade.tensors[input];
     let data = converted(given(call, &tensor.name)?, tensor.dtype, tensor.kind, &tensor.name)?;
     machine.allocate(input)?;
     for (at, point) in machine.tensors[input.idx()].points.iter_mut().enumerate() {
-        *point = Some(data.get(at));
+        *point = Some(number::lifted(data.get(at)));
     }
     Ok(())
 }

@@ -6,8 +6,10 @@
 use indexmap::IndexMap;
 
 use super::bind::bind;
+use super::extended::Extended;
 use super::fold::Fold;
 use super::machine::{Machine, Point};
+use super::number::Number;
 use super::walk::Walk;
 use super::{Call, CallError, scalar};
 use crate::ir::array::{Array, Value};
@@ -15,7 +17,17 @@ use crate::ir::cascade::{ArgOp, At, Cascade, Einsum, Op, RankId, Recurrence, Sel
 
 /// The outputs of a cascade, by name.
 pub fn run(cascade: &Cascade, call: &Call) -> Result<IndexMap<String, Array>, CallError> {
-    let mut machine = bind(cascade, call)?;
+    run_in::<f64>(cascade, call)
+}
+
+/// The outputs of a cascade, as they are where nothing on the way overflows: the same as those of [`run`] unless numbers
+/// leave the range of f64 there.
+pub fn run_extended(cascade: &Cascade, call: &Call) -> Result<IndexMap<String, Array>, CallError> {
+    run_in::<Extended>(cascade, call)
+}
+
+fn run_in<R: Number>(cascade: &Cascade, call: &Call) -> Result<IndexMap<String, Array>, CallError> {
+    let mut machine = bind::<R>(cascade, call)?;
     for einsum in cascade.einsums() {
         machine.allocate(einsum.tensor)?;
     }
@@ -33,7 +45,7 @@ pub fn run(cascade: &Cascade, call: &Call) -> Result<IndexMap<String, Array>, Ca
     Ok(outputs.collect())
 }
 
-fn run_recurrence(machine: &mut Machine<'_>, recurrence: &Recurrence) {
+fn run_recurrence<R: Number>(machine: &mut Machine<'_, R>, recurrence: &Recurrence) {
     for einsum in &recurrence.bases {
         Plan::new(machine, einsum, None).run(machine, None);
     }
@@ -47,7 +59,7 @@ fn run_recurrence(machine: &mut Machine<'_>, recurrence: &Recurrence) {
 }
 
 /// Ranges that the author promised, at every point at which they can be told.
-fn check_assumes(machine: &mut Machine<'_>) -> Result<(), CallError> {
+fn check_assumes<R: Number>(machine: &mut Machine<'_, R>) -> Result<(), CallError> {
     for assume in &machine.cascade.assumes {
         let walk = Walk::new(machine, &assume.ranks, assume.condition);
         let mut holds = true;
@@ -70,7 +82,7 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn new(machine: &Machine<'_>, einsum: &'a Einsum, recurrence: Option<RankId>) -> Plan<'a> {
+    fn new<R: Number>(machine: &Machine<'_, R>, einsum: &'a Einsum, recurrence: Option<RankId>) -> Plan<'a> {
         let (filled, traversed) = match &einsum.op {
             Op::Map => (None, vec![]),
             Op::Reduce(_, ranks) => (None, ranks.clone()),
@@ -87,8 +99,8 @@ impl<'a> Plan<'a> {
     }
 
     /// Defines all points, or those at one coordinate of the recurrence.
-    fn run(&self, machine: &mut Machine<'_>, coord: Option<i64>) {
-        let mut outer = |machine: &mut Machine<'_>| self.run_fiber(machine);
+    fn run<R: Number>(&self, machine: &mut Machine<'_, R>, coord: Option<i64>) {
+        let mut outer = |machine: &mut Machine<'_, R>| self.run_fiber(machine);
         match coord {
             None => self.walk.visit(machine, 0..self.n_outer, &mut outer),
             Some(coord) => {
@@ -100,7 +112,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Traverses what the operation traverses, for one point of the other ranks.
-    fn run_fiber(&self, machine: &mut Machine<'_>) {
+    fn run_fiber<R: Number>(&self, machine: &mut Machine<'_, R>) {
         let kind = machine.cascade.exprs.kind(self.einsum.value);
         match &self.einsum.op {
             Op::Map => self.store(machine, machine.value(self.einsum.value)),
@@ -142,14 +154,18 @@ impl<'a> Plan<'a> {
     }
 
     /// Visits the points of a fiber with the value there.
-    fn traverse(&self, machine: &mut Machine<'_>, visitor: &mut dyn FnMut(&mut Machine<'_>, Point)) {
+    fn traverse<R: Number>(
+        &self,
+        machine: &mut Machine<'_, R>,
+        visitor: &mut dyn FnMut(&mut Machine<'_, R>, Point<R>),
+    ) {
         self.walk.visit(machine, self.n_outer..self.walk.ranks.len(), &mut |machine| {
             visitor(machine, machine.value(self.einsum.value));
         });
     }
 
     /// The coordinates of a fiber's present points, in order of their values; equals by coordinate.
-    fn sorted(&self, machine: &mut Machine<'_>, op: SelectOp, rank: RankId) -> Vec<i64> {
+    fn sorted<R: Number>(&self, machine: &mut Machine<'_, R>, op: SelectOp, rank: RankId) -> Vec<i64> {
         let mut points = Vec::new();
         self.traverse(machine, &mut |machine, point| {
             points.extend(point.map(|value| (machine.coords[rank.idx()], value)));
@@ -162,7 +178,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Defines the point at hand.
-    fn store(&self, machine: &mut Machine<'_>, point: Point) {
+    fn store<R: Number>(&self, machine: &mut Machine<'_, R>, point: Point<R>) {
         let id = self.einsum.tensor;
         let dtype = machine.cascade.tensors[id].dtype;
         let coords = self.einsum.at.iter().map(|at| match at {

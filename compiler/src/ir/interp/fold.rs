@@ -3,23 +3,25 @@
 use attnc_dsl::ast::Kind;
 
 use super::machine::Point;
+use super::number::Number;
 use super::scalar;
 use crate::ir::array::Value;
 use crate::ir::cascade::{ReduceOp, ScanOp};
 use crate::ir::expr::BinaryOp;
 
 /// A reduction under way.
-pub(super) struct Fold {
+pub(super) struct Fold<R> {
     op: ReduceOp,
-    total: Point,
+    total: Point<R>,
     n_present: u64,
 }
 
-impl Fold {
+impl<R: Number> Fold<R> {
     /// The reduction of nothing: the identity, which the mean and the extremes of integers lack.
-    pub(super) fn new(op: ReduceOp, kind: Kind) -> Fold {
-        let number = |it: i64| if kind == Kind::Real { Value::Real(it as f64) } else { Value::Int(it) };
-        let extreme = |it: f64| (kind == Kind::Real).then_some(Value::Real(it));
+    pub(super) fn new(op: ReduceOp, kind: Kind) -> Fold<R> {
+        let number =
+            |it: i64| if kind == Kind::Real { Value::Real(R::of(it as f64)) } else { Value::Int(it) };
+        let extreme = |it: f64| (kind == Kind::Real).then_some(Value::Real(R::of(it)));
         let total = match op {
             ReduceOp::Sum => Some(number(0)),
             ReduceOp::Prod => Some(number(1)),
@@ -34,7 +36,7 @@ impl Fold {
     }
 
     /// The start of a prefix reduction.
-    pub(super) fn of_scan(op: ScanOp, kind: Kind) -> Fold {
+    pub(super) fn of_scan(op: ScanOp, kind: Kind) -> Fold<R> {
         match op {
             ScanOp::Sum => Fold::new(ReduceOp::Sum, kind),
             ScanOp::Prod => Fold::new(ReduceOp::Prod, kind),
@@ -43,7 +45,7 @@ impl Fold {
     }
 
     /// Takes in a present point.
-    pub(super) fn add(&mut self, value: Value) {
+    pub(super) fn add(&mut self, value: Value<R>) {
         self.n_present += 1;
         self.total = match (self.op, self.total, value) {
             (ReduceOp::Count, Some(Value::Int(count)), value) => {
@@ -63,10 +65,11 @@ impl Fold {
     }
 
     /// What the points taken in so far come to.
-    pub(super) fn result(&self) -> Point {
+    pub(super) fn result(&self) -> Point<R> {
+        let mean = |sum| Some(Value::Real(R::binary(BinaryOp::Div, sum, R::of(self.n_present as f64))));
         match (self.op, self.total) {
-            (ReduceOp::Mean, Some(Value::Real(sum))) => Some(Value::Real(sum / self.n_present as f64)),
-            (ReduceOp::Mean, Some(Value::Int(sum))) => Some(Value::Real(sum as f64 / self.n_present as f64)),
+            (ReduceOp::Mean, Some(Value::Real(sum))) => mean(sum),
+            (ReduceOp::Mean, Some(Value::Int(sum))) => mean(R::of(sum as f64)),
             (_, total) => total,
         }
     }

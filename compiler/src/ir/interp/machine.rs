@@ -1,44 +1,47 @@
 //! The state of an interpretation: extents, parameters, tensors, and the expressions of one point.
 
-use super::CallError;
-use super::scalar;
+use super::number::Number;
+use super::{CallError, scalar};
 use crate::ir::array::{Data, Value};
 use crate::ir::cascade::{Cascade, ExprId, RankId, Tensor, TensorId};
 use crate::ir::expr::{BinaryOp, Expr};
 
 /// A value, or its absence.
-pub(super) type Point = Option<Value>;
+pub(super) type Point<R = f64> = Option<Value<R>>;
 
 /// Everything that the value of an expression depends on.
-pub(super) struct Machine<'a> {
+pub(super) struct Machine<'a, R = f64> {
     pub(super) cascade: &'a Cascade,
     /// By rank.
     pub(super) extents: Vec<i64>,
     /// By parameter.
-    pub(super) params: Vec<Point>,
+    pub(super) params: Vec<Point<R>>,
     /// By tensor.
-    pub(super) tensors: Vec<Points>,
+    pub(super) tensors: Vec<Points<R>>,
     /// The coordinate at hand, by rank.
     pub(super) coords: Vec<i64>,
     /// The values at the coordinates at hand, by expression.
-    values: Vec<Point>,
+    values: Vec<Point<R>>,
 }
 
 /// The points of a tensor, in C order.
-#[derive(Default)]
-pub(super) struct Points {
+pub(super) struct Points<R = f64> {
     pub(super) shape: Vec<i64>,
-    pub(super) points: Vec<Point>,
+    pub(super) points: Vec<Point<R>>,
 }
 
-impl<'a> Machine<'a> {
-    pub(super) fn new(cascade: &'a Cascade) -> Machine<'a> {
+impl<'a, R: Number> Machine<'a, R> {
+    pub(super) fn new(cascade: &'a Cascade) -> Machine<'a, R> {
         let n_ranks = cascade.ranks.len();
         Machine {
             cascade,
             extents: vec![0; n_ranks],
             params: vec![None; cascade.params.len()],
-            tensors: cascade.tensors.ids().map(|_| Points::default()).collect(),
+            tensors: cascade
+                .tensors
+                .ids()
+                .map(|_| Points { shape: Vec::new(), points: Vec::new() })
+                .collect(),
             coords: vec![0; n_ranks],
             values: vec![None; cascade.exprs.iter().count()],
         }
@@ -72,7 +75,7 @@ impl<'a> Machine<'a> {
     }
 
     /// The value of an expression that was computed for the coordinates at hand.
-    pub(super) fn value(&self, id: ExprId) -> Point {
+    pub(super) fn value(&self, id: ExprId) -> Point<R> {
         self.values[id.idx()]
     }
 
@@ -83,10 +86,10 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn apply(&self, expr: &Expr) -> Point {
+    fn apply(&self, expr: &Expr) -> Point<R> {
         match expr {
             Expr::Int(it) => Some(Value::Int(*it)),
-            Expr::Real(bits) => Some(Value::Real(f64::from_bits(*bits))),
+            Expr::Real(bits) => Some(Value::Real(R::of(f64::from_bits(*bits)))),
             Expr::Bool(it) => Some(Value::Bool(*it)),
             Expr::Extent(rank) => Some(Value::Int(self.extent(*rank))),
             Expr::Index(rank) => self.index(*rank).map(Value::Int),
@@ -99,8 +102,12 @@ impl<'a> Machine<'a> {
             Expr::Compare(op, a, b) => {
                 Some(Value::Bool(scalar::compare(*op, self.value(*a)?, self.value(*b)?)))
             }
-            Expr::If(condition, a, b) => self.value(if self.value(*condition)? == TRUE { *a } else { *b }),
-            Expr::Where(a, condition) => self.value(*a).filter(|_| self.value(*condition) == Some(TRUE)),
+            Expr::If(condition, a, b) => {
+                self.value(if self.value(*condition)? == Value::Bool(true) { *a } else { *b })
+            }
+            Expr::Where(a, condition) => {
+                self.value(*a).filter(|_| self.value(*condition) == Some(Value::Bool(true)))
+            }
             Expr::Else(a, b) => self.value(*a).or(self.value(*b)),
             Expr::Present(a) => Some(Value::Bool(self.value(*a).is_some())),
             Expr::Pick(i, values) => {
@@ -111,7 +118,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn read(&self, tensor: TensorId, coords: &[ExprId]) -> Point {
+    fn read(&self, tensor: TensorId, coords: &[ExprId]) -> Point<R> {
         let tensor = &self.tensors[tensor.idx()];
         let mut at = 0;
         for (&coord, &extent) in coords.iter().zip(&tensor.shape) {
@@ -145,22 +152,26 @@ impl<'a> Machine<'a> {
         let points = &self.tensors[id.idx()].points;
         let mut data = Data::zeros(kind, points.len());
         for (at, point) in points.iter().enumerate() {
-            data.set(at, point.unwrap_or_else(|| scalar::absent(kind, dtype)));
+            let value = match point {
+                Some(Value::Real(it)) => Value::Real(it.to_f64()),
+                Some(Value::Int(it)) => Value::Int(*it),
+                Some(Value::Bool(it)) => Value::Bool(*it),
+                None => scalar::absent(kind, dtype),
+            };
+            data.set(at, value);
         }
         data
     }
 }
 
-const TRUE: Value = Value::Bool(true);
-
 /// `or` is decided by a present true, `and` by a present false.
-fn decided_by(decider: bool, a: Point, b: Point) -> Point {
+fn decided_by<R: Number>(decider: bool, a: Point<R>, b: Point<R>) -> Point<R> {
     let decider = Value::Bool(decider);
     if a == Some(decider) || b == Some(decider) { Some(decider) } else { a.and(b) }
 }
 
 /// An integer; the kinds of operands were checked when the expression was made.
-pub(super) fn int(value: Value) -> i64 {
+pub(super) fn int<R: Number>(value: Value<R>) -> i64 {
     match value {
         Value::Int(it) => it,
         Value::Real(_) | Value::Bool(_) => unreachable!("{value:?} where an integer stands"),

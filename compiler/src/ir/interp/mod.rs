@@ -4,10 +4,12 @@
 
 mod bind;
 pub mod cascade;
+mod extended;
 mod fold;
 mod machine;
 mod memory;
 pub mod nest;
+mod number;
 mod scalar;
 #[cfg(test)]
 mod tests;

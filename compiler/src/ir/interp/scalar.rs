@@ -8,18 +8,21 @@ use std::f64::consts::FRAC_1_SQRT_2;
 
 use attnc_dsl::ast::{CompareOp, DType, Kind};
 
+use super::number::Number;
 use crate::codegen::math::narrow::round_to;
 use crate::ir::array::Value;
 use crate::ir::expr::{BinaryOp, UnaryOp};
 
 /// An operation on one value.
-pub(super) fn unary(op: UnaryOp, value: Value) -> Option<Value> {
+pub(super) fn unary<R: Number>(op: UnaryOp, value: Value<R>) -> Option<Value<R>> {
     Some(match value {
         Value::Real(x) if op == UnaryOp::IsNan => Value::Bool(x.is_nan()),
-        Value::Real(x) if op == UnaryOp::IsInf => Value::Bool(x.is_infinite()),
-        Value::Real(x) => Value::Real(unary_real(op, x)),
+        Value::Real(x) if op == UnaryOp::IsInf => {
+            Value::Bool(x == R::of(f64::INFINITY) || x == R::of(f64::NEG_INFINITY))
+        }
+        Value::Real(x) => Value::Real(R::unary(op, x)),
         Value::Int(_) if matches!(op, UnaryOp::IsNan | UnaryOp::IsInf) => Value::Bool(false),
-        Value::Int(x) if op.kind(Kind::Int) == Kind::Real => Value::Real(unary_real(op, x as f64)),
+        Value::Int(x) if op.kind(Kind::Int) == Kind::Real => Value::Real(R::unary(op, R::of(x as f64))),
         Value::Int(x) => Value::Int(unary_int(op, x)?),
         Value::Bool(x) if op == UnaryOp::Not => Value::Bool(!x),
         Value::Bool(_) => unreachable!("{} of a bool", op.name()),
@@ -81,9 +84,9 @@ pub(super) fn unary_int(op: UnaryOp, x: i64) -> Option<i64> {
 }
 
 /// An operation on two values of one kind; absence that decides `and` and `or` is the caller's affair.
-pub(super) fn binary(op: BinaryOp, a: Value, b: Value) -> Option<Value> {
+pub(super) fn binary<R: Number>(op: BinaryOp, a: Value<R>, b: Value<R>) -> Option<Value<R>> {
     match (a, b) {
-        (Value::Real(a), Value::Real(b)) => Some(Value::Real(binary_real(op, a, b))),
+        (Value::Real(a), Value::Real(b)) => Some(Value::Real(R::binary(op, a, b))),
         (Value::Int(a), Value::Int(b)) => binary_int(op, a, b).map(Value::Int),
         (a, b) => unreachable!("{} of {a:?} and {b:?}", op.name()),
     }
@@ -141,18 +144,18 @@ fn floor_mod(a: i64, b: i64) -> i64 {
 }
 
 /// The larger or smaller of two reals; NaN if one of them is.
-pub(super) fn extreme(a: f64, b: f64, wanted: Ordering) -> f64 {
-    match a.partial_cmp(&b) {
+pub(super) fn extreme<R: Number>(a: R, b: R, wanted: Ordering) -> R {
+    match a.order(b) {
         Some(found) if found == wanted => a,
         Some(_) => b,
-        None => f64::NAN,
+        None => R::of(f64::NAN),
     }
 }
 
 /// A comparison of two values of one kind.
-pub(super) fn compare(op: CompareOp, a: Value, b: Value) -> bool {
+pub(super) fn compare<R: Number>(op: CompareOp, a: Value<R>, b: Value<R>) -> bool {
     let order = match (a, b) {
-        (Value::Real(a), Value::Real(b)) => a.partial_cmp(&b),
+        (Value::Real(a), Value::Real(b)) => a.order(b),
         (Value::Int(a), Value::Int(b)) => Some(a.cmp(&b)),
         (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(&b)),
         (a, b) => unreachable!("{a:?} and {b:?} are compared"),
@@ -161,25 +164,26 @@ pub(super) fn compare(op: CompareOp, a: Value, b: Value) -> bool {
 }
 
 /// The order of selections: NaN below every number.
-pub(super) fn order(a: Value, b: Value) -> Ordering {
+pub(super) fn order<R: Number>(a: Value<R>, b: Value<R>) -> Ordering {
     match (a, b) {
         (Value::Int(a), Value::Int(b)) => a.cmp(&b),
-        (Value::Real(a), Value::Real(b)) => a.partial_cmp(&b).unwrap_or_else(|| b.is_nan().cmp(&a.is_nan())),
+        (Value::Real(a), Value::Real(b)) => a.order(b).unwrap_or_else(|| b.is_nan().cmp(&a.is_nan())),
         (a, b) => unreachable!("{a:?} and {b:?} are ordered"),
     }
 }
 
 /// The value as that dtype stores it; f64 and f32 store every real.
-pub(super) fn cast(dtype: DType, value: Value) -> Value {
+pub(super) fn cast<R: Number>(dtype: DType, value: Value<R>) -> Value<R> {
     match (dtype.kind(), value) {
-        (Kind::Real, Value::Real(x)) => Value::Real(round_to(dtype, x)),
-        (Kind::Real, Value::Int(x)) => Value::Real(round_to(dtype, x as f64)),
-        (Kind::Real, Value::Bool(x)) => Value::Real(f64::from(u8::from(x))),
+        (Kind::Real, Value::Real(x)) if matches!(dtype, DType::F64 | DType::F32) => Value::Real(x),
+        (Kind::Real, Value::Real(x)) => Value::Real(R::of(round_to(dtype, x.to_f64()))),
+        (Kind::Real, Value::Int(x)) => Value::Real(R::of(round_to(dtype, x as f64))),
+        (Kind::Real, Value::Bool(x)) => Value::Real(R::of(f64::from(u8::from(x)))),
         // A conversion of Rust rounds to zero, saturates and makes NaN 0.
-        (Kind::Int, Value::Real(x)) => Value::Int(saturate(dtype, x.round_ties_even() as i64)),
+        (Kind::Int, Value::Real(x)) => Value::Int(saturate(dtype, x.to_f64().round_ties_even() as i64)),
         (Kind::Int, Value::Int(x)) => Value::Int(saturate(dtype, x)),
         (Kind::Int, Value::Bool(x)) => Value::Int(x.into()),
-        (Kind::Bool, Value::Real(x)) => Value::Bool(x != 0.0),
+        (Kind::Bool, Value::Real(x)) => Value::Bool(x != R::of(0.0)),
         (Kind::Bool, Value::Int(x)) => Value::Bool(x != 0),
         (Kind::Bool, Value::Bool(x)) => Value::Bool(x),
     }

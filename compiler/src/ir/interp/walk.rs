@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::machine::Machine;
+use super::number::Number;
 use crate::ir::cascade::{ExprId, RankId};
 
 /// The order in which coordinates move and expressions are computed.
@@ -14,7 +15,7 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    pub(super) fn new(machine: &Machine<'_>, ranks: &[RankId], value: ExprId) -> Walk {
+    pub(super) fn new<R: Number>(machine: &Machine<'_, R>, ranks: &[RankId], value: ExprId) -> Walk {
         let exprs = &machine.cascade.exprs;
         let level_of = |atom: &RankId| {
             1 + ranks.iter().position(|&it| exprs.atoms(it).contains(atom)).expect("free ranks are walked")
@@ -27,16 +28,16 @@ impl Walk {
     }
 
     /// Computes what depends on no coordinate.
-    pub(super) fn start(&self, machine: &mut Machine<'_>) {
+    pub(super) fn start<R: Number>(&self, machine: &mut Machine<'_, R>) {
         machine.compute(&self.levels[0]);
     }
 
     /// Visits all coordinates of these of its ranks, while those before stand still.
-    pub(super) fn visit(
+    pub(super) fn visit<R: Number>(
         &self,
-        machine: &mut Machine<'_>,
+        machine: &mut Machine<'_, R>,
         ranks: Range<usize>,
-        visitor: &mut dyn FnMut(&mut Machine<'_>),
+        visitor: &mut dyn FnMut(&mut Machine<'_, R>),
     ) {
         if ranks.start == 0 {
             self.start(machine);
@@ -51,7 +52,7 @@ impl Walk {
     }
 
     /// Moves along one of its ranks and computes what depends on that.
-    pub(super) fn enter(&self, machine: &mut Machine<'_>, depth: usize, coord: i64) {
+    pub(super) fn enter<R: Number>(&self, machine: &mut Machine<'_, R>, depth: usize, coord: i64) {
         machine.move_to(self.ranks[depth], coord);
         machine.compute(&self.levels[depth + 1]);
     }

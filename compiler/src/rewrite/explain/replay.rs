@@ -1,16 +1,13 @@
 //! A derivation to whether every step of it holds on random tensors.
 //!
 //! After each law the whole term is turned into a cascade and run by the interpreter, on calls of every character.
-//! Laws hold for reals; where numbers grow beyond f64, the call is repeated with smaller ones, which is said.
+//! Laws hold for reals, so it is run in a range that no number leaves.
 
 use super::Derivation;
 use crate::ir;
 use crate::ir::cascade::Cascade;
 use crate::ir::interp::CallError;
-use crate::verify::{Character, Trial, Verdict};
-
-/// What the reals of calls are multiplied by, until f64 can hold what comes up on the way.
-const SCALES: [f64; 4] = [1.0, 0.25, 0.0625, 0.015_625];
+use crate::verify::{Character, Trial};
 
 /// How a derivation did.
 #[derive(Debug, Clone, Default)]
@@ -22,10 +19,6 @@ pub struct Replay {
     pub together: usize,
     /// How many comparisons agreed.
     pub comparisons: usize,
-    /// How many could not be made, for no numbers were small enough.
-    pub beyond: usize,
-    /// How many of them needed smaller numbers than were drawn.
-    pub scaled: usize,
     /// The first step that does not hold.
     pub disagreement: Option<Disagreement>,
 }
@@ -59,46 +52,22 @@ impl Derivation {
                 continue;
             }
             replay.cascades += 1;
-            for scales in &trials {
-                if let Some(what) = compared(scales, &cascade, &mut replay)? {
-                    let character = scales[0].character;
+            for trial in &trials {
+                if let Some(what) = trial.compare(&cascade)? {
+                    let character = trial.character;
                     replay.disagreement = Some(Disagreement { step, character, what });
                     return Ok(replay);
                 }
+                replay.comparisons += 1;
             }
         }
         Ok(replay)
     }
 }
 
-/// For each character, calls with smaller and smaller numbers.
-fn trials(written: &Cascade, seed: u64) -> Result<Vec<Vec<Trial>>, CallError> {
-    let mut all = Vec::new();
-    for (number, character) in (0..).zip(Trial::CHARACTERS) {
-        let mut scales = Vec::new();
-        for scale in SCALES {
-            scales.extend(Trial::new(written, character, scale, seed.wrapping_mul(1009) + number)?);
-        }
-        if !scales.is_empty() {
-            all.push(scales);
-        }
-    }
-    Ok(all)
-}
-
-/// Compares on the first of the calls that f64 can hold.
-fn compared(trials: &[Trial], cascade: &Cascade, replay: &mut Replay) -> Result<Option<String>, CallError> {
-    for (number, trial) in trials.iter().enumerate() {
-        match trial.compare(cascade)? {
-            Verdict::Agrees => {
-                replay.comparisons += 1;
-                replay.scaled += usize::from(number > 0);
-                return Ok(None);
-            }
-            Verdict::OutOfRange => {}
-            Verdict::Differs(what) => return Ok(Some(what)),
-        }
-    }
-    replay.beyond += 1;
-    Ok(None)
+/// A call of each character that the author's assumptions allow.
+fn trials(written: &Cascade, seed: u64) -> Result<Vec<Trial>, CallError> {
+    let characters = (0..).zip(Trial::CHARACTERS);
+    let trial = |(number, it)| Trial::new(written, it, seed.wrapping_mul(1009) + number).transpose();
+    characters.filter_map(trial).collect()
 }

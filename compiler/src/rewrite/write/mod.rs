@@ -125,10 +125,17 @@ impl Writer<'_> {
     fn define(&mut self, class: Class, output: TensorId) {
         let dims = self.cascade.tensors[output].dims.clone();
         let at = dims.iter().map(|dim| At::Rank(dim.rank, 0)).collect();
+        // An output may have a rank that its value is summed over and so does not depend on.
+        let own = self.graph.analysis.ranks_of(output);
+        let is_free = |ranks: &[RankId]| !ranks.iter().any(|it| own.contains(it));
         let (op, value) = match self.choice.term(self.graph, class).clone() {
-            Term::Reduce(op, ranks, [body]) => (Op::Reduce(op, ranks.to_vec()), self.reduced(body)),
+            Term::Reduce(op, ranks, [body]) if is_free(&ranks) => {
+                (Op::Reduce(op, ranks.to_vec()), self.reduced(body))
+            }
             Term::Else([value, other]) => match self.reduction_or(value, other) {
-                Some((op, ranks, body)) if !self.made.contains_key(&self.graph.find(value)) => {
+                Some((op, ranks, body))
+                    if is_free(&ranks) && !self.made.contains_key(&self.graph.find(value)) =>
+                {
                     (Op::Reduce(op, ranks), self.reduced(body))
                 }
                 _ => (Op::Map, self.exact(class)),
@@ -136,8 +143,12 @@ impl Writer<'_> {
             _ => (Op::Map, self.exact(class)),
         };
         self.cascade.steps.push(Step::Einsum(Einsum { tensor: output, at, op, value, exact: false }));
-        self.values.remove(&class);
-        self.made.entry(class).or_insert(output);
+        // Read for the class, it must not bring ranks along that the class does not depend on.
+        let facts = self.graph.facts(class);
+        if own.iter().all(|it| facts.free.contains(it)) {
+            self.values.remove(&class);
+            self.made.entry(class).or_insert(output);
+        }
     }
 
     /// A reduction whose identity is what stands in for it where there is nothing.
