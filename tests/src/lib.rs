@@ -1,5 +1,6 @@
 //! Shared pieces of the tests of attnc.
 
+pub mod case;
 pub mod fixture;
 pub mod jit;
 pub mod npy;
