@@ -132,7 +132,7 @@ impl<'a> Finder<'a> {
         let steps = self.cascade.steps.iter().enumerate();
         let (first, second): (Vec<_>, Vec<_>) = steps.partition(|(_, it)| is_recurrence(it));
         for (at, step) in first.into_iter().chain(second) {
-            if self.cluster[at] == at
+            if self.is_free(at)
                 && let Some(group) = self.begun_with(at, step).map(|it| self.grown(it))
                 && (group.steps.len() > 1 || is_recurrence(step))
             {
@@ -174,7 +174,7 @@ impl<'a> Finder<'a> {
             let before = group.steps.len();
             for step in 0..self.cascade.steps.len() {
                 if !group.steps.contains(&step)
-                    && self.cluster[step] == step
+                    && self.is_free(step)
                     && let Some(larger) = self.with(&group, step)
                 {
                     group = larger;
@@ -196,6 +196,11 @@ impl<'a> Finder<'a> {
         let reads_state = self.reads_state(group, step);
         let mut larger = group.clone();
         larger.steps.insert(step);
+        let between = self.between(&larger.steps);
+        larger.steps.extend(&between);
+        if !between.iter().all(|&it| self.is_free(it) && self.is_welcome(&larger, it)) {
+            return None;
+        }
         loop {
             let conflicts = self.conflicts(&larger)?;
             if conflicts.is_empty() {
@@ -210,6 +215,30 @@ impl<'a> Finder<'a> {
         let mut cluster = self.cluster.clone();
         larger.steps.iter().for_each(|&it| cluster[it] = first);
         self.order(&cluster).is_some().then_some(larger)
+    }
+
+    /// No walk has the step so far.
+    fn is_free(&self, step: usize) -> bool {
+        self.groups.iter().all(|it| !it.steps.contains(&step))
+    }
+
+    /// The steps that need some of these and that others of these need.
+    fn between(&self, steps: &BTreeSet<usize>) -> BTreeSet<usize> {
+        let (mut above, mut below) = (steps.clone(), steps.clone());
+        loop {
+            let before = above.len() + below.len();
+            for (step, reads) in self.reads.iter().enumerate() {
+                if above.contains(&step) {
+                    above.extend(reads);
+                }
+                if !below.is_disjoint(reads) {
+                    below.insert(step);
+                }
+            }
+            if above.len() + below.len() == before {
+                return above.intersection(&below).filter(|it| !steps.contains(it)).copied().collect();
+            }
+        }
     }
 
     /// All steps, each after what it reads and those of a cluster next to each other; none if there is a cycle.
