@@ -316,8 +316,8 @@ impl<'a> Finder<'a> {
         let exprs = &self.cascade.exprs;
         let &Expr::Binary(BinaryOp::Sub, x, peak) = exprs.get(exponent) else { return false };
         let Expr::Read(tensor, ..) = exprs.get(peak) else { return false };
-        self.cascade.einsums().any(|it| {
-            it.tensor == *tensor && it.value == x && matches!(it.op, Op::Reduce(ReduceOp::Max, _))
-        })
+        self.cascade
+            .einsums()
+            .any(|it| it.tensor == *tensor && it.value == x && matches!(it.op, Op::Reduce(ReduceOp::Max, _)))
     }
 }
