@@ -52,7 +52,7 @@ impl Weaver<'_> {
         for &einsum in order.iter().filter(|it| !carry.in_place.contains(&it.tensor)) {
             for back in (1..=carry.depth.get(&einsum.tensor).copied().unwrap_or(0)).rev() {
                 let value = self.read_held(&carry, einsum.tensor, back - 1);
-                walk.step.push(self.into_held(&carry, einsum.tensor, back, Op::Map, value));
+                walk.step.push(self.held_from(&carry, einsum.tensor, back, Op::Map, value));
             }
         }
         for (time, einsum) in carry.all.clone() {
@@ -114,7 +114,7 @@ impl Weaver<'_> {
                     (Op::Map, self.cascade.exprs.add(Expr::Where(zero, never)))
                 }
             };
-            acts.push(self.into_held(carry, tensor, back, op, value));
+            acts.push(self.held_from(carry, tensor, back, op, value));
         }
         if carry.stored.contains(&tensor) {
             for (coordinate, base) in bases {
@@ -140,7 +140,7 @@ impl Weaver<'_> {
             (op, value) = (Op::Map, self.accumulated(carry, einsum, fold_of(scan), value, walk));
         }
         if carry.depth.contains_key(&tensor) {
-            walk.step.push(self.into_held(carry, tensor, 0, op, value));
+            walk.step.push(self.held_from(carry, tensor, 0, op, value));
             (op, value) = (Op::Map, self.read_held(carry, tensor, 0));
         }
         if carry.stored.contains(&tensor) {
@@ -172,7 +172,7 @@ impl Weaver<'_> {
     }
 
     /// Computes what is held of a tensor.
-    fn into_held(&self, carry: &Carry<'_>, of: TensorId, back: i64, op: Op, value: ExprId) -> Act {
+    fn held_from(&self, carry: &Carry<'_>, of: TensorId, back: i64, op: Op, value: ExprId) -> Act {
         let tensor = carry.held[&(of, back)];
         let at = self.dims(carry, of).iter().map(|it| At::Rank(it.rank, 0)).collect();
         Act::Define(Einsum { tensor, at, op, value, exact: carry.writers[&of].exact })
@@ -187,6 +187,7 @@ impl Weaver<'_> {
     }
 
     /// An expression that reads what is held.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn local(&mut self, carry: &Carry<'_>, time: Time, value: ExprId) -> ExprId {
         let value = self.stored_only(value);
         let mut new: BTreeMap<ExprId, ExprId> = BTreeMap::new();
