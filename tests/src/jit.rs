@@ -7,7 +7,7 @@ use attnc::ir::array::{Array, Data, Value};
 use attnc::ir::cascade::Cascade;
 use attnc::ir::interp::Call;
 use attnc_dsl::ast::DType;
-use attnc_runtime::{Kernel, Scalar, TensorView, TensorViewMut};
+use attnc_runtime::{Call as Running, Kernel, Scalar, TensorView, TensorViewMut, Workspace};
 use indexmap::IndexMap;
 
 /// How tensors lie in memory.
@@ -45,13 +45,24 @@ pub fn call_kernel(
     call: &Call,
     placement: Placement,
 ) -> Result<IndexMap<String, Array>, String> {
-    call_kernel_on(usize::MAX, kernel, cascade, call, placement)
+    call_on(kernel, (&mut Workspace::new(), usize::MAX), cascade, call, placement)
 }
 
 /// The same on so many threads at most.
 pub fn call_kernel_on(
     threads: usize,
     kernel: &Kernel,
+    cascade: &Cascade,
+    call: &Call,
+    placement: Placement,
+) -> Result<IndexMap<String, Array>, String> {
+    call_on(kernel, (&mut Workspace::new(), threads), cascade, call, placement)
+}
+
+/// The same in a workspace, on so many threads at most.
+pub fn call_on(
+    kernel: &Kernel,
+    (workspace, threads): (&mut Workspace, usize),
     cascade: &Cascade,
     call: &Call,
     placement: Placement,
@@ -66,38 +77,36 @@ pub fn call_kernel_on(
             (name, memory)
         })
         .collect();
-    let begin = || {
-        let mut running = kernel.call();
-        for (name, memory) in &inputs {
-            // SAFETY: the memory has room for every element of the view and outlives it.
-            let view = unsafe {
-                TensorView::from_raw(
-                    memory.first().cast_mut(),
-                    memory.dtype(),
-                    &memory.shape,
-                    &memory.strides,
-                )
-            };
-            running = running.input(name, view.map_err(|it| it.to_string())?);
-        }
-        Ok::<_, String>(
-            call.params.iter().fold(running, |running, (name, &it)| running.param(name, scalar(it))),
-        )
-    };
-    let shapes = begin()?.shapes().map_err(|it| it.to_string())?;
+    let shapes = given(kernel.call(), &inputs, call)?.shapes().map_err(|it| it.to_string())?;
     let mut outputs: Vec<_> = shapes
         .iter()
         .map(|(name, shape)| (name, Memory::new(dtype_of(cascade, name), shape, placement)))
         .collect();
-    let mut running = begin()?.threads(threads);
+    let mut running = given(kernel.call_in(workspace), &inputs, call)?;
     for (name, memory) in &mut outputs {
         let (data, dtype) = (memory.first_mut(), memory.dtype());
         // SAFETY: the memory has room for every element of the view, outlives it, and is its alone.
         let view = unsafe { TensorViewMut::from_raw(data, dtype, &memory.shape, &memory.strides) };
         running = running.output(name, view.map_err(|it| it.to_string())?);
     }
-    running.run().map_err(|it| it.to_string())?;
+    running.threads(threads).run().map_err(|it| it.to_string())?;
     outputs.into_iter().map(|(name, memory)| Ok((name.to_owned(), memory.read(name)?))).collect()
+}
+
+/// The call with its inputs and parameters.
+fn given<'a>(
+    mut running: Running<'a>,
+    inputs: &'a [(&String, Memory)],
+    call: &Call,
+) -> Result<Running<'a>, String> {
+    for (name, memory) in inputs {
+        // SAFETY: the memory has room for every element of the view and outlives it.
+        let view = unsafe {
+            TensorView::from_raw(memory.first().cast_mut(), memory.dtype(), &memory.shape, &memory.strides)
+        };
+        running = running.input(name, view.map_err(|it| it.to_string())?);
+    }
+    Ok(call.params.iter().fold(running, |running, (name, &it)| running.param(name, scalar(it))))
 }
 
 /// One tensor in memory of its own.

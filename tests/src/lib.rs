@@ -1,6 +1,7 @@
 //! Shared pieces of the tests of attnc.
 
 pub mod cascades;
+pub mod case;
 pub mod fixture;
 pub mod jit;
 pub mod npy;

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use serde::Serialize;
 
-use super::plan::{Axis, Plan, Stage, Stream, loops};
+use super::plan::{Act, Axis, Plan, Stage, Stream, Walk, loops};
 use crate::ir::cascade::{Extent, RankId, Step, TensorId};
 use crate::ir::expr::Expr;
 use crate::ir::print;
@@ -17,6 +17,8 @@ pub struct StageAccount {
     pub rows: IndexMap<String, u32>,
     /// How many coordinates of each streamed rank a tile has.
     pub streams: IndexMap<String, u32>,
+    /// The rank that it walks along, coordinate by coordinate.
+    pub walk: Option<String>,
     /// The traversal that goes over parts.
     pub split: Option<SplitAccount>,
 }
@@ -46,9 +48,10 @@ impl Plan {
                         Step::Recurrence(it) => it.body.iter().map(|it| self.name_of(it.tensor)).collect(),
                     };
                     let (rows, streams) = (IndexMap::new(), IndexMap::new());
-                    StageAccount { defines, rows, streams, split: None }
+                    StageAccount { defines, rows, streams, walk: None, split: None }
                 }
                 Stage::Stream(it) => self.stream_account(it),
+                Stage::Walk(it) => self.walk_account(it),
             })
             .collect()
     }
@@ -57,9 +60,20 @@ impl Plan {
         self.cascade.tensors[tensor].name.clone()
     }
 
-    fn stream_account(&self, stream: &Stream) -> StageAccount {
+    fn walk_account(&self, walk: &Walk) -> StageAccount {
+        StageAccount {
+            defines: self.stored_by(walk.acts()),
+            rows: self.sizes(&walk.rows),
+            streams: IndexMap::new(),
+            walk: Some(self.cascade.ranks[walk.rank].name.clone()),
+            split: None,
+        }
+    }
+
+    /// What acts write to memory, each once.
+    fn stored_by<'a>(&self, acts: impl IntoIterator<Item = &'a Act>) -> Vec<String> {
         let mut defines: Vec<String> = Vec::new();
-        for act in &stream.acts {
+        for act in acts {
             act.einsums(&mut |it| {
                 let name = self.name_of(it.tensor);
                 let inside = self.tiles.contains(&it.tensor) || self.room_where.contains_key(&it.tensor);
@@ -68,6 +82,11 @@ impl Plan {
                 }
             });
         }
+        defines
+    }
+
+    fn stream_account(&self, stream: &Stream) -> StageAccount {
+        let defines = self.stored_by(&stream.acts);
         let loops = loops(&stream.acts);
         let streamed = loops.iter().flat_map(|it| &it.axes);
         let split = loops.iter().find_map(|it| Some((it.axes[0].rank, it.parts?)));
@@ -77,7 +96,13 @@ impl Plan {
             parts: self.extent_of(part),
             apart: stream.rows.first().map_or(String::new(), |it| self.condition_of(it.rank)),
         });
-        StageAccount { defines, rows: self.sizes(&stream.rows), streams: self.sizes(streamed), split }
+        StageAccount {
+            defines,
+            rows: self.sizes(&stream.rows),
+            streams: self.sizes(streamed),
+            walk: None,
+            split,
+        }
     }
 
     fn sizes<'a>(&self, axes: impl IntoIterator<Item = &'a Axis>) -> IndexMap<String, u32> {
@@ -112,9 +137,12 @@ impl std::fmt::Display for StageAccount {
         };
         write!(f, "{}: ", self.defines.join(", "))?;
         match (self.rows.is_empty(), self.streams.is_empty()) {
-            (true, true) => return f.write_str("whole"),
+            (true, true) if self.walk.is_none() => return f.write_str("whole"),
             (_, true) => write!(f, "rows {}", list(&self.rows))?,
             (_, false) => write!(f, "rows {}; streams over {}", list(&self.rows), list(&self.streams))?,
+        }
+        if let Some(rank) = &self.walk {
+            write!(f, "; walks along {rank}")?;
         }
         let Some(SplitAccount { rank, length, parts, apart }) = &self.split else { return Ok(()) };
         write!(f, "; `{rank}` in {parts} parts of {length}, apart where {apart}")

@@ -24,7 +24,8 @@ pub(super) struct Flow<'a> {
 }
 
 impl<'a> Flow<'a> {
-    pub(super) fn of(cascade: &'a Cascade) -> Flow<'a> {
+    /// Tensors that are walked for are in memory for all others.
+    pub(super) fn of(cascade: &'a Cascade, walked: &BTreeSet<TensorId>) -> Flow<'a> {
         let mut flow = Flow {
             cascade,
             einsums: BTreeMap::new(),
@@ -34,7 +35,7 @@ impl<'a> Flow<'a> {
         };
         for step in &cascade.steps {
             match step {
-                Step::Einsum(einsum) if flow.has_tiles(einsum) => {
+                Step::Einsum(einsum) if flow.has_tiles(einsum) && !walked.contains(&einsum.tensor) => {
                     flow.einsums.insert(einsum.tensor, einsum);
                 }
                 Step::Einsum(_) | Step::Recurrence(_) => {}
@@ -124,7 +125,7 @@ impl<'a> Flow<'a> {
 }
 
 /// The ranks that are the last of every real input with more than one dimension that has them.
-fn features(cascade: &Cascade) -> Ranks {
+pub(super) fn features(cascade: &Cascade) -> Ranks {
     let (mut last, mut others) = (Ranks::new(), Ranks::new());
     for input in cascade.inputs() {
         let Tensor { dims, kind, .. } = &cascade.tensors[input];

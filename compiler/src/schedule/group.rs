@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::flow::{Flow, Ranks};
 use super::shape::Shapes;
+use super::walk::{self, Walks};
 use crate::ir::cascade::{Step, TensorId};
 
 /// One stage in the making.
 pub(super) enum Draft<'a> {
     /// A step evaluated whole.
     Whole(&'a Step),
+    /// The walk of that number.
+    Walk(usize),
     /// Tensors that one traversal serves.
     Group(Group),
 }
@@ -25,10 +28,17 @@ pub(super) struct Group {
 }
 
 /// The stages, in order.
-pub(super) fn drafts<'a>(flow: &Flow<'a>, shapes: &Shapes) -> Vec<Draft<'a>> {
+pub(super) fn drafts<'a>(flow: &Flow<'a>, shapes: &Shapes, walks: &Walks) -> Vec<Draft<'a>> {
     let mut drafts: Vec<Draft<'a>> = Vec::new();
     let mut made: BTreeMap<TensorId, usize> = BTreeMap::new();
-    for step in &flow.cascade.steps {
+    for (at, step) in flow.cascade.steps.iter().enumerate() {
+        if let Some(walk) = walks.of_step(at) {
+            if walks.groups[walk].steps.first() == Some(&at) {
+                drafts.push(Draft::Walk(walk));
+            }
+            made.extend(walk::einsums(step).iter().map(|it| (it.tensor, drafts.len() - 1)));
+            continue;
+        }
         match step {
             Step::Einsum(einsum) if flow.live.contains(&einsum.tensor) => {
                 let tensor = einsum.tensor;
@@ -74,7 +84,7 @@ fn place<'a>(
             let shared = group.cone.intersection(&cone).any(heavy);
             (shared && group.rows == *rows && after.is_none_or(|it| it < at)).then_some(at)
         }
-        Draft::Whole(_) => None,
+        Draft::Whole(_) | Draft::Walk(_) => None,
     };
     match drafts.iter().enumerate().find_map(fits) {
         Some(at) => {

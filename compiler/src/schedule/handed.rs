@@ -64,7 +64,7 @@ impl Handed {
         };
         stages.iter().any(|stage| match stage {
             Stage::Whole(Step::Einsum(it)) => has_power(it),
-            Stage::Whole(Step::Recurrence(_)) | Stage::Stream(_) => false,
+            Stage::Whole(Step::Recurrence(_)) | Stage::Stream(_) | Stage::Walk(_) => false,
         })
     }
 

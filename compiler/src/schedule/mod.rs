@@ -1,8 +1,8 @@
 //! Cascade to plan: what is stored, what streams, and how sums stay in range.
 //!
 //! Reductions over tensors that nobody stores become traversals: a stage takes a box of rows and walks along the
-//! ranks that are reduced, tile by tile, as often as the cascade has passes over them. Everything else is evaluated
-//! whole. No algebra is done here but that of scaled numbers (`scaled.rs`): a cascade of three passes gives three
+//! ranks that are reduced, tile by tile, as often as the cascade has passes over them. Recurrences and scans become
+//! walks (`walk/`), which hold what they still need of earlier coordinates. Everything else is evaluated whole. No algebra is done here but that of scaled numbers (`scaled.rs`): a cascade of three passes gives three
 //! traversals.
 
 mod account;
@@ -19,6 +19,7 @@ mod range;
 mod scaled;
 mod shape;
 mod split;
+mod walk;
 mod weave;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +28,7 @@ pub use account::{SplitAccount, StageAccount};
 pub(crate) use flow::live;
 pub use mapping::{Cut, Mapping, Refusal};
 pub(crate) use plan::loops;
-pub use plan::{Act, Axis, Loop, Parts, Plan, Stage, Stream};
+pub use plan::{Act, Axis, Loop, Parts, Plan, Stage, Stream, Walk};
 
 use crate::ir::cascade::{Cascade, Einsum, Step};
 use flow::Flow;
@@ -39,17 +40,18 @@ use weave::Weaver;
 
 /// A plan of a cascade that follows a mapping.
 pub fn schedule(cascade: &Cascade, mapping: &Mapping) -> Plan {
-    let mut flow = Flow::of(cascade);
+    let (cascade, walks) = walk::gathered(cascade);
+    let mut flow = Flow::of(&cascade, &walks.tensors);
     let shapes = Shapes::settle(&mut flow);
-    let drafts = group::drafts(&flow, &shapes);
+    let drafts = group::drafts(&flow, &shapes, &walks);
     let mut planned = cascade.clone();
     let mut tiles = BTreeSet::new();
     let (mut handed, mut room_where) = (Handed::default(), BTreeMap::new());
-    let mut promised = range::promised(cascade);
+    let mut promised = range::promised(&cascade);
     let mut stages = Vec::new();
     for draft in drafts {
         let group = match &draft {
-            Draft::Whole(_) => group::Group::default(),
+            Draft::Whole(_) | Draft::Walk(_) => group::Group::default(),
             Draft::Group(it) => it.clone(),
         };
         let streams = group.cone.iter().flat_map(|it| shapes.of[it].streams.iter().copied()).collect();
@@ -79,6 +81,7 @@ pub fn schedule(cascade: &Cascade, mapping: &Mapping) -> Plan {
         };
         match draft {
             Draft::Whole(step) => stages.push(Stage::Whole(weaver.whole(step))),
+            Draft::Walk(it) => stages.push(Stage::Walk(weaver.walk(&walks.groups[it]))),
             Draft::Group(_) => stages.extend(weaver.stages().into_iter().map(Stage::Stream)),
         }
     }
@@ -116,7 +119,7 @@ impl Weaver<'_> {
     }
 
     /// The expression itself, if it reads nothing that is stored scaled.
-    fn stored_only(&mut self, value: crate::ir::cascade::ExprId) -> crate::ir::cascade::ExprId {
+    pub(crate) fn stored_only(&mut self, value: crate::ir::cascade::ExprId) -> crate::ir::cascade::ExprId {
         let scaled = self.cascade.exprs.reads(value).any(|(it, _)| self.handed.has(it));
         if scaled { self.plain(value) } else { value }
     }

@@ -1,8 +1,8 @@
 //! The plan: which einsums run together, and how a stage walks through its ranks.
 //!
 //! Invariants: a stage reads only inputs, what earlier stages stored, and its own tiles; a tile is defined
-//! before it is read, within the same loop or around it; the ranks of tiles and of everything that a streaming
-//! stage iterates over are part-less.
+//! before it is read, within the same loop or around it; the ranks of the tiles of a stream and of
+//! everything that it iterates over are part-less; what a walk holds keeps its composite ranks.
 //!
 //! ```text
 //! stream b, h, m in 32
@@ -41,6 +41,8 @@ pub enum Stage {
     Whole(Step),
     /// Boxes of rows, each of which streams over other ranks.
     Stream(Stream),
+    /// Boxes of rows, each of which goes along a rank coordinate by coordinate.
+    Walk(Walk),
 }
 
 /// A stage that holds no more than tiles.
@@ -54,6 +56,30 @@ pub struct Stream {
     pub composites: Vec<RankId>,
     /// What a task does.
     pub acts: Vec<Act>,
+}
+
+/// A stage that holds what it needs of the coordinates that it has been at.
+///
+/// ```text
+/// walk b, e in 64 along t
+///   H~[b, d, e] = 0
+///   for t
+///     H~[b, d, e] = G * H~ + K * V
+///     output O[b, t, e] = sum[d](Q * H~)
+///   output F[b, d, e] = H~
+/// ```
+#[derive(Debug, Clone)]
+pub struct Walk {
+    /// The ranks whose points are spread over tasks; those in boxes are part-less.
+    pub rows: Vec<Axis>,
+    /// The rank that is walked along.
+    pub rank: RankId,
+    /// What is done before the first coordinate.
+    pub before: Vec<Act>,
+    /// What is done at each coordinate.
+    pub step: Vec<Act>,
+    /// What is done after the last.
+    pub after: Vec<Act>,
 }
 
 /// A part-less rank in tiles.
@@ -112,6 +138,7 @@ impl Plan {
                 Stage::Stream(it) => {
                     it.acts.iter().for_each(|act| act.einsums(&mut |einsum| found.push(einsum)));
                 }
+                Stage::Walk(it) => it.acts().for_each(|act| act.einsums(&mut |einsum| found.push(einsum))),
             }
         }
         found
@@ -120,7 +147,7 @@ impl Plan {
     /// The most loops that one stage runs one after the other: how often it traverses what it streams over.
     pub fn traversals(&self) -> usize {
         let loops = |stage: &Stage| match stage {
-            Stage::Whole(_) => 0,
+            Stage::Whole(_) | Stage::Walk(_) => 0,
             Stage::Stream(it) => one_by_one(&it.acts),
         };
         self.stages.iter().map(loops).max().unwrap_or(0)
@@ -130,8 +157,15 @@ impl Plan {
     pub fn streams(&self) -> impl Iterator<Item = &Stream> {
         self.stages.iter().filter_map(|stage| match stage {
             Stage::Stream(it) if it.when.is_none() => Some(it),
-            Stage::Stream(_) | Stage::Whole(_) => None,
+            Stage::Stream(_) | Stage::Walk(_) | Stage::Whole(_) => None,
         })
+    }
+}
+
+impl Walk {
+    /// Everything that is done, in order.
+    pub fn acts(&self) -> impl Iterator<Item = &Act> {
+        self.before.iter().chain(&self.step).chain(&self.after)
     }
 }
 

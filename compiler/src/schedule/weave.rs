@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use attnc_dsl::ast::Kind;
+use attnc_dsl::ast::{DType, Kind};
 
 use super::flow::{Flow, Ranks};
 use super::group::Group;
@@ -287,6 +287,19 @@ impl<'a> Weaver<'a> {
 
     /// A tensor that is held as a tile, and a read of it in place.
     pub(super) fn new_tile(&mut self, name: &str, ranks: &[RankId], kind: Kind) -> (TensorId, ExprId) {
+        let dims = ranks.iter().map(|&rank| Dim { rank, lag: 0 }).collect();
+        let tensor = self.held_as(name, dims, kind, None);
+        (tensor, self.read(tensor, ranks, kind))
+    }
+
+    /// A tensor that is held as a tile.
+    pub(super) fn held_as(
+        &mut self,
+        name: &str,
+        dims: Vec<Dim>,
+        kind: Kind,
+        dtype: Option<DType>,
+    ) -> TensorId {
         let names: BTreeSet<&str> = self.cascade.tensors.iter().map(|(_, it)| it.name.as_str()).collect();
         let base = name.to_owned();
         let mut fresh = format!("{base}~");
@@ -295,11 +308,10 @@ impl<'a> Weaver<'a> {
             fresh = format!("{base}~{number}");
             number += 1;
         }
-        let dims = ranks.iter().map(|&rank| Dim { rank, lag: 0 }).collect();
         let tensor =
-            self.cascade.tensors.push(Tensor { name: fresh, dims, kind, dtype: None, role: Role::Temporary });
+            self.cascade.tensors.push(Tensor { name: fresh, dims, kind, dtype, role: Role::Temporary });
         self.tiles.insert(tensor);
-        (tensor, self.read(tensor, ranks, kind))
+        tensor
     }
 
     fn read(&mut self, tensor: TensorId, ranks: &[RankId], kind: Kind) -> ExprId {

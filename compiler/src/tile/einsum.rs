@@ -66,7 +66,7 @@ impl Tiling<'_> {
     }
 
     /// Inclusive prefix reduction: what is carried is stored at each coordinate.
-    fn scan(&mut self, einsum: &Einsum, op: ScanOp, along: RankId, open: &[RankId]) {
+    pub(super) fn scan(&mut self, einsum: &Einsum, op: ScanOp, along: RankId, open: &[RankId]) {
         let others: Vec<RankId> = open.iter().copied().filter(|it| *it != along).collect();
         let op = match op {
             ScanOp::Sum => ReduceOp::Sum,
@@ -108,7 +108,7 @@ impl Tiling<'_> {
         let guard = if self.is_tile(tensor) { None } else { self.exists() };
         // Rounded here and not by the store, so that it is rounded once.
         let mut value = self.cast(dtype, known.value, Scalar::of(dtype));
-        if self.is_tile(tensor) && known.present.is_none() {
+        if self.is_tile(tensor) && known.present.is_none() && !self.always_masked.contains(&tensor) {
             self.forget_mask(tensor);
         }
         if self.read.contains(&tensor) && (known.present.is_some() || self.stored[&tensor].mask.is_some()) {

@@ -37,7 +37,7 @@ impl Tiling<'_> {
         let &Expr::Binary(BinaryOp::Mul, a, b) = exprs.get(einsum.value) else { return None };
         let Op::Reduce(ReduceOp::Sum, over) = &einsum.op else { return None };
         let before = open.iter().take_while(|it| **it != lane);
-        let boxed = |it: &&RankId| self.region.spans.contains_key(it) && !over.contains(it);
+        let boxed = |it: &&RankId| self.is_boxed(**it) && !over.contains(it);
         let has = |factor: ExprId, rank: RankId| exprs.free(factor).contains(&rank);
         let apart = |rank: RankId| {
             [(a, b), (b, a)]
@@ -45,6 +45,15 @@ impl Tiling<'_> {
                 .any(|(a, b)| has(a, lane) && !has(a, rank) && has(b, rank) && !has(b, lane))
         };
         before.filter(boxed).copied().filter(|it| !over.contains(&lane) && apart(*it)).last()
+    }
+
+    /// Several coordinates of a rank are at hand, whatever those of others.
+    fn is_boxed(&self, rank: RankId) -> bool {
+        let bounds = |whole: &RankId| {
+            self.cascade.exprs.atoms(*whole).split_last().is_some_and(|(_, majors)| majors.contains(&rank))
+        };
+        let held = self.cascade.ranks[rank].parts.is_empty() && !self.region.composites.iter().any(bounds);
+        self.region.spans.contains_key(&rank) || (self.region.walks && held)
     }
 
     /// How many more accesses a tile along a rank makes contiguous than it scatters.

@@ -3,7 +3,8 @@
 //! An einsum that is evaluated whole becomes a stage that writes its tensor to memory, a recurrence one stage for
 //! all its tensors. Coordinates of the left-hand side but the last are spread over tasks; reductions are loops
 //! that carry their accumulators; the rank that most loads walk along is taken in tiles of [`LANES`].
-//! A stream becomes a stage whose tasks are boxes of rows and whose tiles lie in scratch (`stream.rs`).
+//! A stream becomes a stage whose tasks are boxes of rows and whose tiles lie in scratch (`stream.rs`), a walk one
+//! whose tasks go along their rank with what they still need in scratch (`walk.rs`).
 //!
 //! ```text
 //! S[m, n] = sum[d](Q * K)   ->   stage: tasks |m|; for n: for d carry acc: contract Q[m, d], K[n, d] into acc
@@ -23,6 +24,7 @@ mod recurrence;
 mod select;
 mod stream;
 mod value;
+mod walk;
 mod width;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -59,6 +61,7 @@ pub fn tile(plan: &Plan) -> Nest {
         match stage {
             schedule::Stage::Whole(step) => tiling.whole(step),
             schedule::Stage::Stream(it) => tiling.stream(it),
+            schedule::Stage::Walk(it) => tiling.walk(it),
         }
     }
     tiling.extent_checks();
@@ -87,6 +90,8 @@ struct Tiling<'a> {
     most_scratch: Bytes,
     /// The masks of tiles, whether or not the tile at hand has absent points.
     tile_masks: HashMap<TensorId, BufferId>,
+    /// Tensors that have a mask all through the stage at hand.
+    always_masked: BTreeSet<TensorId>,
     /// By expression: it reads a tile.
     reads_tile: Vec<bool>,
     /// The box of a stream's stage that is being worked on.
@@ -134,6 +139,7 @@ impl<'a> Tiling<'a> {
             scratch: none,
             most_scratch: none,
             tile_masks: HashMap::new(),
+            always_masked: BTreeSet::new(),
             reads_tile: stream::reads_tile(plan),
             region: Region::default(),
             holding: BTreeSet::new(),
@@ -199,8 +205,10 @@ struct Region {
     tiles: BTreeMap<RankId, u32>,
     /// Composite ranks that have a coordinate wherever their parts have.
     composites: Vec<RankId>,
-    /// Ranks with one coordinate for each task.
+    /// Ranks with one coordinate at a time.
     fixed: BTreeSet<RankId>,
+    /// The stage is a walk: what is not fixed is held whole.
+    walks: bool,
 }
 
 /// Neighbours along a rank that are worked on together.

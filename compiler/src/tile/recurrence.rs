@@ -11,27 +11,17 @@ impl Tiling<'_> {
     pub(super) fn recurrence(&mut self, recurrence: &Recurrence) {
         let tensors: Vec<TensorId> = members(recurrence).into_iter().collect();
         let shared = self.shared_ranks(recurrence);
-        // Members read each other before it is known which of them may be absent: begin with none, and
-        // begin again with those that turn out to be.
-        let mut absent: BTreeSet<TensorId> = BTreeSet::new();
-        loop {
-            let before = (self.builder.clone(), self.stored.clone(), self.workspace, self.extents.clone());
-            for &tensor in &absent {
-                self.mask(tensor);
-            }
-            self.stage(&tensors, |it| {
+        let all: BTreeSet<TensorId> = tensors.iter().copied().collect();
+        self.until_masks_settle(&all, |it| {
+            it.always_masked.clone().into_iter().for_each(|tensor| {
+                it.mask(tensor);
+            });
+            it.stage(&tensors, |it| {
                 let tasks = it.tasks(&shared);
                 it.steps(recurrence, &shared);
                 tasks
             });
-            let masked = |it: &TensorId| self.stored.get(it).is_some_and(|it| it.mask.is_some());
-            let now: BTreeSet<TensorId> = tensors.iter().copied().filter(masked).collect();
-            if now == absent {
-                return;
-            }
-            absent = now;
-            (self.builder, self.stored, self.workspace, self.extents) = before;
-        }
+        });
     }
 
     fn steps(&mut self, recurrence: &Recurrence, shared: &[RankId]) {

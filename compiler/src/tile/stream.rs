@@ -45,19 +45,24 @@ impl Tiling<'_> {
             it.acts(&stream.acts);
             tasks
         });
+        self.note_scratch();
+        self.region = Region::default();
+    }
+
+    /// The stage at hand is done; its scratch is free for the next.
+    pub(super) fn note_scratch(&mut self) {
         let (most, now) = (self.most_scratch, self.scratch);
         let mut larger = |a, b| self.builder.binary(BinaryOp::Max, a, b);
         self.most_scratch =
             super::Bytes { exact: larger(most.exact, now.exact), wide: larger(most.wide, now.wide) };
-        self.region = Region::default();
     }
 
-    fn no_bytes(&mut self) -> super::Bytes {
+    pub(super) fn no_bytes(&mut self) -> super::Bytes {
         super::Bytes { exact: self.builder.int(0), wide: self.builder.real(0.0, Scalar::F64) }
     }
 
     /// Spreads boxes of rows over tasks.
-    fn boxes(&mut self, rows: &[Axis]) -> Tasks {
+    pub(super) fn boxes(&mut self, rows: &[Axis]) -> Tasks {
         let mut counts = Vec::new();
         for row in rows {
             let (extent, tile) = (self.extent(row.rank), self.builder.int(row.tile.into()));
@@ -75,7 +80,7 @@ impl Tiling<'_> {
         }
         for (row, digit) in rows.iter().zip(digits.into_iter().rev()) {
             if row.tile == 1 && !self.ends_composite(row.rank) {
-                self.region.fixed.insert(row.rank);
+                self.fix(row.rank);
                 self.bind(row.rank, digit);
             } else {
                 self.enter_tile(*row, digit);
@@ -107,7 +112,7 @@ impl Tiling<'_> {
         self.region.spans.insert(rank, (from, to));
     }
 
-    fn acts(&mut self, acts: &[Act]) {
+    pub(super) fn acts(&mut self, acts: &[Act]) {
         for act in acts {
             let floor = self.builder.pin();
             let reads_tile = std::mem::take(&mut self.reads_tile);
@@ -131,9 +136,13 @@ impl Tiling<'_> {
         }
     }
 
-    /// The ranks without parts that stand for those of an einsum, without those that are bound.
+    /// The ranks of an einsum, the composite ones of the region in parts, without those that are bound.
     fn open_ranks(&self, einsum: &Einsum) -> Vec<RankId> {
-        self.unbound(einsum.iterated().into_iter().flat_map(|it| self.cascade.exprs.atoms(it).to_vec()))
+        let parts = |it: RankId| match self.region.composites.contains(&it) {
+            true => self.cascade.exprs.atoms(it).to_vec(),
+            false => vec![it],
+        };
+        self.unbound(einsum.iterated().into_iter().flat_map(parts))
     }
 
     /// Ranks that have more than the coordinate at hand.
@@ -156,9 +165,10 @@ impl Tiling<'_> {
                     it.store(einsum.tensor, &einsum.at, known);
                 });
             }
-            Op::Scan(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..) => {
-                unreachable!("a stream maps and reduces")
-            }
+            Op::Scan(op, along) => self.scan(einsum, *op, *along, &open),
+            Op::Select(op, from, to) => self.select(einsum, *op, *from, *to, &open),
+            Op::Place(along) => self.place(einsum, *along, &open),
+            Op::Arg(op, along) => self.arg(einsum, *op, *along, &open),
         }
     }
 
@@ -252,27 +262,47 @@ impl Tiling<'_> {
         self.plan.tiles.contains(&tensor)
     }
 
-    /// The ranks of a tile that are more than one coordinate.
+    /// The part-less ranks of a tile that are more than one coordinate.
     fn held_ranks(&self, tensor: TensorId) -> Vec<RankId> {
-        let ranks = self.cascade.tensors[tensor].dims.iter().map(|it| it.rank);
-        ranks.filter(|it| !self.region.fixed.contains(it)).collect()
+        let ranks = self.cascade.tensors[tensor].dims.iter();
+        ranks.flat_map(|it| self.held_parts(it.rank)).collect()
+    }
+
+    /// The parts of a rank of which a tile has more than one coordinate.
+    pub(super) fn held_parts(&self, rank: RankId) -> Vec<RankId> {
+        let parts = self.cascade.exprs.atoms(rank).iter().copied();
+        parts.filter(|it| !self.region.fixed.contains(it)).collect()
     }
 
     pub(super) fn tile_coordinates(&mut self, tensor: TensorId) -> Vec<ValueId> {
-        self.held_ranks(tensor).iter().map(|it| self.builder.offsets[it]).collect()
+        self.held_ranks(tensor).into_iter().map(|it| self.offset_of(it)).collect()
+    }
+
+    /// How far the coordinate along a rank is from where the box begins.
+    pub(super) fn offset_of(&self, rank: RankId) -> ValueId {
+        self.builder.offsets.get(&rank).copied().unwrap_or_else(|| self.builder.indices[&rank])
     }
 
     /// The point of a tile at the indices that are bound.
     pub(super) fn read_tile(&mut self, tensor: TensorId) -> Known {
-        let buffer = self.buffer(tensor);
         let index = self.tile_coordinates(tensor);
-        let contiguous = self.is_contiguous(buffer, &index, None);
-        let value = self.builder.load(buffer, index.clone(), None, contiguous);
-        let present = self.stored[&tensor].mask.map(|mask| {
-            let contiguous = self.is_contiguous(mask, &index, None);
-            self.builder.load(mask, index, None, contiguous)
-        });
-        Known { value, present }
+        self.load_tile(tensor, index, None)
+    }
+
+    /// The point of a tile at some coordinates, absent where the guard does not hold.
+    pub(super) fn load_tile(
+        &mut self,
+        tensor: TensorId,
+        index: Vec<ValueId>,
+        guard: Option<ValueId>,
+    ) -> Known {
+        let buffer = self.buffer(tensor);
+        let contiguous = self.is_contiguous(buffer, &index, guard);
+        let value = self.builder.load(buffer, index.clone(), guard, contiguous);
+        let Some(mask) = self.stored[&tensor].mask else { return Known { value, present: guard } };
+        let contiguous = self.is_contiguous(mask, &index, guard);
+        let there = self.builder.load(mask, index, guard, contiguous);
+        Known { value, present: Some(there) }
     }
 
     pub(super) fn tile_buffer(&mut self, tensor: TensorId) -> BufferId {
@@ -330,7 +360,7 @@ fn split(lane: Option<Lane>, over: &[RankId]) -> (Option<Lane>, Option<Lane>) {
 }
 
 /// The tensors that acts write to memory.
-fn stores(acts: &[Act], tiles: &std::collections::BTreeSet<TensorId>) -> Vec<TensorId> {
+pub(super) fn stores(acts: &[Act], tiles: &std::collections::BTreeSet<TensorId>) -> Vec<TensorId> {
     let mut stored = Vec::new();
     for act in acts {
         match act {

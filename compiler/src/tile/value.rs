@@ -260,7 +260,7 @@ impl Tiling<'_> {
     /// A point of a tensor, absent outside.
     fn read(&mut self, tensor: TensorId, coords: &[ExprId]) -> Known {
         if self.is_tile(tensor) {
-            return self.read_tile(tensor);
+            return self.read_tile_at(tensor, coords);
         }
         let dims = self.cascade.tensors[tensor].dims.clone();
         let buffer = self.buffer(tensor);
@@ -270,13 +270,7 @@ impl Tiling<'_> {
         for ((&coord, dim), extent) in coords.iter().zip(&dims).zip(extents) {
             let Known { value, present } = self.known(coord);
             guard = self.builder.both(guard, present);
-            if !self.is_inside(coord, dim.rank, dim.lag) {
-                let zero = self.builder.int(0);
-                let above = self.builder.compare(CompareOp::Le, zero, value);
-                let below = self.builder.compare(CompareOp::Lt, value, extent);
-                let inside = self.builder.and(above, below);
-                guard = self.builder.both(guard, Some(inside));
-            }
+            guard = self.guarded(guard, coord, (dim.rank, dim.lag), value, extent);
             index.push(value);
         }
         let contiguous = self.is_contiguous(buffer, &index, guard);
@@ -286,6 +280,25 @@ impl Tiling<'_> {
         // Where the guard is false the mask reads as false, too.
         let there = self.builder.load(mask, index, guard, contiguous);
         Known { value, present: Some(there) }
+    }
+
+    /// A guard that also holds only where a coordinate lies within its dimension.
+    pub(super) fn guarded(
+        &mut self,
+        guard: Option<ValueId>,
+        coord: ExprId,
+        (rank, lag): (RankId, i64),
+        value: ValueId,
+        extent: ValueId,
+    ) -> Option<ValueId> {
+        if self.is_inside(coord, rank, lag) {
+            return guard;
+        }
+        let zero = self.builder.int(0);
+        let above = self.builder.compare(CompareOp::Le, zero, value);
+        let below = self.builder.compare(CompareOp::Lt, value, extent);
+        let inside = self.builder.and(above, below);
+        self.builder.both(guard, Some(inside))
     }
 
     /// A coordinate is an index along the dimension's own rank (or one of the same extent), perhaps

@@ -26,6 +26,15 @@ pub fn plan(plan: &Plan) -> String {
                 printer.line(1, &format!("stream {rows}{when}"));
                 it.acts.iter().for_each(|act| printer.act(2, act));
             }
+            Stage::Walk(it) => {
+                let (rows, rank) = (printer.axes(&it.rows), printer.rank(it.rank));
+                let rows = if rows.is_empty() { rows } else { format!("{rows} ") };
+                printer.line(1, &format!("walk {rows}along {rank}"));
+                it.before.iter().for_each(|act| printer.act(2, act));
+                printer.line(2, &format!("for {rank}"));
+                it.step.iter().for_each(|act| printer.act(3, act));
+                it.after.iter().for_each(|act| printer.act(2, act));
+            }
         }
     }
     printer.out

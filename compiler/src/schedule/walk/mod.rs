@@ -1,0 +1,323 @@
+//! Which steps of a cascade are one walk along a rank: recurrences, scans, what they read and what reads them.
+//!
+//! A walk holds, for each row, what is still read of the coordinates that it has been at. It begins with one
+//! recurrence or scan and takes in the steps around it as long as no step has to run both before and after it.
+//!
+//! ```text
+//! G[t] = exp(A)                                 walk b, e along t
+//! H[0] = 0;  H[t+1, d, e] = G * H[t] + K * V  ->   G, H and O for one t after the other;
+//! O[t, e] = sum[d](Q * H[t+1])                     of H one coordinate is held
+//! ```
+
+mod carry;
+mod fit;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::flow::{self, Ranks};
+use crate::ir::cascade::{Cascade, Einsum, ExprId, Op, RankId, ReduceOp, Step, TensorId};
+use crate::ir::expr::{BinaryOp, Expr};
+
+/// Steps that are evaluated together for each coordinate of a rank.
+#[derive(Debug, Clone)]
+pub(super) struct Group {
+    /// What is walked along.
+    pub(super) rank: RankId,
+    /// Dimensions along which no point of the group needs another, in the order of what began it.
+    pub(super) rows: Vec<RankId>,
+    /// Positions of its steps in the cascade.
+    pub(super) steps: BTreeSet<usize>,
+}
+
+/// The walks of a cascade.
+#[derive(Debug, Default)]
+pub(super) struct Walks {
+    pub(super) groups: Vec<Group>,
+    /// The tensors that they define.
+    pub(super) tensors: BTreeSet<TensorId>,
+}
+
+impl Walks {
+    /// The walk that has the step of that position.
+    pub(super) fn of_step(&self, step: usize) -> Option<usize> {
+        self.groups.iter().position(|it| it.steps.contains(&step))
+    }
+}
+
+/// The cascade with the steps of each walk next to each other, and the walks.
+pub(super) fn gathered(cascade: &Cascade) -> (Cascade, Walks) {
+    let mut finder = Finder::of(cascade);
+    finder.find();
+    let order = finder.order(&finder.cluster).expect("walks make no cycle");
+    let mut groups = std::mem::take(&mut finder.groups);
+    for group in &mut groups {
+        let places = group.steps.iter().filter_map(|step| order.iter().position(|it| it == step));
+        group.steps = places.collect();
+    }
+    let mut cascade = cascade.clone();
+    cascade.steps = order.iter().map(|&it| cascade.steps[it].clone()).collect();
+    let steps = groups.iter().flat_map(|it| &it.steps);
+    let tensors = steps.flat_map(|&it| einsums(&cascade.steps[it])).map(|it| it.tensor).collect();
+    (cascade, Walks { groups, tensors })
+}
+
+/// Everything that a step evaluates.
+pub(super) fn einsums(step: &Step) -> Vec<&Einsum> {
+    match step {
+        Step::Einsum(it) => vec![it],
+        Step::Recurrence(it) => it.bases.iter().chain(&it.body).collect(),
+    }
+}
+
+/// A cascade with what its steps need of each other, and the walks found so far.
+struct Finder<'a> {
+    cascade: &'a Cascade,
+    features: Ranks,
+    live: BTreeSet<TensorId>,
+    /// For each step, those that it reads.
+    reads: Vec<BTreeSet<usize>>,
+    /// For each tensor, the steps that read it.
+    readers: BTreeMap<TensorId, BTreeSet<usize>>,
+    /// Tensors that a stream holds scaled.
+    scaled: BTreeSet<TensorId>,
+    /// For each step, the first step of its walk, or itself.
+    cluster: Vec<usize>,
+    groups: Vec<Group>,
+}
+
+impl<'a> Finder<'a> {
+    fn of(cascade: &'a Cascade) -> Finder<'a> {
+        let mut defined: BTreeMap<TensorId, usize> = BTreeMap::new();
+        for (at, step) in cascade.steps.iter().enumerate() {
+            defined.extend(einsums(step).iter().map(|it| (it.tensor, at)));
+        }
+        let live = flow::live(cascade);
+        let mut readers: BTreeMap<TensorId, BTreeSet<usize>> = BTreeMap::new();
+        let mut reads = Vec::new();
+        for (at, step) in cascade.steps.iter().enumerate() {
+            let mut read = BTreeSet::new();
+            for einsum in einsums(step).into_iter().filter(|it| live.contains(&it.tensor)) {
+                for (tensor, _) in cascade.exprs.reads(einsum.value) {
+                    readers.entry(tensor).or_default().insert(at);
+                    read.extend(defined.get(&tensor).filter(|it| **it != at));
+                }
+            }
+            reads.push(read);
+        }
+        let mut finder = Finder {
+            cascade,
+            features: flow::features(cascade),
+            live,
+            reads,
+            readers,
+            scaled: BTreeSet::new(),
+            cluster: (0..cascade.steps.len()).collect(),
+            groups: Vec::new(),
+        };
+        for einsum in cascade.einsums() {
+            let of_scaled = |it: &Self| {
+                let mut reads = cascade.exprs.reads(einsum.value);
+                reads.any(|(tensor, _)| it.scaled.contains(&tensor))
+            };
+            if finder.sums_powers(einsum) || of_scaled(&finder) {
+                finder.scaled.insert(einsum.tensor);
+            }
+        }
+        finder
+    }
+
+    /// Recurrences first, for they have more rows than the scans that they read.
+    fn find(&mut self) {
+        let is_recurrence = |it: &Step| matches!(it, Step::Recurrence(_));
+        let steps = self.cascade.steps.iter().enumerate();
+        let (first, second): (Vec<_>, Vec<_>) = steps.partition(|(_, it)| is_recurrence(it));
+        for (at, step) in first.into_iter().chain(second) {
+            if self.is_free(at)
+                && let Some(group) = self.begun_with(at, step).map(|it| self.grown(it))
+                && (group.steps.len() > 1 || is_recurrence(step))
+            {
+                let first = *group.steps.first().expect("a walk has steps");
+                group.steps.iter().for_each(|&it| self.cluster[it] = first);
+                self.groups.push(group);
+            }
+        }
+        self.groups.sort_by_key(|it| it.steps.first().copied());
+    }
+
+    /// A walk of one recurrence or scan.
+    fn begun_with(&self, at: usize, step: &Step) -> Option<Group> {
+        let (rank, einsums) = match step {
+            Step::Recurrence(it) => (it.rank, it.body.iter().collect::<Vec<_>>()),
+            Step::Einsum(it) => match it.op {
+                Op::Scan(_, rank) => (rank, vec![it]),
+                Op::Map | Op::Reduce(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..) => return None,
+            },
+        };
+        if !einsums.iter().any(|it| self.live.contains(&it.tensor)) {
+            return None;
+        }
+        let mut rows = einsums.first()?.iterated();
+        rows.retain(|&it| !self.overlap(it, rank));
+        let mut group = Group { rank, rows, steps: [at].into() };
+        loop {
+            let conflicts = self.conflicts(&group)?;
+            if conflicts.is_empty() {
+                return Some(group);
+            }
+            group.rows.retain(|it| !conflicts.contains(it));
+        }
+    }
+
+    /// The walk with all steps around it that it can take in.
+    fn grown(&self, mut group: Group) -> Group {
+        loop {
+            let before = group.steps.len();
+            for step in 0..self.cascade.steps.len() {
+                if !group.steps.contains(&step)
+                    && self.is_free(step)
+                    && let Some(larger) = self.with(&group, step)
+                {
+                    group = larger;
+                }
+            }
+            if group.steps.len() == before {
+                return group;
+            }
+        }
+    }
+
+    /// The walk with one more step, if it is still one. Rows are given up for what would else be stored for every
+    /// coordinate; the last one, which is taken in boxes, for anything.
+    fn with(&self, group: &Group, step: usize) -> Option<Group> {
+        if !self.is_welcome(group, step) {
+            return None;
+        }
+        let boxed = group.rows.last().filter(|it| self.features.contains(it));
+        let reads_state = self.reads_state(group, step);
+        let mut larger = group.clone();
+        larger.steps.insert(step);
+        let between = self.between(&larger.steps);
+        larger.steps.extend(&between);
+        if !between.iter().all(|&it| self.is_free(it) && self.is_welcome(&larger, it)) {
+            return None;
+        }
+        loop {
+            let conflicts = self.conflicts(&larger)?;
+            if conflicts.is_empty() {
+                break;
+            }
+            if !reads_state && conflicts.iter().any(|it| Some(it) != boxed) {
+                return None;
+            }
+            larger.rows.retain(|it| !conflicts.contains(it));
+        }
+        let first = larger.steps.first().copied()?;
+        let mut cluster = self.cluster.clone();
+        larger.steps.iter().for_each(|&it| cluster[it] = first);
+        self.order(&cluster).is_some().then_some(larger)
+    }
+
+    /// No walk has the step so far.
+    fn is_free(&self, step: usize) -> bool {
+        self.groups.iter().all(|it| !it.steps.contains(&step))
+    }
+
+    /// The steps that need some of these and that others of these need.
+    fn between(&self, steps: &BTreeSet<usize>) -> BTreeSet<usize> {
+        let (mut above, mut below) = (steps.clone(), steps.clone());
+        loop {
+            let before = above.len() + below.len();
+            for (step, reads) in self.reads.iter().enumerate() {
+                if above.contains(&step) {
+                    above.extend(reads);
+                }
+                if !below.is_disjoint(reads) {
+                    below.insert(step);
+                }
+            }
+            if above.len() + below.len() == before {
+                return above.intersection(&below).filter(|it| !steps.contains(it)).copied().collect();
+            }
+        }
+    }
+
+    /// All steps, each after what it reads and those of a cluster next to each other; none if there is a cycle.
+    fn order(&self, cluster: &[usize]) -> Option<Vec<usize>> {
+        let mut needs: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+        for (step, reads) in self.reads.iter().enumerate() {
+            let needs = needs.entry(cluster[step]).or_default();
+            needs.extend(reads.iter().map(|&it| cluster[it]).filter(|it| *it != cluster[step]));
+        }
+        let mut order = Vec::new();
+        while !needs.is_empty() {
+            let (&next, _) = needs.iter().find(|(_, needs)| needs.is_empty())?;
+            needs.remove(&next);
+            needs.values_mut().for_each(|it| {
+                it.remove(&next);
+            });
+            order.extend((0..cluster.len()).filter(|&it| cluster[it] == next));
+        }
+        Some(order)
+    }
+
+    /// Whether a step next to a walk is better off inside.
+    fn is_welcome(&self, group: &Group, step: usize) -> bool {
+        let all = einsums(&self.cascade.steps[step]);
+        if !all.iter().any(|it| self.live.contains(&it.tensor)) {
+            return false;
+        }
+        let is_read = |it: &&Einsum| {
+            self.readers.get(&it.tensor).is_some_and(|readers| !readers.is_disjoint(&group.steps))
+        };
+        let moving = self.moving(group);
+        let follows = |it: &&Einsum| self.cascade.exprs.reads(it.value).any(|(it, _)| moving.contains(&it));
+        if !all.iter().any(|it| is_read(it) || follows(it)) {
+            return false;
+        }
+        match &self.cascade.steps[step] {
+            Step::Recurrence(it) => it.rank == group.rank,
+            Step::Einsum(it) => {
+                let by_points = match it.op {
+                    Op::Map | Op::Reduce(..) | Op::Scan(..) => true,
+                    Op::Select(..) | Op::Place(_) | Op::Arg(..) => false,
+                };
+                by_points
+                    && !self.sums_powers(it)
+                    && (self.reads_state(group, step) || !self.is_better_outside(group, it))
+            }
+        }
+    }
+
+    /// A contraction with what is the same at all coordinates gains from many of them at a time; and what a stream
+    /// holds scaled stays in range only as long as it is not stored.
+    fn is_better_outside(&self, group: &Group, einsum: &Einsum) -> bool {
+        let exprs = &self.cascade.exprs;
+        let reduced: Ranks = einsum.op.reduced().iter().flat_map(|&it| exprs.atoms(it).to_vec()).collect();
+        let inside = self.inside(group);
+        exprs.reads(einsum.value).filter(|(it, _)| !inside.contains(it)).any(|(tensor, coords)| {
+            let free: Ranks = coords.iter().flat_map(|&it| exprs.free(it).to_vec()).collect();
+            let is_weight = exprs.atoms(group.rank).iter().all(|it| !free.contains(it));
+            self.scaled.contains(&tensor) || (is_weight && !free.is_disjoint(&reduced))
+        })
+    }
+
+    /// A sum of powers that a stream would keep in range.
+    fn sums_powers(&self, einsum: &Einsum) -> bool {
+        let exprs = &self.cascade.exprs;
+        let Op::Reduce(ReduceOp::Sum | ReduceOp::Mean, over) = &einsum.op else { return false };
+        let reduced: Ranks = over.iter().flat_map(|&it| exprs.atoms(it).to_vec()).collect();
+        super::scaled::exponents(exprs, einsum.value)
+            .into_iter()
+            .any(|it| exprs.free(it).iter().any(|rank| reduced.contains(rank)) && !self.is_below_peak(it))
+    }
+
+    /// A difference to the largest of what it is a difference of.
+    fn is_below_peak(&self, exponent: ExprId) -> bool {
+        let exprs = &self.cascade.exprs;
+        let &Expr::Binary(BinaryOp::Sub, x, peak) = exprs.get(exponent) else { return false };
+        let Expr::Read(tensor, ..) = exprs.get(peak) else { return false };
+        self.cascade
+            .einsums()
+            .any(|it| it.tensor == *tensor && it.value == x && matches!(it.op, Op::Reduce(ReduceOp::Max, _)))
+    }
+}
