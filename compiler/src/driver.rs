@@ -12,7 +12,7 @@ use crate::codegen::{self, Backend, CodegenError};
 use crate::ir::cascade::Cascade;
 use crate::lower::lower;
 use crate::package::{Object, describe};
-use crate::rewrite::saturate;
+use crate::rewrite::{choose, in_chunks};
 use crate::schedule::{Plan, schedule};
 use crate::target::Target;
 use crate::tile::tile;
@@ -60,11 +60,11 @@ pub fn outline(request: Request<'_>) -> Result<Front, Box<Failure>> {
     Ok(Front { checked, cascades })
 }
 
-/// A cascade to the plan of the equal one that is compiled: the one that saturation chooses, unless its sums of
+/// A cascade to the plan of the equal one that is compiled: the one that the laws choose, unless its sums of
 /// exponentials do not stream together. Then the author's maximum has to keep them in range.
 pub fn plan(cascade: &Cascade) -> Plan {
-    let plan = schedule(&saturate(cascade).chosen());
-    if plan.parts_powers() { schedule(cascade) } else { plan }
+    let plan = schedule(&choose(cascade));
+    if plan.parts_powers() { schedule(&in_chunks(cascade)) } else { plan }
 }
 
 /// Cascades to machine code.

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::ir::cascade::{Cascade, Role};
-use crate::rewrite::{Variants, saturate};
+use crate::rewrite::{Variants, carried, in_chunks, saturate, unchunked};
 use passes::passes;
 
 /// The analysis of one kernel, in the form that `attnc analyze --json` prints.
@@ -83,8 +83,8 @@ const ALTERNATIVES: usize = 5;
 
 /// Analyses a cascade as written, and what it is rewritten to.
 pub fn analyze(cascade: &Cascade) -> Analysis {
-    let variants = saturate(cascade);
-    let chosen = variants.chosen();
+    let variants = saturate(&carried(cascade));
+    let chosen = in_chunks(&variants.chosen());
     let mut ranks = IndexMap::new();
     let mut fibers = Vec::new();
     for (rank, it) in cascade.ranks.iter().filter(|(_, it)| !it.local) {
@@ -92,7 +92,9 @@ pub fn analyze(cascade: &Cascade) -> Analysis {
         fibers.extend(as_chosen.used.iter().filter(|(_, used)| used.len() > 1).map(|(tensor, _)| *tensor));
         if as_written.passes > 0 {
             let (bound, depth) = variants.bound(rank);
-            let counts = |written, bound, chosen| Counts { written, bound, chosen };
+            // A rank whose tokens another rank walks along is still read.
+            let counts =
+                |written, bound: u32, chosen: u32| Counts { written, bound: bound.max(1), chosen: chosen.max(1) };
             let analysis = RankAnalysis {
                 passes: counts(as_written.passes, bound, as_chosen.passes),
                 depth: counts(as_written.depth, depth, as_chosen.depth),
@@ -113,16 +115,18 @@ pub fn analyze(cascade: &Cascade) -> Analysis {
         let footprint = if fibers.contains(&id) { Footprint::Fiber } else { Footprint::Tile };
         tensors.insert(it.name.clone(), TensorAnalysis { footprint, bytes: size });
     }
-    let first = alternative(&chosen, extents.as_deref());
+    let first = alternative(&chosen, crate::ir::interp::extents(&chosen).as_deref());
     let flops = first.flops;
-    let alternatives = considered(&variants, first, extents.as_deref());
+    let alternatives = considered(cascade, &variants, first);
     Analysis { name: cascade.name.clone(), ranks, tensors, flops, bytes, alternatives }
 }
 
 /// The chosen cascade, then others by passes, bytes and operations.
-fn considered(variants: &Variants, chosen: Alternative, extents: Option<&[i64]>) -> Vec<Alternative> {
-    let others = variants.best_of(4 * ALTERNATIVES);
-    let mut others: Vec<Alternative> = others.iter().map(|it| alternative(&it.cascade, extents)).collect();
+fn considered(cascade: &Cascade, variants: &Variants, chosen: Alternative) -> Vec<Alternative> {
+    let others = variants.best_of(4 * ALTERNATIVES).into_iter().map(|it| it.cascade);
+    let others = others.chain(unchunked(cascade));
+    let mut others: Vec<Alternative> =
+        others.map(|it| alternative(&it, crate::ir::interp::extents(&it).as_deref())).collect();
     let order = |a: &Option<f64>, b: &Option<f64>| a.unwrap_or(0.0).total_cmp(&b.unwrap_or(0.0));
     others.sort_by(|a, b| {
         a.passes.cmp(&b.passes).then(order(&a.bytes, &b.bytes)).then(order(&a.flops, &b.flops))

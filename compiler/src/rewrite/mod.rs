@@ -8,6 +8,7 @@
 //! The maximum is gone: it is a gauge, and `tile` chooses one that keeps numbers in range.
 
 mod build;
+mod chunk;
 mod domain;
 mod explain;
 mod extract;
@@ -29,7 +30,7 @@ use facts::Graph;
 use term::{Class, Term};
 
 use crate::analyze::stage::{depth, passes};
-use crate::ir::cascade::{Cascade, RankId, TensorId};
+use crate::ir::cascade::{Cascade, Extent, RankId, TensorId};
 
 /// How often all rules are tried on all terms, at most.
 const ROUNDS: usize = 12;
@@ -82,12 +83,54 @@ pub struct Candidate {
 
 /// The laws: the name of each, what it says, and what it does to floats.
 pub fn laws() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
-    rules::all().map(|it| (it.name, it.law, it.exactness.name()))
+    let of_cascades = chunk::LAWS.iter().map(|it| (it.name, it.law, it.exactness.name()));
+    rules::all().map(|it| (it.name, it.law, it.exactness.name())).chain(of_cascades)
 }
 
 /// Finds the cascades that the laws make of one.
 pub fn saturate(cascade: &Cascade) -> Variants {
     saturated(translate::empty(cascade))
+}
+
+/// The cascade to compile: what saturation chooses, with sums over earlier tokens in chunks.
+pub fn choose(cascade: &Cascade) -> Cascade {
+    in_chunks(&saturate(&carried(cascade)).chosen())
+}
+
+/// The cascade with states in place of sums over pairs of tokens.
+pub(crate) fn carried(cascade: &Cascade) -> Cascade {
+    last(chunk::carried(cascade), cascade)
+}
+
+/// The cascade itself, but for sums over earlier tokens, which are taken in chunks.
+pub fn in_chunks(cascade: &Cascade) -> Cascade {
+    let carried = carried(cascade);
+    last(chunk::chunked(&carried), &carried)
+}
+
+/// The ranks of tokens that are taken in chunks, each with how many tokens a chunk has.
+pub(crate) fn chunks(cascade: &Cascade) -> Vec<(RankId, i64)> {
+    let after = in_chunks(cascade);
+    let split = cascade.ranks.iter().filter(|(_, it)| it.parts.is_empty()).filter_map(|(rank, _)| {
+        let place = *after.ranks[rank].parts.last()?;
+        let Extent::Fixed(size) = after.ranks[place].extent else { return None };
+        Some((rank, size))
+    });
+    split.collect()
+}
+
+/// Equal cascades in which sums over earlier tokens are taken otherwise than in the chosen one: for each token, or for
+/// each pair of tokens.
+pub(crate) fn unchunked(cascade: &Cascade) -> Vec<Cascade> {
+    let (carried, chosen) = (chunk::carried(cascade), saturate(cascade).chosen());
+    let states = carried.last().map(|it| saturate(&it.cascade).chosen());
+    let in_chunks = !chunk::chunked(states.as_ref().unwrap_or(&chosen)).is_empty();
+    let differs = in_chunks || states.is_some();
+    states.filter(|_| in_chunks).into_iter().chain(differs.then_some(chosen)).collect()
+}
+
+fn last(applied: Vec<chunk::Applied>, otherwise: &Cascade) -> Cascade {
+    applied.into_iter().next_back().map_or_else(|| otherwise.clone(), |it| it.cascade)
 }
 
 /// Fills a graph that speaks of a cascade.

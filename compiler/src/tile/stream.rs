@@ -90,7 +90,11 @@ impl Tiling<'_> {
         let from = self.builder.binary(BinaryOp::Mul, number, tile);
         let end = self.builder.binary(BinaryOp::Add, from, tile);
         let (_, to) = self.all_of(axis.rank);
-        let to = self.builder.binary(BinaryOp::Min, end, to);
+        let mut to = self.builder.binary(BinaryOp::Min, end, to);
+        if self.ends_composite(axis.rank) {
+            // A whole tile may lie beyond the extent of a ragged rank.
+            to = self.builder.binary(BinaryOp::Max, from, to);
+        }
         self.region.spans.insert(axis.rank, (from, to));
     }
 

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use crate::ir::array::{Array, Data};
-use crate::ir::cascade::{Cascade, Einsum, ExprId, Op, ReduceOp, Role, Step, Tensor};
+use crate::ir::cascade::{Cascade, Einsum, ExprId, Extent, Op, ReduceOp, Role, Step, Tensor};
 use crate::ir::expr::{BinaryOp, Expr, UnaryOp};
 use crate::ir::interp::{self, Call, CallError};
 use attnc_dsl::ast::{CompareOp, DType, Kind};
@@ -53,7 +53,7 @@ struct Run {
 
 impl Trial {
     /// Every character of calls, −∞ included.
-    pub const CHARACTERS: [Character; 7] = [
+    pub const CHARACTERS: [Character; 8] = [
         Character::Plain,
         Character::Single,
         Character::Empty,
@@ -61,6 +61,7 @@ impl Trial {
         Character::Large,
         Character::Poisoned,
         Character::Sunken,
+        Character::Long,
     ];
 
     /// A call of that character with reals multiplied by `scale`; none if what the author promises excludes it.
@@ -89,7 +90,14 @@ impl Trial {
     /// The interpreter refuses what it took from the cascade as written: a fault of ours.
     pub fn compare(&self, cascade: &Cascade) -> Result<Verdict, CallError> {
         let other = Run::of(cascade, &self.call, self.character, self.seed)?;
-        let length = longest(cascade, &self.extents);
+        // Ranks that laws have added are no longer than what they split.
+        let most = self.extents.iter().copied().max().unwrap_or(1);
+        let added = cascade.ranks.iter().skip(self.extents.len()).map(|(_, it)| match it.extent {
+            Extent::Fixed(extent) => extent,
+            Extent::Carried | Extent::Derived(_) => most,
+        });
+        let extents: Vec<i64> = self.extents.iter().copied().chain(added).collect();
+        let length = longest(cascade, &extents);
         match self.written.outputs.keys().find_map(|name| self.worst(name, &other, length)) {
             None => Ok(Verdict::Agrees),
             Some(_) if leaves_range(cascade, &self.call)? => Ok(Verdict::OutOfRange),

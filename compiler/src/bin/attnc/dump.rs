@@ -11,7 +11,7 @@ use attnc::ir::cascade::Cascade;
 use attnc::ir::nest::Nest;
 use attnc::ir::print;
 use attnc::package::{Emit, Packing, package};
-use attnc::rewrite::saturate;
+use attnc::rewrite::choose;
 use attnc::target::Target;
 use attnc::tile::tile;
 use attnc_dsl::ast::{DType, Kind};
@@ -72,7 +72,7 @@ pub(crate) fn dump(args: &Args) -> Outcome {
             checked(args)?.kernels.iter().filter(wanted).map(model).collect()
         }
         Stage::Lower => cascades(args, |it| Ok(print::cascade(it)))?,
-        Stage::Saturate => cascades(args, |it| Ok(print::cascade(&saturate(it).chosen())))?,
+        Stage::Saturate => cascades(args, |it| Ok(print::cascade(&choose(it))))?,
         Stage::Schedule => cascades(args, |it| Ok(print::plan(&plan(it))))?,
         Stage::Tile => cascades(args, |it| Ok(print::nest(&nest(it))))?,
         Stage::Codegen => {
