@@ -93,8 +93,11 @@ pub fn analyze(cascade: &Cascade) -> Analysis {
         if as_written.passes > 0 {
             let (bound, depth) = variants.bound(rank);
             // A rank whose tokens another rank walks along is still read.
-            let counts =
-                |written, bound: u32, chosen: u32| Counts { written, bound: bound.max(1), chosen: chosen.max(1) };
+            let counts = |written, bound: u32, chosen: u32| Counts {
+                written,
+                bound: bound.max(1),
+                chosen: chosen.max(1),
+            };
             let analysis = RankAnalysis {
                 passes: counts(as_written.passes, bound, as_chosen.passes),
                 depth: counts(as_written.depth, depth, as_chosen.depth),

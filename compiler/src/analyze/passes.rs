@@ -172,12 +172,14 @@ impl Count<'_> {
         }
         let free: Vec<RankId> =
             coords.iter().flat_map(|&it| self.cascade.exprs.free(it).iter().copied()).collect();
-        let spans = self.family.iter().all(|it| free.contains(it)) || coords.iter().any(|it| self.is_beside(*it));
+        let spans =
+            self.family.iter().all(|it| free.contains(it)) || coords.iter().any(|it| self.is_beside(*it));
         let in_place = coords.iter().zip(&it.dims).all(|(&coord, dim)| {
             let along = self.cascade.exprs.atoms(dim.rank);
             !along.iter().any(|it| self.family.contains(it))
                 || self.is_near(coord, dim.rank)
                 || self.is_beside(coord)
+                || self.is_inner(dim.rank)
         });
         if !in_place {
             state.values_mut().for_each(|it| it.open = false);
@@ -195,6 +197,12 @@ impl Count<'_> {
         self.offset(coord, rank).is_some()
     }
 
+    /// The rank is an inner part of the one that is counted over: where it is read elsewhere, it is so in the same chunk.
+    fn is_inner(&self, rank: RankId) -> bool {
+        let inner = self.family.get(1..).unwrap_or_default();
+        self.cascade.exprs.atoms(rank).iter().all(|it| inner.contains(it))
+    }
+
     /// The coordinate is that of another element of the same chunk: the index along a composite rank with the same
     /// major parts and a last one of the same, known extent.
     fn is_beside(&self, coord: ExprId) -> bool {
@@ -204,7 +212,11 @@ impl Count<'_> {
             return false;
         };
         let extent = |it: &RankId| self.cascade.ranks[*it].extent;
-        a != b && !outer.is_empty() && outer == of_family && extent(a) == extent(b) && matches!(extent(a), Extent::Fixed(_))
+        a != b
+            && !outer.is_empty()
+            && outer == of_family
+            && extent(a) == extent(b)
+            && matches!(extent(a), Extent::Fixed(_))
     }
 
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]

@@ -64,7 +64,7 @@ pub(super) fn extents(cascade: &Cascade, character: Character, random: &mut Rand
         let most = 2 + attempt as i64 * 40 / TRIES as i64;
         let mut drawn: Vec<i64> = (0..cascade.ranks.len()).map(|_| extent(character, most, random)).collect();
         for &(rank, size) in &long {
-            drawn[rank.idx()] = 2 * size + random.below(size);
+            drawn[rank.idx()] = size + 1 + random.below(size);
         }
         for _ in 0..REPAIRS {
             let Ok((extents, demands)) = evaluate(cascade, &drawn, false, random) else { break };

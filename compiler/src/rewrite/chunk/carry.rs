@@ -13,7 +13,9 @@ use attnc_dsl::ast::{CompareOp, Kind};
 use super::draft::Draft;
 use super::pair::{Pair, Pairs};
 use super::worth;
-use crate::ir::cascade::{At, Dim, Einsum, ExprId, Op, RankId, Recurrence, ReduceOp, Role, ScanOp, Step, TensorId};
+use crate::ir::cascade::{
+    At, Dim, Einsum, ExprId, Op, RankId, Recurrence, ReduceOp, Role, ScanOp, Step, TensorId,
+};
 use crate::ir::expr::{BinaryOp, Expr};
 use crate::schedule::live;
 
@@ -42,7 +44,9 @@ pub(super) fn apply(draft: &mut Draft) -> bool {
 fn pairs(draft: &mut Draft, einsum: &Einsum) -> Option<Pairs> {
     let Op::Reduce(ReduceOp::Sum, over) = &einsum.op else { return None };
     let plain = einsum.at.iter().all(|at| matches!(at, At::Rank(_, 0)));
-    let (&[earlier], true, Kind::Real) = (over.as_slice(), plain && !einsum.exact, draft.cascade.exprs.kind(einsum.value)) else {
+    let (&[earlier], true, Kind::Real) =
+        (over.as_slice(), plain && !einsum.exact, draft.cascade.exprs.kind(einsum.value))
+    else {
         return None;
     };
     let dims = einsum.iterated();

@@ -255,7 +255,11 @@ impl Draft {
             let inside = |it: &ExprId| known[it];
             let total = match self.cascade.exprs.get(id) {
                 Expr::Read(tensor, coords, _) => self.is_inside(*tensor, coords) && self.is_defined(*tensor),
-                Expr::Where(..) | Expr::Pick(..) | Expr::Unary(UnaryOp::Ilog2, _) => false,
+                Expr::Where(a, condition) => match self.cascade.exprs.get(*condition) {
+                    Expr::Present(b) => inside(a) && inside(b),
+                    _ => false,
+                },
+                Expr::Pick(..) | Expr::Unary(UnaryOp::Ilog2, _) => false,
                 Expr::Binary(BinaryOp::FloorDiv | BinaryOp::Mod | BinaryOp::Shl | BinaryOp::Shr, a, b) => {
                     inside(a) && matches!(self.cascade.exprs.get(*b), Expr::Int(1..64))
                 }
@@ -300,6 +304,29 @@ impl Draft {
             Expr::Index(rank) => self.same_extent(rank, dim.rank),
             _ => false,
         })
+    }
+
+    /// The steps with each after those that it reads: what several readings share may have been made for a later one.
+    pub(super) fn ordered(&self, mut steps: Vec<Step>) -> Vec<Step> {
+        let mut done: Vec<TensorId> = self.cascade.inputs().collect();
+        let mut all = Vec::new();
+        while !steps.is_empty() {
+            let einsums = |step: &Step| match step {
+                Step::Einsum(it) => vec![it.clone()],
+                Step::Recurrence(it) => [it.bases.as_slice(), &it.body].concat(),
+            };
+            let is_ready = |step: &Step| {
+                let own = einsums(step);
+                let known =
+                    |tensor: TensorId| done.contains(&tensor) || own.iter().any(|it| it.tensor == tensor);
+                own.iter().all(|it| self.cascade.exprs.reads(it.value).all(|(tensor, _)| known(tensor)))
+            };
+            let next = steps.iter().position(is_ready).expect("einsums do not need each other");
+            let step = steps.remove(next);
+            done.extend(einsums(&step).iter().map(|it| it.tensor));
+            all.push(step);
+        }
+        all
     }
 }
 

@@ -14,71 +14,24 @@
 use attnc_dsl::ast::CompareOp;
 
 use super::draft::Draft;
+use super::fade::Fading;
 use super::product::Product;
 use super::state::{Reading, State};
-use crate::ir::cascade::{At, Dim, Einsum, ExprId, Extent, Op, RankId, Recurrence, Role, ScanOp, Step, TensorId};
+use super::tokens::Tokens;
+use crate::ir::cascade::{At, Dim, Einsum, ExprId, Op, RankId, Recurrence, Role, Step, TensorId};
 use crate::ir::expr::{BinaryOp, Expr};
 
-/// The tokens of a rank in chunks.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Tokens {
-    /// The rank: `(chunk, place)`.
-    pub(super) rank: RankId,
-    pub(super) chunk: RankId,
-    pub(super) place: RankId,
-    /// The same tokens under another name: what is read there lies in memory, computed once.
-    held: RankId,
-    /// The place of an earlier token, and that token: `(chunk, key)`.
-    key: RankId,
-    keys: RankId,
-    /// How many tokens a chunk has.
-    size: i64,
-}
-
-impl Tokens {
-    /// Splits a rank.
-    pub(super) fn split(draft: &mut Draft, rank: RankId, size: i64) -> Tokens {
-        let name = draft.cascade.ranks[rank].name.clone();
-        let whole = draft.extent(rank);
-        let (rest, all) = (draft.exprs().int(size - 1), draft.exprs().int(size));
-        let sum = draft.plus(whole, rest);
-        let chunks = draft.exprs().binary(BinaryOp::FloorDiv, sum, all);
-        let known = |draft: &mut Draft, it: ExprId| match *draft.cascade.exprs.get(it) {
-            Expr::Int(it) => Extent::Fixed(it),
-            _ => Extent::Derived(it),
-        };
-        let (chunks, tokens) = (known(draft, chunks), known(draft, whole));
-        let chunk = draft.rank(&format!("{name}.chunk"), Vec::new(), chunks);
-        let place = draft.rank(&format!("{name}.place"), Vec::new(), Extent::Fixed(size));
-        let key = draft.rank(&format!("{name}.key"), Vec::new(), Extent::Fixed(size));
-        let keys = draft.rank(&format!("{name}.keys"), vec![chunk, key], tokens);
-        let held = draft.rank(&format!("{name}.held"), vec![chunk, place], tokens);
-        draft.split(rank, vec![chunk, place]);
-        Tokens { rank, chunk, place, held, key, keys, size }
-    }
-}
-
-/// The products of the gates of one chunk.
-struct Fading {
-    /// From the start of the chunk to each token, that token included.
-    start: TensorId,
-    /// From each place to the end of the chunk, counted backwards: the product of the last so many gates.
-    end: TensorId,
-    /// What they fade along, besides the tokens.
-    free: Vec<RankId>,
-}
-
 /// A state in the making.
-struct Form<'a> {
-    draft: &'a mut Draft,
-    state: &'a State,
-    tokens: Tokens,
-    name: String,
+pub(super) struct Form<'a> {
+    pub(super) draft: &'a mut Draft,
+    pub(super) state: &'a State,
+    pub(super) tokens: Tokens,
+    pub(super) name: String,
     /// The ranks of the state but for the tokens, in order.
-    others: Vec<RankId>,
+    pub(super) others: Vec<RankId>,
     /// The gate at a token, 1 beyond the last one; none if the state does not fade.
-    gate: Option<ExprId>,
-    fading: Option<Fading>,
+    pub(super) gate: Option<ExprId>,
+    pub(super) fading: Option<Fading>,
     /// The state before each chunk.
     carried: TensorId,
 }
@@ -108,29 +61,7 @@ pub(super) fn apply(draft: &mut Draft, state: &State, tokens: Tokens) {
         }
         all.append(&mut form.draft.new);
     }
-    draft.cascade.steps = ordered(draft, all);
-}
-
-/// The steps with each after those that it reads: what several readings share may have been made for a later one.
-fn ordered(draft: &Draft, mut steps: Vec<Step>) -> Vec<Step> {
-    let mut done: Vec<TensorId> = draft.cascade.inputs().collect();
-    let mut all = Vec::new();
-    while !steps.is_empty() {
-        let einsums = |step: &Step| match step {
-            Step::Einsum(it) => vec![it.clone()],
-            Step::Recurrence(it) => [it.bases.as_slice(), &it.body].concat(),
-        };
-        let is_ready = |step: &Step| {
-            let own = einsums(step);
-            let known = |tensor: TensorId| done.contains(&tensor) || own.iter().any(|it| it.tensor == tensor);
-            own.iter().all(|it| draft.cascade.exprs.reads(it.value).all(|(tensor, _)| known(tensor)))
-        };
-        let next = steps.iter().position(is_ready).expect("einsums do not need each other");
-        let step = steps.remove(next);
-        done.extend(einsums(&step).iter().map(|it| it.tensor));
-        all.push(step);
-    }
-    all
+    draft.cascade.steps = draft.ordered(all);
 }
 
 impl Form<'_> {
@@ -151,70 +82,19 @@ impl Form<'_> {
         let zero = self.draft.exprs().real(0.0);
         let dims = self.draft.cascade.tensors[self.carried].dims.clone();
         let at = |chunk: At| {
-            dims.iter().map(|it| if it.rank == self.tokens.chunk { chunk } else { At::Rank(it.rank, 0) }).collect()
+            dims.iter()
+                .map(|it| if it.rank == self.tokens.chunk { chunk } else { At::Rank(it.rank, 0) })
+                .collect()
         };
-        let einsum =
-            |at, value| Einsum { tensor: self.carried, at, op: Op::Map, value, exact: false };
+        let einsum = |at, value| Einsum { tensor: self.carried, at, op: Op::Map, value, exact: false };
         let bases = vec![einsum(at(At::Const(0)), self.state.base.unwrap_or(zero))];
         let body = vec![einsum(at(At::Rank(self.tokens.chunk, 1)), value)];
         let recurrence = Recurrence { rank: self.tokens.chunk, bases, body };
         self.draft.new.push(Step::Recurrence(recurrence));
     }
 
-    /// The place up to which a chunk fades. A gate that depends on the token is 1 beyond the last one; the chunk
-    /// of one that does not ends there.
-    fn last_place(&mut self) -> ExprId {
-        let Tokens { rank, chunk, size, .. } = self.tokens;
-        let last = self.draft.exprs().int(size - 1);
-        if self.gate.is_some_and(|it| self.draft.touches(it, &[chunk])) {
-            return last;
-        }
-        let (extent, index) = (self.draft.extent(rank), self.draft.exprs().index(chunk));
-        let (one, all) = (self.draft.exprs().int(1), self.draft.exprs().int(size));
-        let first = self.draft.exprs().binary(BinaryOp::Mul, index, all);
-        let left = self.draft.exprs().binary(BinaryOp::Sub, extent, first);
-        let left = self.draft.exprs().binary(BinaryOp::Sub, left, one);
-        self.draft.exprs().binary(BinaryOp::Min, left, last)
-    }
-
-    /// The products of gates that every reading needs.
-    fn fade(&mut self) {
-        if self.state.gate.is_empty() {
-            return;
-        }
-        let Tokens { chunk, place, size, .. } = self.tokens;
-        let one = self.draft.exprs().real(1.0);
-        let value = self.draft.multiplied(&self.state.gate);
-        let free = self.draft.free(&[value]);
-        let order: Vec<RankId> = self.others.clone();
-        let own: Vec<RankId> = free.iter().copied().filter(|it| *it != chunk && *it != place).collect();
-        let varies = own.len() < free.len();
-        let (mut outer, inner) = self.parted(&own, &order);
-        if varies {
-            outer.push(chunk);
-        }
-        let dims: Vec<RankId> = [outer.as_slice(), &[place], &inner].concat();
-        let gate = if varies {
-            let total = self.draft.exprs().add(Expr::Else(value, one));
-            let tensor = self.draft.sum(&format!("{}.gate", self.name), &dims, &[], total);
-            self.draft.read(tensor)
-        } else {
-            value
-        };
-        self.gate = Some(gate);
-        let start = self.draft.running(&format!("{}.start", self.name), &dims, ScanOp::Prod, place, gate);
-        let (index, zero, all) =
-            (self.draft.exprs().index(place), self.draft.exprs().int(0), self.draft.exprs().int(size));
-        let first = self.draft.compare(CompareOp::Eq, index, zero);
-        let back = self.draft.exprs().binary(BinaryOp::Sub, all, index);
-        let reversed = self.draft.moved(gate, place, back);
-        let reversed = self.draft.exprs().add(Expr::If(first, one, reversed));
-        let end = self.draft.running(&format!("{}.end", self.name), &dims, ScanOp::Prod, place, reversed);
-        self.fading = Some(Fading { start, end, free: own });
-    }
-
     /// Ranks that come before those of a chunk in memory, and features, which come after.
-    fn parted(&self, atoms: &[RankId], order: &[RankId]) -> (Vec<RankId>, Vec<RankId>) {
+    pub(super) fn parted(&self, atoms: &[RankId], order: &[RankId]) -> (Vec<RankId>, Vec<RankId>) {
         let features: Vec<RankId> =
             self.state.readings.iter().flat_map(|it| self.draft.atoms(&it.over)).collect();
         let (inner, outer): (Vec<RankId>, Vec<RankId>) = atoms.iter().partition(|it| features.contains(it));
@@ -244,7 +124,8 @@ impl Form<'_> {
         value = self.draft.exprs().add(Expr::Where(value, exists));
         let mut free = self.draft.free(&[value]);
         free.retain(|it| *it != chunk && *it != key);
-        let mut dims: Vec<RankId> = self.draft.cascade.tensors[self.carried].dims.iter().map(|it| it.rank).collect();
+        let mut dims: Vec<RankId> =
+            self.draft.cascade.tensors[self.carried].dims.iter().map(|it| it.rank).collect();
         dims = self.draft.dims(&[free, vec![chunk]].concat(), &dims);
         let tensor = self.draft.sum(&format!("{}.gain", self.name), &dims, &[key], value);
         self.draft.read(tensor)
@@ -297,7 +178,8 @@ impl Form<'_> {
         if !inclusive && self.state.base.is_none() {
             // The first token sees nothing, whatever it would multiply it by.
             let (index, zero) = (self.draft.exprs().index(self.tokens.rank), self.draft.exprs().int(0));
-            let (later, none) = (self.draft.compare(CompareOp::Gt, index, zero), self.draft.exprs().real(0.0));
+            let (later, none) =
+                (self.draft.compare(CompareOp::Gt, index, zero), self.draft.exprs().real(0.0));
             value = self.draft.exprs().add(Expr::If(later, value, none));
         }
         self.draft.new.push(Step::Einsum(Einsum { op: Op::Map, value, ..einsum.clone() }));
@@ -315,7 +197,7 @@ impl Form<'_> {
         let atoms = self.draft.atoms(over);
         let state = self.draft.read(self.carried);
         let mut factors = [weights.factors.as_slice(), &[state]].concat();
-        let fade = self.from_start(inclusive);
+        let fade = self.since_start(inclusive);
         let (inside, outside): (Vec<ExprId>, Vec<ExprId>) =
             fade.into_iter().partition(|&it| self.draft.touches(it, &atoms));
         factors.extend(inside);
@@ -330,47 +212,6 @@ impl Form<'_> {
         let read = self.draft.read(tensor);
         let outside = self.draft.multiplied(&outside);
         self.draft.times(outside, read)
-    }
-
-    /// The product of the gates from the start of the chunk to a token.
-    fn from_start(&mut self, inclusive: bool) -> Option<ExprId> {
-        let start = self.fading.as_ref()?.start;
-        if inclusive {
-            return Some(self.draft.read(start));
-        }
-        let place = self.tokens.place;
-        let (index, zero) = (self.draft.exprs().index(place), self.draft.exprs().int(0));
-        let (one, unit) = (self.draft.exprs().int(1), self.draft.exprs().real(1.0));
-        let first = self.draft.compare(CompareOp::Eq, index, zero);
-        let earlier = self.draft.exprs().binary(BinaryOp::Sub, index, one);
-        let read = self.draft.read_at(start, &[(place, earlier)]);
-        Some(self.draft.exprs().add(Expr::If(first, unit, read)))
-    }
-
-    /// The product of the gates between two tokens of a chunk, the earlier one excluded.
-    fn between(&mut self, inclusive: bool) -> Option<ExprId> {
-        let gate = self.gate?;
-        let free = self.fading.as_ref()?.free.clone();
-        let Tokens { chunk, place, key, .. } = self.tokens;
-        let (mut last, mut from) = (gate, self.draft.exprs().index(key));
-        let index = self.draft.exprs().index(place);
-        if !inclusive {
-            let one = self.draft.exprs().int(1);
-            let earlier = self.draft.exprs().binary(BinaryOp::Sub, index, one);
-            last = self.draft.moved(gate, place, earlier);
-            from = self.draft.plus(from, one);
-        }
-        let one = self.draft.exprs().real(1.0);
-        let later = self.draft.compare(CompareOp::Gt, index, from);
-        let value = self.draft.exprs().add(Expr::If(later, last, one));
-        let order = self.others.clone();
-        let (mut outer, inner) = self.parted(&free, &order);
-        if self.draft.free(&[value]).contains(&chunk) {
-            outer.push(chunk);
-        }
-        let dims = [outer.as_slice(), &[place, key], &inner].concat();
-        let tensor = self.draft.running(&format!("{}.between", self.name), &dims, ScanOp::Prod, place, value);
-        Some(self.draft.read(tensor))
     }
 
     /// What earlier tokens of the chunk give to a reading.
@@ -392,7 +233,8 @@ impl Form<'_> {
         moved.extend(self.between(inclusive));
         let (inside, outside): (Vec<ExprId>, Vec<ExprId>) =
             moved.into_iter().partition(|&it| self.draft.touches(it, &atoms));
-        let conditions: Vec<ExprId> = term.conditions.iter().map(|&it| self.draft.moved(it, rank, at)).collect();
+        let conditions: Vec<ExprId> =
+            term.conditions.iter().map(|&it| self.draft.moved(it, rank, at)).collect();
         let (hidden, shown): (Vec<ExprId>, Vec<ExprId>) =
             conditions.into_iter().partition(|&it| self.draft.touches(it, &atoms));
         let score = self.conditioned(
@@ -408,7 +250,8 @@ impl Form<'_> {
         let (index, earlier) = (self.draft.exprs().index(place), self.draft.exprs().index(key));
         let op = if inclusive { CompareOp::Le } else { CompareOp::Lt };
         let sees = self.draft.compare(op, earlier, index);
-        let value = self.conditioned(&[&[score], outside.as_slice()].concat(), &[shown.as_slice(), &[sees]].concat());
+        let value =
+            self.conditioned(&[&[score], outside.as_slice()].concat(), &[shown.as_slice(), &[sees]].concat());
         let mut free = self.draft.free(&[value]);
         free.retain(|it| *it != key);
         free.extend([chunk, place]);
@@ -426,8 +269,7 @@ impl Form<'_> {
 
     /// The same step with the state before a chunk that is not there in place of the last state.
     fn with_lasts(&mut self, number: usize, step: Step) -> Step {
-        let reads: Vec<ExprId> =
-            self.state.lasts.iter().filter(|it| it.0 == number).map(|it| it.1).collect();
+        let reads: Vec<ExprId> = self.state.lasts.iter().filter(|it| it.0 == number).map(|it| it.1).collect();
         if reads.is_empty() {
             return step;
         }

@@ -10,18 +10,22 @@
 //! (`carry.rs`), *chunked-state* the second to the third (`form.rs`). This is no search: both are decided by the
 //! sizes of what is computed (`worth.rs`), so the e-graph need not know of chunks.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a law asks for some forms, whatever others there are")]
+
 mod carry;
 mod draft;
+mod fade;
 mod form;
 mod pair;
 mod product;
 mod state;
+mod tokens;
 mod worth;
 
 use super::rules::Exactness;
 use crate::ir::cascade::Cascade;
 use draft::Draft;
-use form::Tokens;
+use tokens::Tokens;
 
 /// A law that turns one cascade into another.
 #[derive(Debug)]

@@ -104,7 +104,9 @@ impl Pairs {
         for condition in conditions {
             match prefix(draft, pair, condition) {
                 Some(inclusive) if seen.is_none_or(|it| it == inclusive) => seen = Some(inclusive),
-                None if !pair.has_both(draft, condition) => it.side(draft, condition).conditions.push(condition),
+                None if !pair.has_both(draft, condition) => {
+                    it.side(draft, condition).conditions.push(condition)
+                }
                 Some(_) | None => return None,
             }
         }
@@ -185,7 +187,8 @@ fn increment(draft: &mut Draft, pair: Pair, difference: ExprId) -> Option<ExprId
         true => coord == later,
         false => *exprs.get(coord) == Expr::Index(dim.rank),
     });
-    let steady = product.factors.iter().all(|&it| is_steady(draft, pair, it)) && product.conditions.is_empty();
+    let steady =
+        product.factors.iter().all(|&it| is_steady(draft, pair, it)) && product.conditions.is_empty();
     if !near || !steady {
         return None;
     }

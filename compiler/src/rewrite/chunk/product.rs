@@ -74,6 +74,8 @@ impl Draft {
                 self.conjuncts(a, all);
                 self.conjuncts(b, all);
             }
+            // A condition on what is always there.
+            Expr::Where(a, _) if self.is_total(condition) => self.conjuncts(a, all),
             _ => all.push(condition),
         }
     }
@@ -101,10 +103,7 @@ impl Draft {
 
     /// Nothing has to be computed for it.
     pub(super) fn is_held(&self, value: ExprId) -> bool {
-        match self.cascade.exprs.get(value) {
-            Expr::Real(_) | Expr::Param(..) | Expr::Read(..) => true,
-            _ => false,
-        }
+        matches!(self.cascade.exprs.get(value), Expr::Real(_) | Expr::Param(..) | Expr::Read(..))
     }
 
     /// A value as a linear function of the reads of a tensor at those coordinates; none if it is not.

@@ -10,7 +10,9 @@ use attnc_dsl::ast::{DType, Kind};
 
 use super::draft::Draft;
 use super::product::{Linear, Look, Product};
-use crate::ir::cascade::{At, Einsum, ExprId, Op, RankId, Recurrence, ReduceOp, Role, ScanOp, Step, TensorId};
+use crate::ir::cascade::{
+    At, Einsum, ExprId, Op, RankId, Recurrence, ReduceOp, Role, ScanOp, Step, TensorId,
+};
 use crate::ir::expr::{BinaryOp, Expr};
 
 /// A sum over earlier tokens.
@@ -83,7 +85,10 @@ fn of_recurrence(draft: &mut Draft, step: usize, it: &Recurrence) -> Option<Stat
     let ([base], [body]) = (it.bases.as_slice(), it.body.as_slice()) else { return None };
     let axis = body.at.iter().position(|at| *at == At::Rank(it.rank, 1))?;
     let others = body.at.iter().enumerate().filter(|(at, _)| *at != axis);
-    if base.op != Op::Map || body.op != Op::Map || !others.into_iter().all(|(_, at)| matches!(at, At::Rank(_, 0))) {
+    if base.op != Op::Map
+        || body.op != Op::Map
+        || !others.into_iter().all(|(_, at)| matches!(at, At::Rank(_, 0)))
+    {
         return None;
     }
     let index = draft.exprs().index(it.rank);
@@ -187,7 +192,8 @@ fn reading(draft: &mut Draft, state: &State, step: usize, einsum: &Einsum, read:
     let n_factors = weights.factors.len();
     weights.factors.retain(|it| *it != read);
     let others = weights.factors.iter().chain(&weights.conditions);
-    let linear = n_factors == weights.factors.len() + 1 && !others.into_iter().any(|&it| draft.reads(it, state.tensor));
+    let linear = n_factors == weights.factors.len() + 1
+        && !others.into_iter().any(|&it| draft.reads(it, state.tensor));
     let dims: Vec<RankId> = draft.cascade.tensors[state.tensor].dims.iter().map(|it| it.rank).collect();
     let features = draft.atoms(over).iter().any(|it| draft.atoms(&dims).contains(it));
     (linear && features).then(|| Reading { step, inclusive: read == after, over: over.clone(), weights })

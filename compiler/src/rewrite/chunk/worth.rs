@@ -40,8 +40,7 @@ pub(super) fn scores(draft: &Draft, state: &State) -> Vec<Score> {
 /// features that are there anyway.
 pub(super) fn chunk(draft: &Draft, state: &State, known: &[Score]) -> Option<i64> {
     let fades = draft.free(&state.gate);
-    let is_fine = features(draft, state).iter().any(|it| fades.contains(it));
-    let size = if is_fine { FINE } else { CHUNK };
+    let size = if is_fine(draft, state) { FINE } else { CHUNK };
     let tokens = match draft.cascade.ranks[state.rank].extent {
         Extent::Fixed(it) => it,
         Extent::Carried | Extent::Derived(_) => i64::MAX,
@@ -73,7 +72,8 @@ pub(super) fn chunk(draft: &Draft, state: &State, known: &[Score]) -> Option<i64
 /// A state takes fewer operations than all pairs of tokens.
 pub(super) fn carry(draft: &Draft, pairs: &Pairs) -> bool {
     let along = [pairs.pair.later, pairs.pair.earlier];
-    let scored = [draft.free(&pairs.queries.factors), draft.free(&pairs.keys.factors), draft.atoms(&pairs.over)];
+    let scored =
+        [draft.free(&pairs.queries.factors), draft.free(&pairs.keys.factors), draft.atoms(&pairs.over)];
     let all = points(draft, &scored.concat(), &along);
     let state = points(draft, &[draft.free(&pairs.keys.factors), draft.atoms(&pairs.over)].concat(), &along);
     // An einsum of all ranks but one side's own is what a pair takes, twice.
@@ -99,17 +99,19 @@ pub(super) fn smallest(draft: &mut Draft, rank: RankId, size: i64) -> i64 {
     least
 }
 
-/// Ranks of a state that some reading sums over, or that its weights lack.
-fn features(draft: &Draft, state: &State) -> Vec<RankId> {
-    let dims: Vec<RankId> = draft.cascade.tensors[state.tensor].dims.iter().map(|it| it.rank).collect();
+/// Between two tokens there is a product of gates for each feature that a reading sums over, or that it gives.
+fn is_fine(draft: &Draft, state: &State) -> bool {
+    let fades = draft.free(&state.gate);
     let along = draft.atoms(&[state.rank]);
-    let all = draft.atoms(&dims).into_iter().filter(|it| !along.contains(it));
-    let is_feature = |rank: &RankId| {
-        state.readings.iter().any(|it| {
-            draft.atoms(&it.over).contains(rank) || !draft.free(&it.weights.factors).contains(rank)
-        })
-    };
-    all.filter(is_feature).collect()
+    state.readings.iter().any(|reading| {
+        let Step::Einsum(einsum) = &draft.cascade.steps[reading.step] else { return false };
+        let weighed = draft.free(&reading.weights.factors);
+        let mut out = draft.atoms(&einsum.iterated());
+        out.retain(|it| !along.contains(it));
+        let summed = draft.atoms(&reading.over).iter().any(|it| fades.contains(it));
+        let given = out.iter().all(|it| fades.contains(it)) && out.iter().any(|it| !weighed.contains(it));
+        summed || given
+    })
 }
 
 /// How many points some part-less ranks have, without those of some.
