@@ -4,13 +4,16 @@
 //! took keeps them in range and in digits, so the next one is asked, and in the end the cascade as written. If that is no
 //! better, it is the best after all.
 
-use crate::rewrite::{Candidate, Variants};
+use crate::ir::cascade::Cascade;
+use crate::rewrite::{Candidate, Variants, in_chunks};
 use crate::schedule::{Mapping, Plan, schedule};
 
 /// The cascade that is compiled, with its plan.
 pub struct Chosen {
-    /// The cascade.
+    /// What saturation found.
     pub candidate: Candidate,
+    /// The same with sums over earlier tokens in chunks: the cascade that is compiled.
+    pub cascade: Cascade,
     /// Its plan.
     pub plan: Plan,
     /// Better cascades that were passed over, best first: their plans part sums of powers.
@@ -19,20 +22,21 @@ pub struct Chosen {
 
 /// Chooses.
 pub fn choose(variants: &Variants, mapping: &Mapping) -> Chosen {
-    let mut passed: Vec<(Candidate, Plan)> = Vec::new();
+    let mut passed: Vec<Chosen> = Vec::new();
     for candidate in variants.candidates() {
-        let plan = schedule(&candidate.cascade, mapping);
-        if !plan.parts_powers {
-            let passed = passed.into_iter().map(|it| it.0).collect();
-            return Chosen { candidate, plan, passed };
+        let cascade = in_chunks(&candidate.cascade);
+        let plan = schedule(&cascade, mapping);
+        let parts = plan.parts_powers;
+        let it = Chosen { candidate, cascade, plan, passed: Vec::new() };
+        if !parts {
+            return Chosen { passed: passed.into_iter().map(|it| it.candidate).collect(), ..it };
         }
-        passed.push((candidate, plan));
+        passed.push(it);
     }
-    let (candidate, plan) = passed.swap_remove(0);
-    Chosen { candidate, plan, passed: Vec::new() }
+    passed.swap_remove(0)
 }
 
-/// The cascade that is compiled for any machine: a mapping decides on tiles, not on what can be streamed.
+/// What is compiled for any machine: a mapping decides on tiles, not on what can be streamed.
 pub fn chosen(variants: &Variants) -> Candidate {
     choose(variants, &Mapping::default()).candidate
 }

@@ -13,7 +13,7 @@ use crate::codegen::{self, Backend, CodegenError};
 use crate::ir::cascade::Cascade;
 use crate::lower::lower;
 use crate::package::{Object, describe};
-use crate::rewrite::saturate;
+use crate::rewrite::{carried, saturate};
 use crate::schedule::{Mapping, Plan, Refusal};
 use crate::target::Target;
 use crate::tile::tile;
@@ -63,7 +63,7 @@ pub fn outline(request: Request<'_>) -> Result<Front, Box<Failure>> {
 
 /// A cascade to the plan of the equal one that is compiled.
 pub fn plan(cascade: &Cascade, mapping: &Mapping) -> Plan {
-    choose(&saturate(cascade), mapping).plan
+    choose(&saturate(&carried(cascade)), mapping).plan
 }
 
 /// The mapping that a file has for kernels, on a machine.

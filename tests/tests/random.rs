@@ -6,13 +6,14 @@ use std::rc::Rc;
 
 use attnc::Backend;
 use attnc::analyze::passes::passes;
+use attnc::choose::choose;
 use attnc::driver::{jit, jit_by, plan};
 use attnc::ir::array::{Array, Data};
 use attnc::ir::cascade::Cascade;
 use attnc::ir::interp::nest::Manner;
 use attnc::ir::interp::{self, Call, Layout};
 use attnc::ir::{print, verify as well_formed};
-use attnc::rewrite::saturate;
+use attnc::rewrite::{carried, saturate};
 use attnc::schedule::{Mapping, Plan};
 use attnc::tile::tile;
 use attnc::verify::{self, Case, Trial};
@@ -92,8 +93,8 @@ fn what_failed_once_holds() {
 
 /// Holds what is chosen against what is written, on calls of every character.
 fn equal(written: &Cascade, seed: u64) -> Result<(), TestCaseError> {
-    let variants = saturate(written);
-    let chosen = attnc::choose::chosen(&variants).cascade;
+    let variants = saturate(&carried(written));
+    let chosen = choose(&variants, &Mapping::default()).cascade;
     prop_assert!(well_formed::cascade(&chosen).is_ok(), "{}", print::cascade(&chosen));
     for rank in written.ranks.ids() {
         let counts = (variants.bound(rank).0, passes(&chosen, rank).passes, passes(written, rank).passes);

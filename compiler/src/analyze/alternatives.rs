@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{traffic, work};
 use crate::analyze::passes::passes;
 use crate::choose::Chosen;
-use crate::ir::cascade::Cascade;
+use crate::ir::cascade::{Cascade, Extent};
 use crate::rewrite::{Candidate, Variants};
 
 /// How many other cascades are listed, besides the one as written.
@@ -39,19 +39,20 @@ pub enum Form {
 }
 
 /// The chosen cascade, then others by passes, bytes and operations, the one as written among them.
-pub(super) fn alternatives(variants: &Variants, chosen: &Chosen) -> Vec<Alternative> {
-    let extents = variants.likely_extents();
-    let costed = |candidate: &Candidate| alternative(&candidate.cascade, &extents);
-    let first = Alternative { form: Form::Chosen, ..costed(&chosen.candidate) };
+pub(super) fn alternatives(written: &Cascade, variants: &Variants, chosen: &Chosen) -> Vec<Alternative> {
+    let likely = variants.likely_extents();
+    let costed = |cascade: &Cascade| alternative(cascade, &extended(cascade, &likely));
+    let first = Alternative { form: Form::Chosen, ..costed(&chosen.cascade) };
     let why = |it: Alternative| Alternative { why: Some(rejected(&first, &it)), ..it };
     let parted = |it: &Candidate| Alternative {
         why: Some("would scale sums of powers apart from each other"),
-        ..costed(it)
+        ..costed(&it.cascade)
     };
     let mut others: Vec<Alternative> = chosen.passed.iter().map(parted).collect();
     let same =
         |a: &Alternative, b: &Alternative| (a.passes, a.bytes, a.flops) == (b.passes, b.bytes, b.flops);
-    for it in variants.best_of(4 * OTHERS).iter().map(costed) {
+    let found = variants.best_of(4 * OTHERS).into_iter().map(|it| it.cascade);
+    for it in found.chain([chosen.candidate.cascade.clone()]).map(|it| costed(&it)) {
         if !same(&it, &first) && !others.iter().any(|other| same(other, &it)) {
             others.push(why(it));
         }
@@ -60,12 +61,28 @@ pub(super) fn alternatives(variants: &Variants, chosen: &Chosen) -> Vec<Alternat
         a.passes.cmp(&b.passes).then(a.bytes.total_cmp(&b.bytes)).then(a.flops.total_cmp(&b.flops))
     });
     others.truncate(OTHERS);
-    let written = costed(&variants.as_written());
+    let written = costed(written);
     if !same(&written, &first) {
         others.retain(|it| !same(it, &written));
         others.push(Alternative { form: Form::Written, ..why(written) });
     }
     std::iter::once(first).chain(others).collect()
+}
+
+/// Extents for all ranks, those too that laws have added.
+fn extended(cascade: &Cascade, likely: &[i64]) -> Vec<i64> {
+    let mut bound = cascade.clone();
+    for (rank, &extent) in cascade.ranks.ids().zip(likely) {
+        if bound.ranks[rank].extent == Extent::Carried {
+            bound.ranks[rank].extent = Extent::Fixed(extent);
+        }
+    }
+    let known = crate::ir::interp::extents(&bound);
+    known.unwrap_or_else(|| {
+        let mut all = likely.to_vec();
+        all.resize(cascade.ranks.len(), 1);
+        all
+    })
 }
 
 fn alternative(cascade: &Cascade, extents: &[i64]) -> Alternative {

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::choose::choose;
 use crate::ir::cascade::{Cascade, Extent, Role};
-use crate::rewrite::{Variants, saturate};
+use crate::rewrite::{Variants, carried, saturate};
 use crate::schedule::Mapping;
 use passes::passes;
 
@@ -75,16 +75,21 @@ pub enum Footprint {
 
 /// Analyses a cascade as written, and what it is rewritten to.
 pub fn analyze(cascade: &Cascade) -> Analysis {
-    let variants = saturate(cascade);
+    let variants = saturate(&carried(cascade));
     let chosen = choose(&variants, &Mapping::default());
     let mut ranks = IndexMap::new();
     let mut fibers = Vec::new();
     for (rank, it) in cascade.ranks.iter().filter(|(_, it)| !it.local) {
-        let (as_written, as_chosen) = (passes(cascade, rank), passes(&chosen.candidate.cascade, rank));
+        let (as_written, as_chosen) = (passes(cascade, rank), passes(&chosen.cascade, rank));
         fibers.extend(as_chosen.used.iter().filter(|(_, used)| used.len() > 1).map(|(tensor, _)| *tensor));
         if as_written.passes > 0 {
             let (bound, depth) = variants.bound(rank);
-            let counts = |written, bound, chosen| Counts { written, bound, chosen };
+            // A rank whose tokens another rank walks along is still read.
+            let counts = |written, bound: u32, chosen: u32| Counts {
+                written,
+                bound: bound.max(1),
+                chosen: chosen.max(1),
+            };
             let analysis = RankAnalysis {
                 passes: counts(as_written.passes, bound, as_chosen.passes),
                 depth: counts(as_written.depth, depth, as_chosen.depth),
@@ -105,8 +110,8 @@ pub fn analyze(cascade: &Cascade) -> Analysis {
         let footprint = if fibers.contains(&id) { Footprint::Fiber } else { Footprint::Tile };
         tensors.insert(it.name.clone(), TensorAnalysis { footprint, bytes: size });
     }
-    let flops = extents.as_ref().map(|it| work::flops(&chosen.candidate.cascade, it));
-    let alternatives = alternatives::alternatives(&variants, &chosen);
+    let flops = crate::ir::interp::extents(&chosen.cascade).map(|it| work::flops(&chosen.cascade, &it));
+    let alternatives = alternatives::alternatives(cascade, &variants, &chosen);
     let assumed = if extents.is_none() { assumed(cascade, &variants) } else { IndexMap::new() };
     Analysis { name: cascade.name.clone(), ranks, tensors, flops, bytes, alternatives, assumed }
 }

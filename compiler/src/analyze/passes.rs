@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 
 use super::stage::{Source, Stage, State, join};
-use crate::ir::cascade::{At, Cascade, Einsum, ExprId, Op, RankId, Recurrence, Role, Step, TensorId};
+use crate::ir::cascade::{At, Cascade, Einsum, ExprId, Extent, Op, RankId, Recurrence, Role, Step, TensorId};
 use crate::ir::expr::{BinaryOp, Expr, operands};
 
 /// How often the fibers of a rank are traversed.
@@ -172,10 +172,14 @@ impl Count<'_> {
         }
         let free: Vec<RankId> =
             coords.iter().flat_map(|&it| self.cascade.exprs.free(it).iter().copied()).collect();
-        let spans = self.family.iter().all(|it| free.contains(it));
+        let spans =
+            self.family.iter().all(|it| free.contains(it)) || coords.iter().any(|it| self.is_beside(*it));
         let in_place = coords.iter().zip(&it.dims).all(|(&coord, dim)| {
             let along = self.cascade.exprs.atoms(dim.rank);
-            !along.iter().any(|it| self.family.contains(it)) || self.is_near(coord, dim.rank)
+            !along.iter().any(|it| self.family.contains(it))
+                || self.is_near(coord, dim.rank)
+                || self.is_beside(coord)
+                || self.is_inner(dim.rank)
         });
         if !in_place {
             state.values_mut().for_each(|it| it.open = false);
@@ -191,6 +195,28 @@ impl Count<'_> {
     /// The coordinate is the index along the rank, or a constant number of steps away.
     fn is_near(&self, coord: ExprId, rank: RankId) -> bool {
         self.offset(coord, rank).is_some()
+    }
+
+    /// The rank is an inner part of the one that is counted over: where it is read elsewhere, it is so in the same chunk.
+    fn is_inner(&self, rank: RankId) -> bool {
+        let inner = self.family.get(1..).unwrap_or_default();
+        self.cascade.exprs.atoms(rank).iter().all(|it| inner.contains(it))
+    }
+
+    /// The coordinate is that of another element of the same chunk: the index along a composite rank with the same
+    /// major parts and a last one of the same, known extent.
+    fn is_beside(&self, coord: ExprId) -> bool {
+        let Expr::Index(rank) = *self.cascade.exprs.get(coord) else { return false };
+        let parts = self.cascade.exprs.atoms(rank);
+        let (Some((a, outer)), Some((b, of_family))) = (parts.split_last(), self.family.split_last()) else {
+            return false;
+        };
+        let extent = |it: &RankId| self.cascade.ranks[*it].extent;
+        a != b
+            && !outer.is_empty()
+            && outer == of_family
+            && extent(a) == extent(b)
+            && matches!(extent(a), Extent::Fixed(_))
     }
 
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]

@@ -46,7 +46,9 @@ fn rank(cascade: &Cascade, nest: &Nest, id: RankId) -> RankInfo {
         }
         cascade::Extent::Derived(formula) => Extent::Derived(print::formula(cascade, formula)),
     };
-    let parts = rank.parts.iter().map(|&it| cascade.ranks[it].name.clone()).collect();
+    // Callers know nothing of the chunks that the compiler took.
+    let parts = rank.parts.iter().filter(|it| !cascade.ranks[**it].local);
+    let parts = parts.map(|&it| cascade.ranks[it].name.clone()).collect();
     RankInfo { name: rank.name.clone(), parts, extent, bound: bound(cascade, id) }
 }
 

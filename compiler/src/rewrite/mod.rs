@@ -8,6 +8,7 @@
 //! The maximum is gone: it is a gauge, and `tile` chooses one that keeps numbers in range.
 
 mod build;
+mod chunk;
 mod domain;
 mod explain;
 mod extract;
@@ -30,7 +31,7 @@ use rules::Phase;
 use term::{Class, Term};
 
 use crate::analyze::stage::{depth, passes};
-use crate::ir::cascade::{Cascade, RankId, TensorId};
+use crate::ir::cascade::{Cascade, Extent, RankId, TensorId};
 
 /// How often the rules of a phase are tried on all terms, at most.
 const ROUNDS: usize = 12;
@@ -87,12 +88,39 @@ pub struct Candidate {
 
 /// The laws: the name of each, what it says, and what it does to floats.
 pub fn laws() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
-    rules::all().map(|it| (it.name, it.law, it.exactness.name()))
+    let of_cascades = chunk::LAWS.iter().map(|it| (it.name, it.law, it.exactness.name()));
+    rules::all().map(|it| (it.name, it.law, it.exactness.name())).chain(of_cascades)
 }
 
 /// Finds the cascades that the laws make of one.
 pub fn saturate(cascade: &Cascade) -> Variants {
     saturated(translate::empty(cascade))
+}
+
+/// The cascade with states in place of sums over pairs of tokens.
+pub fn carried(cascade: &Cascade) -> Cascade {
+    last(chunk::carried(cascade), cascade)
+}
+
+/// The cascade itself, but for sums over earlier tokens, which are taken in chunks.
+pub fn in_chunks(cascade: &Cascade) -> Cascade {
+    let carried = carried(cascade);
+    last(chunk::chunked(&carried), &carried)
+}
+
+/// The ranks of tokens that are taken in chunks, each with how many tokens a chunk has.
+pub(crate) fn chunks(cascade: &Cascade) -> Vec<(RankId, i64)> {
+    let after = in_chunks(cascade);
+    let split = cascade.ranks.iter().filter(|(_, it)| it.parts.is_empty()).filter_map(|(rank, _)| {
+        let place = *after.ranks[rank].parts.last()?;
+        let Extent::Fixed(size) = after.ranks[place].extent else { return None };
+        Some((rank, size))
+    });
+    split.collect()
+}
+
+fn last(applied: Vec<chunk::Applied>, otherwise: &Cascade) -> Cascade {
+    applied.into_iter().next_back().map_or_else(|| otherwise.clone(), |it| it.cascade)
 }
 
 /// Fills a graph that speaks of a cascade.

@@ -108,7 +108,11 @@ impl Tiling<'_> {
         let offset = self.builder.binary(BinaryOp::Mul, number, length);
         let from = self.sum(begin, offset);
         let to = self.builder.binary(BinaryOp::Add, from, length);
-        let to = self.builder.binary(BinaryOp::Min, to, end);
+        let mut to = self.builder.binary(BinaryOp::Min, to, end);
+        if self.ends_composite(rank) {
+            // A whole piece may lie beyond the extent of a ragged rank.
+            to = self.builder.binary(BinaryOp::Max, from, to);
+        }
         self.region.spans.insert(rank, (from, to));
     }
 

@@ -30,6 +30,8 @@ pub enum Character {
     Poisoned,
     /// Here and there −∞ among the reals, as masks that are added have it.
     Sunken,
+    /// Tokens of several chunks, where sums over them are taken in chunks.
+    Long,
 }
 
 impl Character {
@@ -37,13 +39,14 @@ impl Character {
     /// depend on roundings.
     ///
     /// [`Vast`]: Character::Vast
-    pub const ALL: [Character; 6] = [
+    pub const ALL: [Character; 7] = [
         Character::Plain,
         Character::Single,
         Character::Empty,
         Character::Zero,
         Character::Large,
         Character::Poisoned,
+        Character::Long,
     ];
 }
 
@@ -61,9 +64,16 @@ const REPAIRS: usize = 4;
 
 /// The extents of all ranks, small and such that the cascade's checks hold.
 pub(super) fn extents(cascade: &Cascade, character: Character, random: &mut Random) -> Option<Vec<i64>> {
+    let long = if character == Character::Long { crate::rewrite::chunks(cascade) } else { Vec::new() };
+    if character == Character::Long && long.is_empty() {
+        return None;
+    }
     for attempt in 0..TRIES {
         let most = 2 + attempt as i64 * 40 / TRIES as i64;
         let mut drawn: Vec<i64> = (0..cascade.ranks.len()).map(|_| extent(character, most, random)).collect();
+        for &(rank, size) in &long {
+            drawn[rank.idx()] = size + 1 + random.below(size);
+        }
         for _ in 0..REPAIRS {
             let Ok((extents, demands)) = evaluate(cascade, &drawn, false, random) else { break };
             repair(cascade, &mut drawn, &extents, &demands, random);
@@ -90,6 +100,7 @@ pub(super) fn extents_of(
 fn extent(character: Character, most: i64, random: &mut Random) -> i64 {
     match character {
         Character::Single => 1,
+        Character::Long => 1 + random.below(2),
         Character::Empty if random.below(4) == 0 => 0,
         Character::Plain
         | Character::Empty
@@ -248,6 +259,8 @@ fn reals(len: usize, dtype: DType, character: Character, scale: f64, random: &mu
         Character::Zero => 0.0,
         Character::Large => 8.0,
         Character::Vast => 64.0,
+        // What is multiplied at each token should not grow.
+        Character::Long => 0.25,
     };
     // Every compiled kernel stores at most f32 of what is declared f32.
     let stored = |x: f64| if dtype == DType::F64 { x } else { round_to(dtype, f64::from(x as f32)) };
@@ -278,6 +291,7 @@ fn ints(len: usize, dtype: DType, character: Character, extents: &[i64], random:
         | Character::Large
         | Character::Vast
         | Character::Poisoned
-        | Character::Sunken => (0..len).map(|_| coordinate().clamp(low, high)).collect(),
+        | Character::Sunken
+        | Character::Long => (0..len).map(|_| coordinate().clamp(low, high)).collect(),
     }
 }

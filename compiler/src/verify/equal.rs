@@ -7,7 +7,7 @@
 //! those of the reals.
 
 use crate::ir::array::{Array, Data};
-use crate::ir::cascade::Cascade;
+use crate::ir::cascade::{Cascade, Extent};
 use crate::ir::interp::cascade::run_extended;
 use crate::ir::interp::{Call, CallError};
 use attnc_dsl::ast::Kind;
@@ -40,7 +40,7 @@ struct Run {
 
 impl Trial {
     /// Every character of calls, −∞ included.
-    pub const CHARACTERS: [Character; 8] = [
+    pub const CHARACTERS: [Character; 9] = [
         Character::Plain,
         Character::Single,
         Character::Empty,
@@ -49,6 +49,7 @@ impl Trial {
         Character::Vast,
         Character::Poisoned,
         Character::Sunken,
+        Character::Long,
     ];
 
     /// A call of that character; none if what the author promises excludes it.
@@ -75,7 +76,14 @@ impl Trial {
     /// The interpreter refuses what it took from the cascade as written: a fault of ours.
     pub fn compare(&self, cascade: &Cascade) -> Result<Option<String>, CallError> {
         let other = Run::of(cascade, &self.call, self.character, self.seed)?;
-        let length = longest(cascade, &self.extents);
+        // Ranks that laws have added are no longer than what they split.
+        let most = self.extents.iter().copied().max().unwrap_or(1);
+        let added = cascade.ranks.iter().skip(self.extents.len()).map(|(_, it)| match it.extent {
+            Extent::Fixed(extent) => extent,
+            Extent::Carried | Extent::Derived(_) => most,
+        });
+        let extents: Vec<i64> = self.extents.iter().copied().chain(added).collect();
+        let length = longest(cascade, &extents);
         Ok(self.written.outputs.keys().find_map(|name| self.worst(name, &other, length)))
     }
 

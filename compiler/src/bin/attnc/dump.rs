@@ -12,7 +12,7 @@ use attnc::ir::cascade::Cascade;
 use attnc::ir::nest::Nest;
 use attnc::ir::print;
 use attnc::package::{Emit, Packing, package};
-use attnc::rewrite::saturate;
+use attnc::rewrite::{carried, saturate};
 use attnc::schedule::Mapping;
 use attnc::target::Target;
 use attnc::tile::tile;
@@ -78,7 +78,7 @@ pub(crate) fn dump(args: &Args) -> Outcome {
         }
         Stage::Lower => cascades(args, |it, _| Ok(print::cascade(it)))?,
         Stage::Saturate => {
-            cascades(args, |it, by| Ok(print::cascade(&choose(&saturate(it), by).candidate.cascade)))?
+            cascades(args, |it, by| Ok(print::cascade(&choose(&saturate(&carried(it)), by).cascade)))?
         }
         Stage::Schedule => cascades(args, |it, by| Ok(print::plan(&plan(it, by))))?,
         Stage::Tile => cascades(args, |it, by| Ok(print::nest(&tile(&plan(it, by)))))?,

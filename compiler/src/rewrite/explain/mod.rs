@@ -5,10 +5,12 @@
 //! Σₙ exp(S)·exp(-S.max) = exp(-S.max)·Σₙ exp(S)           factor-out, moves a rounding    n: 3 → 2 passes
 //! ```
 //!
-//! A derivation is found once more on an e-graph that remembers how its classes merged. Its terms live in a
+//! Laws that are no equations of terms (`chunk/`) come first and last, each as the einsums that it replaces and those that
+//! it puts in their place. A derivation is found once more on an e-graph that remembers how its classes merged. Its terms live in a
 //! [`Notebook`], where nothing is ever merged, so that what is known of a term there is true of it as it stands.
 
 mod blocks;
+mod chunks;
 mod notation;
 mod proof;
 mod replay;
@@ -24,7 +26,7 @@ use super::build::Build;
 use super::extract::Choice;
 use super::facts::Graph;
 use super::term::{Class, Term};
-use super::{Candidate, Report, Variants, translate, write};
+use super::{Candidate, Report, Variants, chunk, translate, write};
 use crate::analyze::stage::passes;
 use crate::ir::cascade::{Cascade, RankId, TensorId};
 use notation::Notation;
@@ -70,8 +72,16 @@ pub struct Step {
     pub after: String,
     /// For each rank that is reduced over, the passes of the whole before and after.
     pub passes: Vec<(RankId, u32, u32)>,
-    /// For each output, its term after the step.
-    whole: BTreeMap<TensorId, Class>,
+    whole: Whole,
+}
+
+/// All that is computed after a step.
+#[derive(Debug, Clone)]
+enum Whole {
+    /// For each output, its term.
+    Terms(BTreeMap<TensorId, Class>),
+    /// A cascade that no term of the e-graph stands for.
+    Cascade(Box<Cascade>),
 }
 
 /// Terms side by side, none merged with another.
@@ -161,7 +171,21 @@ pub fn explain(cascade: &Cascade, choose: fn(&Variants) -> Candidate) -> Derivat
     })
 }
 
-fn derive(cascade: &Cascade, choose: fn(&Variants) -> Candidate) -> Derivation {
+fn derive(written: &Cascade, choose: fn(&Variants) -> Candidate) -> Derivation {
+    let carried = chunk::carried(written);
+    let mut derivation = of_terms(carried.last().map_or(written, |it| &it.cascade), choose);
+    let chunked = chunk::chunked(&derivation.chosen);
+    let mut steps = chunks::steps(written, &carried);
+    steps.append(&mut derivation.steps);
+    steps.extend(chunks::steps(&derivation.chosen, &chunked));
+    if let Some(last) = chunked.into_iter().next_back() {
+        derivation.chosen = last.cascade;
+    }
+    Derivation { steps, ..derivation }
+}
+
+/// The derivation in the e-graph.
+fn of_terms(cascade: &Cascade, choose: fn(&Variants) -> Candidate) -> Derivation {
     let graph = translate::empty(cascade).with_explanations_enabled();
     let mut variants = super::saturated(graph);
     let Candidate { cascade: chosen, choice, .. } = choose(&variants);
@@ -204,7 +228,7 @@ fn derive(cascade: &Cascade, choose: fn(&Variants) -> Candidate) -> Derivation {
             before: notation.show(&notebook, law.before),
             after: notation.show(&notebook, law.after),
             passes,
-            whole: law.whole,
+            whole: Whole::Terms(law.whole),
         });
     }
     derivation.blocks = blocks::blocks(&notebook, &derivation.last, &mut notation);

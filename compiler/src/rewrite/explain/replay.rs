@@ -3,7 +3,7 @@
 //! After each law the whole term is turned into a cascade and run by the interpreter, on calls of every character.
 //! Laws hold for reals, so it is run in a range that no number leaves.
 
-use super::Derivation;
+use super::{Derivation, Step, Whole};
 use crate::ir;
 use crate::ir::cascade::Cascade;
 use crate::ir::interp::CallError;
@@ -42,9 +42,12 @@ impl Derivation {
     pub fn replay(&self, written: &Cascade, seed: u64) -> Result<Replay, CallError> {
         let mut replay = Replay::default();
         let trials = trials(written, seed)?;
-        let steps = self.steps.iter().map(|it| self.notebook.cascade(&it.whole));
-        let steps =
-            (1..).zip(steps).chain([(0, self.notebook.cascade(&self.last)), (0, self.chosen.clone())]);
+        let whole = |it: &Step| match &it.whole {
+            Whole::Terms(terms) => self.notebook.cascade(terms),
+            Whole::Cascade(cascade) => (**cascade).clone(),
+        };
+        let steps = (1..).zip(self.steps.iter().map(whole));
+        let steps = steps.chain([(0, self.notebook.cascade(&self.last)), (0, self.chosen.clone())]);
         for (step, cascade) in steps {
             // A value may mention a coordinate that it does not depend on, until a later law removes it.
             if step > 0 && ir::verify::cascade(&cascade).is_err() {

@@ -1,0 +1,117 @@
+//! Sums over earlier tokens in chunks: a cascade to an equal one whose memory is a state between chunks.
+//!
+//! ```text
+//! A[m, n] = sum[d](q * k) where n <= m;  o[m, e] = sum[n](A * v)      every pair of tokens
+//! H[t+1, d, e] = a * H[t, d, e] + k * v; o[t, e] = sum[d](q * H)      a state for each token
+//! G[c+1, d, e] = D * G[c, d, e] + U;     o = q · G + masked pairs     a state for each chunk of tokens
+//! ```
+//!
+//! Two laws, each applied as often as it is worth it: *carried-state* takes the first form to the second
+//! (`carry.rs`), *chunked-state* the second to the third (`form.rs`). This is no search: both are decided by the
+//! sizes of what is computed (`worth.rs`), so the e-graph need not know of chunks.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "a law asks for some forms, whatever others there are")]
+
+mod carry;
+mod draft;
+mod fade;
+mod form;
+mod pair;
+mod product;
+mod state;
+mod tokens;
+mod worth;
+
+use super::rules::Exactness;
+use crate::ir::cascade::Cascade;
+use draft::Draft;
+use tokens::Tokens;
+
+/// A law that turns one cascade into another.
+#[derive(Debug)]
+pub(crate) struct Law {
+    /// Its name in explanations.
+    pub(crate) name: &'static str,
+    /// What it says.
+    pub(crate) law: &'static str,
+    /// What it does to rounding and range.
+    pub(crate) exactness: Exactness,
+}
+
+/// A sum over earlier tokens whose terms are products is a state.
+const CARRIED: Law = Law {
+    name: "carried-state",
+    law: "Σₙ≤ₘ γᵐ⁻ⁿ·(Σ_d q[m,d]·k[n,d])·v[n] = Σ_d q[m,d]·H[m+1,d], if H[t+1] = γ·H[t] + k[t]·v[t]",
+    exactness: Exactness::Reassociates,
+};
+
+/// A state at a token is the one before the chunk and what the chunk has added.
+const CHUNKED: Law = Law {
+    name: "chunked-state",
+    law: "H[(c,i)+1] = (Π_l≤i a[l])·G[c] + Σ_j≤i (Π_j<l≤i a[l])·u[j], if H[t+1] = a[t]·H[t] + u[t] and G[c] = H[(c,0)]",
+    exactness: Exactness::Reassociates,
+};
+
+/// Both laws.
+pub(super) const LAWS: [Law; 2] = [CARRIED, CHUNKED];
+
+/// A law, applied once.
+#[derive(Debug, Clone)]
+pub(crate) struct Applied {
+    /// The law.
+    pub(crate) law: &'static Law,
+    /// The cascade after it.
+    pub(crate) cascade: Cascade,
+}
+
+/// Sums over pairs of tokens that are products become states; one result for each rank of tokens.
+pub(crate) fn carried(cascade: &Cascade) -> Vec<Applied> {
+    let mut draft = Draft::of(cascade);
+    let mut all = Vec::new();
+    while carry::apply(&mut draft) {
+        all.push(Applied { law: &LAWS[0], cascade: draft.cascade.clone() });
+    }
+    all
+}
+
+/// States become chunks, one state after the other.
+pub(crate) fn chunked(cascade: &Cascade) -> Vec<Applied> {
+    let mut chunking =
+        Chunking { draft: Draft::of(cascade), tokens: Vec::new(), scores: Vec::new(), all: Vec::new() };
+    // A state that is not worth it by itself may be once others have computed what it needs, too.
+    while chunking.round() {}
+    chunking.all
+}
+
+struct Chunking {
+    draft: Draft,
+    tokens: Vec<Tokens>,
+    scores: Vec<worth::Score>,
+    all: Vec<Applied>,
+}
+
+impl Chunking {
+    /// Looks at each state once; true if one was put into chunks.
+    fn round(&mut self) -> bool {
+        let (before, mut seen) = (self.all.len(), Vec::new());
+        while let Some(state) = state::find(&mut self.draft, &seen) {
+            seen.push(state.tensor);
+            let Some(size) = worth::chunk(&self.draft, &state, &self.scores) else { continue };
+            match self.tokens.iter().find(|it| it.rank == state.rank) {
+                Some(&tokens) => {
+                    self.scores.extend(worth::scores(&self.draft, &state));
+                    form::apply(&mut self.draft, &state, tokens);
+                    self.all.push(Applied { law: &LAWS[1], cascade: self.draft.cascade.clone() });
+                }
+                None if self.draft.may_split(state.rank) => {
+                    let size = worth::smallest(&mut self.draft.clone(), state.rank, size);
+                    self.tokens.push(Tokens::split(&mut self.draft, state.rank, size));
+                    // What is known of the state speaks of a rank without parts.
+                    seen.pop();
+                }
+                None => {}
+            }
+        }
+        self.all.len() > before
+    }
+}
