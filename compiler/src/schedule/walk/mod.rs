@@ -288,17 +288,27 @@ impl<'a> Finder<'a> {
         }
     }
 
-    /// A contraction with what is the same at all coordinates gains from many of them at a time; and what a stream
-    /// holds scaled stays in range only as long as it is not stored.
+    /// A contraction of one value with what is the same at all coordinates gains from many of them at a time; and what a
+    /// stream holds scaled stays in range only as long as it is not stored.
     fn is_better_outside(&self, group: &Group, einsum: &Einsum) -> bool {
         let exprs = &self.cascade.exprs;
         let reduced: Ranks = einsum.op.reduced().iter().flat_map(|&it| exprs.atoms(it).to_vec()).collect();
         let inside = self.inside(group);
-        exprs.reads(einsum.value).filter(|(it, _)| !inside.contains(it)).any(|(tensor, coords)| {
+        let walked = exprs.atoms(group.rank);
+        let (mut weights, mut values) = (0, 0);
+        for (tensor, coords) in exprs.reads(einsum.value) {
+            if self.scaled.contains(&tensor) && !inside.contains(&tensor) {
+                return true;
+            }
             let free: Ranks = coords.iter().flat_map(|&it| exprs.free(it).to_vec()).collect();
-            let is_weight = exprs.atoms(group.rank).iter().all(|it| !free.contains(it));
-            self.scaled.contains(&tensor) || (is_weight && !free.is_disjoint(&reduced))
-        })
+            if !free.is_disjoint(&reduced) {
+                match walked.iter().any(|it| free.contains(it)) {
+                    true => values += 1,
+                    false => weights += usize::from(!inside.contains(&tensor)),
+                }
+            }
+        }
+        weights > 0 && values < 2
     }
 
     /// A sum of powers that a stream would keep in range.
