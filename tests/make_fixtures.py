@@ -4,8 +4,8 @@
     make_fixtures.py [ORACLES [NAME...]]    (default: ../shared/oracles beside the repository, all systems; needs numpy)
 
 ORACLES holds part_a.py, part_b.py and part_c.py with functions `name(rng, **dims) -> (inputs, params, outputs)`, some called
-`sys_name`; systems it lacks come from references/. Every system has two cases: 0 has the reference's own sizes, or smaller
-ones, 1 odd ones.
+`sys_name`; systems it lacks come from references/. Every system has two cases or three: 0 has the reference's own sizes, or
+smaller ones, 1 odd ones, 2 those of MORE.
 
     tests/fixtures/NAME/CASE/in/TENSOR.npy      float64, int64, int8, uint8 or bool, C order
                              out/TENSOR.npy     what is expected
@@ -13,6 +13,9 @@ ones, 1 odd ones.
                              set.json           extents that no input carries (--set), if any
 
 A parameter that is a tuple or list becomes a one-dimensional input; one that is a text is fixed by the spec and left out.
+
+It also writes tests/signatures.json from signatures.json in the folder `variants` beside ORACLES: for every system its inputs and
+outputs, each `dtype extent ...`, and its parameters by default value, under the names that its spec has to use.
 """
 
 import importlib.util
@@ -406,6 +409,16 @@ SMALLER = {
     "window_attention_2d": dict(H=1),
 }
 
+# Sizes that a spec once got wrong: no keys, fewer than are asked for, a group that has no half.
+MORE = {
+    "double_sparsity": dict(b=1, h=1, n=1, d=5, samples=3),
+    "h2o_global": dict(h=1, n=3, d=3),
+    "hedgehog_noncausal": dict(b=1, h=1, n=0),
+    "linear_attention_noncausal": dict(b=1, h=1, n=0),
+    "longlora_shifted_varlen": dict(H=2, N=14, Gs=7, D=3, E=2),
+    "power_softmax": dict(B=1, H=1, N=0),
+}
+
 # A name that is a keyword of the language, and an extent that no input carries.
 RENAMED = {("shiftadd_linangular", "kernel"): "taps"}
 EXTENTS = {"lean_attention": lambda outputs: {"p": len(outputs["part_m"])}}
@@ -450,6 +463,21 @@ def make(name, case, reference, dims):
         (folder / "set.json").write_text(json.dumps(EXTENTS[name](outputs)) + "\n")
 
 
+def signatures(catalogue):
+    lines = []
+    for name, entry in json.loads(catalogue.read_text()).items():
+        params = {RENAMED.get((name, k), k): v for k, v in entry["params"].items()}
+        inputs, outputs = ({k: np.zeros(it["shape"], it["dtype"]) for k, it in entry[side].items()} for side in ("inputs", "outputs"))
+        inputs.update((k, np.array(v)) for k, v in params.items() if isinstance(v, list))
+        signature = {side: {k: " ".join(map(str, (it.dtype, *it.shape))) for k, it in tensors.items()}
+                     for side, tensors in (("inputs", inputs), ("outputs", outputs))}
+        signature["params"] = {k: v for k, v in params.items() if not isinstance(v, (list, str))}
+        if name in EXTENTS:
+            signature["set"] = EXTENTS[name](outputs)
+        lines.append(f"{json.dumps(name)}: {json.dumps(signature)}")
+    (ROOT / "tests/signatures.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
 def main():
     oracles = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT.parent / "shared/oracles"
     found = references(oracles)
@@ -458,8 +486,9 @@ def main():
     for name, odd in ODD.items():
         if name not in (sys.argv[2:] or ODD):
             continue
-        for case, dims in enumerate([SMALLER.get(name, {}), odd]):
+        for case, dims in enumerate([SMALLER.get(name, {}), odd, *(MORE[it] for it in [name] if it in MORE)]):
             make(name, case, found[name], dims)
+    signatures(oracles.parent / "variants/signatures.json")
 
 
 if __name__ == "__main__":
