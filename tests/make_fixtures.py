@@ -413,8 +413,6 @@ SMALLER = {
 MORE = {
     "double_sparsity": dict(b=1, h=1, n=1, d=5, samples=3),
     "h2o_global": dict(h=1, n=3, d=3),
-    "hedgehog_noncausal": dict(b=1, h=1, n=0),
-    "linear_attention_noncausal": dict(b=1, h=1, n=0),
     "longlora_shifted_varlen": dict(H=2, N=14, Gs=7, D=3, E=2),
     "power_softmax": dict(B=1, H=1, N=0),
 }

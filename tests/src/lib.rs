@@ -3,3 +3,5 @@
 pub mod fixture;
 pub mod jit;
 pub mod npy;
+pub mod page;
+pub mod picture;

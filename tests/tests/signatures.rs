@@ -21,7 +21,8 @@ fn every_system_has_a_kernel_of_its_signature() {
             continue;
         }
         let sets = signature.get("set").and_then(Json::as_object).into_iter().flatten();
-        let sets = sets.map(|(rank, it)| (rank.clone(), it.as_i64().expect("an extent is an integer"))).collect();
+        let sets =
+            sets.map(|(rank, it)| (rank.clone(), it.as_i64().expect("an extent is an integer"))).collect();
         let cascade = compile(&path, sets, part(signature, "params"));
         faults.extend(misfits(&cascade, signature).into_iter().map(|it| format!("{name}: {it}")));
     }
@@ -32,7 +33,9 @@ fn every_system_has_a_kernel_of_its_signature() {
 #[test]
 fn the_copy_of_the_signatures_is_that_of_the_catalogue() {
     let Some(catalogue) = signatures("../shared/variants/signatures.json") else {
-        eprintln!("SKIP: ../shared/variants/signatures.json is not there to compare tests/signatures.json with");
+        eprintln!(
+            "SKIP: ../shared/variants/signatures.json is not there to compare tests/signatures.json with"
+        );
         return;
     };
     let copy = signatures("tests/signatures.json").expect("the copy of the signatures can be read");
@@ -40,9 +43,11 @@ fn the_copy_of_the_signatures_is_that_of_the_catalogue() {
     for (name, entry) in &catalogue {
         for side in ["inputs", "outputs"] {
             for (tensor, it) in part(entry, side) {
-                let shape: Vec<String> = it["shape"].as_array().into_iter().flatten().map(Json::to_string).collect();
+                let shape: Vec<String> =
+                    it["shape"].as_array().into_iter().flatten().map(Json::to_string).collect();
                 let found = part(&copy[name], side).get(tensor).and_then(Json::as_str);
-                let expected = [&[it["dtype"].as_str().expect("a dtype has a name").to_owned()], &shape[..]].concat();
+                let expected =
+                    [&[it["dtype"].as_str().expect("a dtype has a name").to_owned()], &shape[..]].concat();
                 assert_eq!(found, Some(&*expected.join(" ")), "`{tensor}` of {name}: run `./x fixtures`");
             }
         }
@@ -76,7 +81,9 @@ fn misfits(cascade: &Cascade, signature: &Json) -> Vec<String> {
         match cascade.params.iter().find(|(_, it)| it.name == *name) {
             None => faults.push(format!("parameter `{name}` is missing")),
             Some((_, it)) => match (it.dtype.kind(), scalar(value)) {
-                (Kind::Real, Value::Real(_) | Value::Int(_)) | (Kind::Int, Value::Int(_)) | (Kind::Bool, Value::Bool(_)) => {
+                (Kind::Real, Value::Real(_) | Value::Int(_))
+                | (Kind::Int, Value::Int(_))
+                | (Kind::Bool, Value::Bool(_)) => {
                     if matches!(it.value, ParamValue::Launch(_)) {
                         call.params.insert(name.clone(), scalar(value));
                     }
@@ -103,7 +110,11 @@ fn declared(cascade: &Cascade, name: &str, role: Role, dtype: &str, n_ranks: usi
         "uint8" => it.dtype == Some(DType::U8),
         _ => true,
     };
-    if it.kind == kind(dtype) && exact { Ok(()) } else { Err(format!("`{name}` holds {:?}, not {dtype}", it.dtype)) }
+    if it.kind == kind(dtype) && exact {
+        Ok(())
+    } else {
+        Err(format!("`{name}` holds {:?}, not {dtype}", it.dtype))
+    }
 }
 
 /// Whether inputs of the signature's shapes give outputs of its shapes.
