@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from common import attend, best, among, causal, elu1, heads, layernorm, lse, mask, merged, normal, qkv, rope, scores, sigmoid, weights
+from common import attend, among, causal, elu1, heads, layernorm, lse, mask, merged, normal, qkv, rope, scores, sigmoid, weights
 
 
 def power_softmax(rng, B=2, H=2, M=6, N=7, D=4, E=4, p=4, c=2.0, eps=0.01):

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 from common import (
-    among, attend, best, causal, lse, mask, normal, qkv, repeated, rope, scores, sigmoid, weights, gelu_tanh
+    among, attend, best, causal, lse, mask, normal, qkv, repeated, rope, scores, sigmoid, weights
 )
 
 

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 from common import (
-    among, attend, causal, gelu_tanh, heads, layernorm, mask, merged, normal, qkv, repeated, rope, scores, sigmoid, silu, weights
+    among, attend, causal, gelu_tanh, heads, layernorm, mask, merged, normal, qkv, rope, scores, sigmoid, silu, weights
 )
 
 

@@ -12,34 +12,12 @@ use attnc_tests::picture::picture;
 #[test]
 fn headers_and_page_are_what_the_gallery_is() {
     let bless = std::env::var_os("ATTNC_BLESS").is_some();
-    let mut faults = Vec::new();
-    let mut systems: Vec<System> = Vec::new();
+    let (mut faults, mut systems) = (Vec::new(), Vec::new());
     for path in specs() {
-        let text = std::fs::read_to_string(&path).expect("the spec can be read");
-        let Some(line) = text.lines().find(|it| it.starts_with("#! Passes over ")) else {
-            faults.push(format!("{} states no passes", path.display()));
-            continue;
-        };
-        let Some(rank) = line.split('`').nth(1) else {
-            faults.push(format!("{} names no rank: `{line}`", path.display()));
-            continue;
-        };
-        let found = system(&path, rank);
-        let Counts { written, bound, .. } = found.passes;
-        let head = format!("{}: ", line.split(": ").next().unwrap_or(line));
-        let stated: String =
-            line[head.len()..].chars().take_while(|it| "0123456789 ->".contains(*it)).collect();
-        let stated = stated.trim_end();
-        let right = format!("{written} -> {bound}");
-        if stated != right {
-            if bless {
-                let new = line.replacen(&format!("{head}{stated}"), &format!("{head}{right}"), 1);
-                std::fs::write(&path, text.replacen(line, &new, 1)).expect("the spec can be written");
-            } else {
-                faults.push(format!("{} states {stated} over `{rank}`, and it is {right}", path.display()));
-            }
+        match checked(&path, bless) {
+            Ok(it) => systems.push(it),
+            Err(fault) => faults.push(format!("{} {fault}", path.display())),
         }
-        systems.push(found);
     }
     let (drawings, pictures) = pictures(&systems);
     let mut files: BTreeMap<String, String> =
@@ -56,16 +34,35 @@ fn headers_and_page_are_what_the_gallery_is() {
     for entry in std::fs::read_dir(repository("docs/gallery")).into_iter().flatten() {
         let path = entry.expect("an entry can be read").path();
         let name = format!("docs/gallery/{}", path.file_name().expect("a file has a name").to_string_lossy());
-        if !files.contains_key(&name) {
-            if bless {
-                std::fs::remove_file(&path).expect("a picture can be removed");
-            } else {
-                faults.push(format!("{name} is a picture of nothing"));
-            }
+        match (files.contains_key(&name), bless) {
+            (true, _) => {}
+            (false, true) => std::fs::remove_file(&path).expect("a picture can be removed"),
+            (false, false) => faults.push(format!("{name} is a picture of nothing")),
         }
     }
-    assert!(systems.len() > 300, "the gallery is there");
     assert!(faults.is_empty(), "run with ATTNC_BLESS=1:\n{}", faults.join("\n"));
+    assert!(systems.len() > 300, "the gallery is there");
+}
+
+/// A system whose header states what the analysis counts, or is made to.
+fn checked(path: &Path, bless: bool) -> Result<System, String> {
+    let text = std::fs::read_to_string(path).expect("the spec can be read");
+    let line = text.lines().find(|it| it.starts_with("#! Passes over ")).ok_or("states no passes")?;
+    let rank = line.split('`').nth(1).ok_or_else(|| format!("names no rank: {line}"))?;
+    let found = system(path, rank);
+    let Counts { written, bound, .. } = found.passes;
+    let head = format!("{}: ", line.split(": ").next().unwrap_or(line));
+    let stated =
+        line[head.len()..].chars().take_while(|it| "0123456789 ->".contains(*it)).collect::<String>();
+    let (stated, right) = (stated.trim_end(), format!("{written} -> {bound}"));
+    if stated != right {
+        if !bless {
+            return Err(format!("states {stated} over `{rank}`, and it is {right}"));
+        }
+        let new = line.replacen(&format!("{head}{stated}"), &format!("{head}{right}"), 1);
+        std::fs::write(path, text.replacen(line, &new, 1)).expect("the spec can be written");
+    }
+    Ok(found)
 }
 
 /// Each distinct picture under the name of the first system that has it, and the picture of each system.

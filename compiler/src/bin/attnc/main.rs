@@ -13,6 +13,7 @@ mod exit;
 mod explain;
 mod fmt;
 mod man;
+mod memory;
 mod npy;
 mod output;
 mod report;

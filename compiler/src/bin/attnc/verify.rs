@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::backend::{Backend, Engine};
 use crate::exit::{Outcome, Status, Stop};
 use crate::spec::{self, Settings};
-use crate::{output, report};
+use crate::{memory, output, report};
 
 /// Compare compiled kernels with the interpreter on random and adversarial inputs
 #[derive(Debug, clap::Args)]
@@ -22,7 +22,8 @@ largest error relative to the largest magnitude of its tensor, and relative to w
 
 Examples:
   attnc verify examples/gallery/causal_softmax_attention.attn
-  attnc verify examples/gallery/gla.attn --backend cranelift --seed 7 --json")]
+  attnc verify examples/gallery/gla.attn --backend cranelift --seed 7 --json
+  attnc verify examples/gallery/gqa.attn --memory")]
 pub(crate) struct Args {
     /// The specs, or folders of specs
     #[arg(required = true, value_name = "SPEC|DIR")]
@@ -32,6 +33,9 @@ pub(crate) struct Args {
     backends: Vec<Backend>,
     #[command(flatten)]
     settings: Settings,
+    /// Measure instead the workspace of each kernel for 4 Ki and for 32 Ki keys
+    #[arg(long, conflicts_with = "backends")]
+    memory: bool,
     /// Where the random numbers begin
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -61,6 +65,9 @@ enum Verdict {
 
 pub(crate) fn verify(args: &Args) -> Outcome {
     let specs = specs(&args.specs)?;
+    if args.memory {
+        return memory::measure(&specs, &args.settings, args.json);
+    }
     let backends = if args.backends.is_empty() { Backend::compiling() } else { args.backends.clone() };
     let bar = progress(specs.len());
     let (mut rows, mut refused) = (Vec::new(), None);
