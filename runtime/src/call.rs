@@ -112,6 +112,15 @@ impl<'a> Call<'a> {
         Ok(Shapes(shapes))
     }
 
+    /// The bytes of workspace that so many threads need, once all inputs and parameters are given: all that the
+    /// kernel uses beside its tensors.
+    pub fn workspace_bytes(&mut self, threads: u32) -> Result<u64> {
+        self.wrong.clone().map_or(Ok(()), Err)?;
+        let (kernel, frame) = (self.kernel, &mut self.space.get().frame);
+        bind(kernel, frame)?;
+        run::workspace_bytes(kernel, frame, threads)
+    }
+
     /// Checks everything and computes the outputs.
     pub fn run(mut self) -> Result<()> {
         self.wrong.take().map_or(Ok(()), Err)?;

@@ -25,14 +25,10 @@ pub(crate) fn run(kernel: &Kernel, workspace: &mut Workspace, threads: Option<us
         at_most => rayon::current_num_threads().min(at_most.unwrap_or(usize::MAX)).max(1),
     };
     let threads = u32::try_from(threads).unwrap_or(u32::MAX);
-    // SAFETY: the arguments have the words of the manifest, and `bind` accepted them.
-    let bytes = unsafe { (kernel.entry().workspace)(workspace.frame.args.as_ptr(), threads) };
-    if bytes > i64::MAX as u64 {
-        return Err(Error::TooLarge { what: "the workspace".into() });
-    }
+    let bytes = workspace_bytes(kernel, &workspace.frame, threads)?;
     let scratch = workspace.scratch(bytes)?;
     let frame = &workspace.frame;
-    // SAFETY: as above; the workspace has that many bytes.
+    // SAFETY: the arguments have the words of the manifest, and `bind` accepted them; the workspace has that many bytes.
     let status = unsafe { (kernel.entry().check)(frame.args.as_ptr(), scratch, bytes, threads) };
     expect_done(kernel, frame, status)?;
     let job = Job { kernel, args: frame.args.as_ptr(), scratch };
@@ -40,6 +36,13 @@ pub(crate) fn run(kernel: &Kernel, workspace: &mut Workspace, threads: Option<us
         expect_done(kernel, frame, job.run_stage(stage, threads))?;
     }
     Ok(())
+}
+
+/// The bytes of workspace that a bound call on so many threads needs.
+pub(crate) fn workspace_bytes(kernel: &Kernel, frame: &Frame, threads: u32) -> Result<u64> {
+    // SAFETY: the arguments have the words of the manifest, and `bind` accepted them.
+    let bytes = unsafe { (kernel.entry().workspace)(frame.args.as_ptr(), threads) };
+    if bytes > i64::MAX as u64 { Err(Error::TooLarge { what: "the workspace".into() }) } else { Ok(bytes) }
 }
 
 /// A call that was checked.

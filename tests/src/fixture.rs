@@ -71,8 +71,8 @@ fn read(folder: &Path) -> Fixture {
     }
 }
 
-/// Fixes the parameters that must be fixed when a spec is compiled, and where it can be told no other.
-fn compile(path: &Path, sets: IndexMap<String, i64>, params: &serde_json::Map<String, Json>) -> Cascade {
+/// The first kernel of a spec, with the parameters fixed that must be when it is compiled; panics with the diagnostics.
+pub fn compile(path: &Path, sets: IndexMap<String, i64>, params: &serde_json::Map<String, Json>) -> Cascade {
     let texts = params.iter().map(|(name, value)| (name.clone(), value.to_string()));
     let first = |fixed| lowered(path, fixed).map(|it| it.into_iter().next().expect("a spec has a kernel"));
     let Ok(cascade) = first(Fixed { sets: sets.clone(), params: IndexMap::new() }) else {
@@ -103,8 +103,9 @@ fn json(path: &Path) -> serde_json::Map<String, Json> {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// The value of a parameter.
 #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
-fn scalar(value: &Json) -> Value {
+pub fn scalar(value: &Json) -> Value {
     match value {
         Json::Bool(it) => Value::Bool(*it),
         other => match other.as_i64() {

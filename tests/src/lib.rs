@@ -5,4 +5,6 @@ pub mod case;
 pub mod fixture;
 pub mod jit;
 pub mod npy;
+pub mod page;
+pub mod picture;
 pub mod spec;

@@ -8,7 +8,7 @@ use attnc_dsl::ast::Kind;
 use super::scaled::{self, Scaled};
 use super::weave::Weaver;
 use crate::ir::cascade::{ExprId, TensorId};
-use crate::ir::expr::{BinaryOp, Expr, UnaryOp, operands, with_operands};
+use crate::ir::expr::{BinaryOp, Expr, Exprs, UnaryOp, operands, with_operands};
 
 /// What expressions became.
 pub(super) type Memo = HashMap<ExprId, Scaled>;
@@ -89,27 +89,33 @@ impl Weaver<'_> {
             }
             Expr::If(c, a, b) if is_real => {
                 let (c, a, b) = (self.one(*c), self.memo[a].clone(), self.memo[b].clone());
-                let choose = |exprs: &mut crate::ir::expr::Exprs, a, b| exprs.add(Expr::If(c, a, b));
-                scaled::choice(&mut self.cascade.exprs, &a, &b, choose, choose)
+                let choose = |exprs: &mut Exprs, a, b| exprs.add(Expr::If(c, a, b));
+                scaled::choice(&mut self.cascade.exprs, &a, &b, choose)
             }
             Expr::Else(x, y) if is_real => {
                 let (x, y) = (self.memo[x].clone(), self.memo[y].clone());
-                let there = self.cascade.exprs.add(Expr::Present(x.value));
-                let choose = |exprs: &mut crate::ir::expr::Exprs, a, b| exprs.add(Expr::Else(a, b));
-                let scale = |exprs: &mut crate::ir::expr::Exprs, a, b| exprs.add(Expr::If(there, a, b));
-                scaled::choice(&mut self.cascade.exprs, &x, &y, choose, scale)
+                let there = self.there(&x);
+                let choose = |exprs: &mut Exprs, a, b| exprs.add(Expr::If(there, a, b));
+                scaled::choice(&mut self.cascade.exprs, &x, &y, choose)
             }
             Expr::Present(x) => {
                 let x = self.memo[x].clone();
-                let exprs = &mut self.cascade.exprs;
-                let value = exprs.add(Expr::Present(x.value));
-                let scale = scaled::exponent(exprs, &x.scale);
-                let scale = exprs.add(Expr::Present(scale));
-                let both = if x.is_plain() { value } else { exprs.binary(BinaryOp::And, value, scale) };
-                Some(Scaled::plain(both))
+                Some(Scaled::plain(self.there(&x)))
             }
             _ => None,
         }
+    }
+
+    /// Whether a number is present.
+    fn there(&mut self, it: &Scaled) -> ExprId {
+        let exprs = &mut self.cascade.exprs;
+        let value = exprs.add(Expr::Present(it.value));
+        if it.is_plain() {
+            return value;
+        }
+        let scale = scaled::exponent(exprs, &it.scale);
+        let scale = exprs.add(Expr::Present(scale));
+        exprs.binary(BinaryOp::And, value, scale)
     }
 
     /// What a read of a tensor stands for, if that is not the tensor itself.

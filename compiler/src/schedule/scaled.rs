@@ -211,7 +211,6 @@ pub(super) fn choice(
     a: &Scaled,
     b: &Scaled,
     choose: impl Fn(&mut Exprs, ExprId, ExprId) -> ExprId,
-    choose_scale: impl Fn(&mut Exprs, ExprId, ExprId) -> ExprId,
 ) -> Option<Scaled> {
     let zero = exprs.real(0.0);
     let either = a.is_plain() || b.is_plain();
@@ -224,13 +223,14 @@ pub(super) fn choice(
         (Some(_) | None, _) => None,
     };
     let value = choose(exprs, a.value, b.value);
-    let scale = if a.scale == b.scale || b.value == zero {
+    let scale = if a.scale == b.scale {
         a.scale.clone()
-    } else if a.value == zero {
-        b.scale.clone()
     } else {
-        let (s, t) = (exponent(exprs, &a.scale), exponent(exprs, &b.scale));
-        Scale::from([(choose_scale(exprs, s, t), 1)])
+        // 0 has a scale, for it is there where it is chosen; the smallest one, so that it takes no digits from a sum.
+        let mut of =
+            |it: &Scaled| if it.value == zero { exprs.real(-LIMIT) } else { exponent(exprs, &it.scale) };
+        let (s, t) = (of(a), of(b));
+        Scale::from([(choose(exprs, s, t), 1)])
     };
     Some(Scaled { scale, value, raw })
 }

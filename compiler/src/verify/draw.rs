@@ -74,11 +74,7 @@ pub(super) fn extents(cascade: &Cascade, character: Character, random: &mut Rand
         for &(rank, size) in &long {
             drawn[rank.idx()] = size + 1 + random.below(size);
         }
-        for _ in 0..REPAIRS {
-            let Ok((extents, demands)) = evaluate(cascade, &drawn, false, random) else { break };
-            repair(cascade, &mut drawn, &extents, &demands, random);
-        }
-        let Ok((extents, _)) = evaluate(cascade, &drawn, true, random) else { continue };
+        let Some(extents) = settled(cascade, drawn, None, random) else { continue };
         if points(cascade, &extents) <= MOST_POINTS {
             return Some(extents);
         }
@@ -95,6 +91,32 @@ pub(super) fn extents_of(
     let carried: Vec<i64> = cascade.ranks.iter().map(|(_, it)| sizes(&it.name).unwrap_or(1)).collect();
     let (extents, _) = evaluate(cascade, &carried, true, random)?;
     Ok((points(cascade, &extents) <= MOST_POINTS).then_some(extents))
+}
+
+/// Small extents of all ranks, but for that of one carried rank, such that the cascade's checks hold.
+pub(super) fn extents_with(cascade: &Cascade, rank: RankId, extent: i64) -> Option<Vec<i64>> {
+    let random = &mut Random::new(1);
+    (0..TRIES / 10).find_map(|attempt| {
+        let most = 1 + attempt as i64 / 20;
+        let drawn = (0..cascade.ranks.len()).map(|_| 1 + random.below(most)).collect();
+        settled(cascade, drawn, Some((rank, extent)), random)
+    })
+}
+
+/// The extents that follow from those that are drawn and the one that is set, if the checks hold.
+fn settled(
+    cascade: &Cascade,
+    mut drawn: Vec<i64>,
+    set: Option<(RankId, i64)>,
+    random: &mut Random,
+) -> Option<Vec<i64>> {
+    for _ in 0..REPAIRS {
+        set.into_iter().for_each(|(rank, extent)| drawn[rank.idx()] = extent);
+        let Ok((extents, demands)) = evaluate(cascade, &drawn, false, random) else { break };
+        repair(cascade, &mut drawn, &extents, &demands, random);
+    }
+    let (extents, _) = evaluate(cascade, &drawn, true, random).ok()?;
+    set.is_none_or(|(rank, extent)| extents[rank.idx()] == extent).then_some(extents)
 }
 
 fn extent(character: Character, most: i64, random: &mut Random) -> i64 {

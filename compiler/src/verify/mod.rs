@@ -9,12 +9,14 @@
 mod compare;
 mod draw;
 mod equal;
+mod keys;
 mod noise;
 mod random;
 
 pub use compare::{Distance, Reference};
 pub use draw::Character;
 pub use equal::Trial;
+pub use keys::{key_rank, with_keys};
 
 use crate::ir::cascade::Cascade;
 use crate::ir::interp::{Call, CallError};

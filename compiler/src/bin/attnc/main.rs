@@ -14,6 +14,7 @@ mod explain;
 mod fmt;
 mod man;
 mod mapping;
+mod memory;
 mod npy;
 mod output;
 mod report;

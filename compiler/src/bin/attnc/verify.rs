@@ -13,7 +13,7 @@ use crate::backend::{Backend, Engine};
 use crate::exit::{Outcome, Status, Stop};
 use crate::mapping::MappingArg;
 use crate::spec::{self, Settings};
-use crate::{output, report};
+use crate::{memory, output, report};
 
 /// Compare compiled kernels with the interpreter on random and adversarial inputs
 #[derive(Debug, clap::Args)]
@@ -24,7 +24,8 @@ largest error relative to the largest magnitude of its tensor, and relative to w
 
 Examples:
   attnc verify examples/gallery/causal_softmax_attention.attn
-  attnc verify examples/gallery/gla.attn --backend cranelift --seed 7 --json")]
+  attnc verify examples/gallery/gla.attn --backend cranelift --seed 7 --json
+  attnc verify examples/gallery/gqa.attn --memory")]
 pub(crate) struct Args {
     /// The specs, or folders of specs
     #[arg(required = true, value_name = "SPEC|DIR")]
@@ -36,6 +37,9 @@ pub(crate) struct Args {
     settings: Settings,
     #[command(flatten)]
     mapping: MappingArg,
+    /// Measure instead the workspace of each kernel for 4 Ki and for 32 Ki keys
+    #[arg(long, conflicts_with = "backends")]
+    memory: bool,
     /// Where the random numbers begin
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -65,6 +69,9 @@ enum Verdict {
 
 pub(crate) fn verify(args: &Args) -> Outcome {
     let specs = specs(&args.specs)?;
+    if args.memory {
+        return memory::measure(&specs, &args.settings, args.json);
+    }
     let backends = if args.backends.is_empty() { Backend::compiling() } else { args.backends.clone() };
     let bar = progress(specs.len());
     let (mut rows, mut refused) = (Vec::new(), None);
