@@ -113,7 +113,7 @@ impl Form<'_> {
         let others = self.others.clone();
         let held: Vec<ExprId> = term.factors.iter().map(|&it| self.held(it, &others)).collect();
         let at = self.draft.exprs().index(keys);
-        factors.extend(held.iter().map(|&it| self.draft.moved(it, rank, at)).collect::<Vec<_>>());
+        factors.extend(held.iter().map(|&it| self.at_key(it)).collect::<Vec<_>>());
         let mut value = self.draft.multiplied(&factors);
         for &condition in &term.conditions {
             let condition = self.draft.moved(condition, rank, at);
@@ -131,29 +131,30 @@ impl Form<'_> {
         self.draft.read(tensor)
     }
 
-    /// A value that is computed once for each token, if it has to be computed.
+    /// A value that is computed once for each token of a chunk, if it has to be computed: it is used for every pair.
     fn held(&mut self, value: ExprId, order: &[RankId]) -> ExprId {
-        let Tokens { chunk, place, rank, .. } = self.tokens;
+        let Tokens { chunk, place, .. } = self.tokens;
         let free = self.draft.free(&[value]);
-        if self.draft.is_held(value) || !(free.contains(&chunk) && free.contains(&place)) {
+        let is_computed = match self.draft.cascade.exprs.get(value) {
+            Expr::Read(tensor, ..) => self.draft.cascade.tensors[*tensor].role != Role::Input,
+            _ => !self.draft.is_held(value),
+        };
+        if !is_computed || !(free.contains(&chunk) && free.contains(&place)) {
             return value;
         }
         let own: Vec<RankId> = free.into_iter().filter(|it| *it != chunk && *it != place).collect();
         let (outer, inner) = self.parted(&own, order);
-        let dims = [outer.as_slice(), &[rank], &inner].concat();
+        let dims = [outer.as_slice(), &[chunk, place], &inner].concat();
         let tensor = self.draft.sum(&format!("{}.factor", self.name), &dims, &[], value);
         self.draft.read(tensor)
     }
 
-    /// What a reading multiplies the state by; it is used for every pair of tokens, so it is no expression.
-    fn weight(&mut self, value: ExprId, order: &[RankId]) -> ExprId {
-        let value = self.held(value, order);
-        let index = self.draft.exprs().index(self.tokens.held);
-        let computed = match self.draft.cascade.exprs.get(value) {
-            Expr::Read(tensor, ..) => self.draft.cascade.tensors[*tensor].role != Role::Input,
-            _ => false,
-        };
-        if computed { self.draft.moved(value, self.tokens.rank, index) } else { value }
+    /// What is read or held for a token, for an earlier one of the chunk.
+    fn at_key(&mut self, value: ExprId) -> ExprId {
+        let Tokens { rank, place, key, keys, .. } = self.tokens;
+        let (token, within) = (self.draft.exprs().index(keys), self.draft.exprs().index(key));
+        let value = self.draft.moved(value, rank, token);
+        self.draft.moved(value, place, within)
     }
 
     /// A sum over features, from the state before the chunk and from earlier tokens of the chunk.
@@ -165,7 +166,7 @@ impl Form<'_> {
         let common = |&id: &ExprId| !self.draft.touches(id, &over) && self.draft.is_total(id);
         let (outside, inside): (Vec<ExprId>, Vec<ExprId>) = weights.factors.iter().partition(|it| common(it));
         let weights = Product {
-            factors: inside.into_iter().map(|it| self.weight(it, &dims)).collect(),
+            factors: inside.into_iter().map(|it| self.held(it, &dims)).collect(),
             conditions: weights.conditions.clone(),
         };
         let mut value = self.before(&name, &dims, &reading.over, &weights, *inclusive);
@@ -229,7 +230,7 @@ impl Form<'_> {
         let at = self.draft.exprs().index(keys);
         let others = self.others.clone();
         let held: Vec<ExprId> = term.factors.iter().map(|&it| self.held(it, &others)).collect();
-        let mut moved: Vec<ExprId> = held.iter().map(|&it| self.draft.moved(it, rank, at)).collect();
+        let mut moved: Vec<ExprId> = held.iter().map(|&it| self.at_key(it)).collect();
         moved.extend(self.between(inclusive));
         let (inside, outside): (Vec<ExprId>, Vec<ExprId>) =
             moved.into_iter().partition(|&it| self.draft.touches(it, &atoms));

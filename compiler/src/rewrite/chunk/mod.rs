@@ -76,16 +76,26 @@ pub(crate) fn carried(cascade: &Cascade) -> Vec<Applied> {
 
 /// States become chunks, one state after the other.
 pub(crate) fn chunked(cascade: &Cascade) -> Vec<Applied> {
-    let mut chunking =
-        Chunking { draft: Draft::of(cascade), tokens: Vec::new(), scores: Vec::new(), all: Vec::new() };
+    let mut chunking = Chunking {
+        draft: Draft::of(cascade),
+        tokens: Vec::new(),
+        saved: Vec::new(),
+        scores: Vec::new(),
+        all: Vec::new(),
+    };
     // A state that is not worth it by itself may be once others have computed what it needs, too.
     while chunking.round() {}
     chunking.all
 }
 
+/// How much of what chunks save another state may take, so that it is in chunks, too.
+const SHARE: f64 = 0.5;
+
 struct Chunking {
     draft: Draft,
     tokens: Vec<Tokens>,
+    /// What chunks have saved so far along each rank of tokens.
+    saved: Vec<f64>,
     scores: Vec<worth::Score>,
     all: Vec<Applied>,
 }
@@ -96,9 +106,17 @@ impl Chunking {
         let (before, mut seen) = (self.all.len(), Vec::new());
         while let Some(state) = state::find(&mut self.draft, &seen) {
             seen.push(state.tensor);
-            let Some(size) = worth::chunk(&self.draft, &state, &self.scores) else { continue };
-            match self.tokens.iter().find(|it| it.rank == state.rank) {
-                Some(&tokens) => {
+            let Some((size, saving)) = worth::saving(&self.draft, &state, &self.scores) else { continue };
+            let known = self.tokens.iter().position(|it| it.rank == state.rank);
+            let saved = known.map_or(0.0, |it| self.saved[it]);
+            // A state in tokens beside one in chunks would be stored for all tokens.
+            if saving <= 0.0 && saving <= -SHARE * saved {
+                continue;
+            }
+            match known {
+                Some(at) => {
+                    let tokens = self.tokens[at];
+                    self.saved[at] += saving;
                     self.scores.extend(worth::scores(&self.draft, &state));
                     form::apply(&mut self.draft, &state, tokens);
                     self.all.push(Applied { law: &LAWS[1], cascade: self.draft.cascade.clone() });
@@ -106,6 +124,7 @@ impl Chunking {
                 None if self.draft.may_split(state.rank) => {
                     let size = worth::smallest(&mut self.draft.clone(), state.rank, size);
                     self.tokens.push(Tokens::split(&mut self.draft, state.rank, size));
+                    self.saved.push(0.0);
                     // What is known of the state speaks of a rank without parts.
                     seen.pop();
                 }

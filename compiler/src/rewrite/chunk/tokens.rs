@@ -15,8 +15,6 @@ pub(super) struct Tokens {
     pub(super) rank: RankId,
     pub(super) chunk: RankId,
     pub(super) place: RankId,
-    /// The same tokens under another name: what is read there lies in memory, computed once.
-    pub(super) held: RankId,
     /// The place of an earlier token, and that token: `(chunk, key)`.
     pub(super) key: RankId,
     pub(super) keys: RankId,
@@ -41,8 +39,7 @@ impl Tokens {
         let place = draft.rank(&format!("{name}.place"), Vec::new(), Extent::Fixed(size));
         let key = draft.rank(&format!("{name}.key"), Vec::new(), Extent::Fixed(size));
         let keys = draft.rank(&format!("{name}.keys"), vec![chunk, key], tokens);
-        let held = draft.rank(&format!("{name}.held"), vec![chunk, place], tokens);
         draft.split(rank, vec![chunk, place]);
-        Tokens { rank, chunk, place, held, key, keys, size }
+        Tokens { rank, chunk, place, key, keys, size }
     }
 }

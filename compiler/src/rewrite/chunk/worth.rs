@@ -39,6 +39,12 @@ pub(super) fn scores(draft: &Draft, state: &State) -> Vec<Score> {
 /// How many tokens a chunk should have; none if the state is better computed for each token. `known` are sums over
 /// features that are there anyway.
 pub(super) fn chunk(draft: &Draft, state: &State, known: &[Score]) -> Option<i64> {
+    saving(draft, state, known).filter(|it| it.1 > 0.0).map(|it| it.0)
+}
+
+/// How many tokens a chunk should have, and how many operations that saves for each token, which may be fewer than none;
+/// none if there are too few tokens.
+pub(super) fn saving(draft: &Draft, state: &State, known: &[Score]) -> Option<(i64, f64)> {
     let fades = draft.free(&state.gate);
     let size = if is_fine(draft, state) { FINE } else { CHUNK };
     let tokens = match draft.cascade.ranks[state.rank].extent {
@@ -66,7 +72,7 @@ pub(super) fn chunk(draft: &Draft, state: &State, known: &[Score]) -> Option<i64
         let out = draft.atoms(&einsum.iterated());
         work += half * state.terms.len() as f64 * points(draft, &out, &along);
     }
-    (tokens >= 2 * size && work < DIRECT * elements).then_some(size)
+    (tokens >= 2 * size).then_some((size, DIRECT * elements - work))
 }
 
 /// A state takes fewer operations than all pairs of tokens.
