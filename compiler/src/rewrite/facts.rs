@@ -89,7 +89,7 @@ fn least(a: &mut State, b: &State) {
     a.retain(|source, _| b.contains_key(source));
     for (source, stage) in a.iter_mut() {
         let other = b[source];
-        if (other.pass, !other.open) < (stage.pass, !stage.open) {
+        if other.time() < stage.time() {
             *stage = other;
         }
     }
