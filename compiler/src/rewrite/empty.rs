@@ -2,9 +2,9 @@
 //! reduction over nothing gives.
 //!
 //! ```text
-//! D[m] = sum[n](N); P = N / D; O = sum[n](P * V)     n: fibers are read twice
-//! R = sum[e](O * W)                                  e: 1 / D may leave the sum, and need not be finite
-//! S = sum[d](Q * K)                                  not d: of all that is summed, each part is finite
+//! N[m, n] = exp(S); D[m] = sum[n](N); P = N / D; O[m, e] = sum[n](P * V)     n: fibers are read twice
+//! R[m] = sum[e](O * W)          not e: 1 / D may leave the sum, but is finite where there is an n
+//! T[m] = sum[e](O / C * W)      e: 1 / C[m] may leave the sum, and need not be finite
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,7 @@ pub(super) fn guarded(cascade: &Cascade) -> BTreeSet<RankId> {
         .flat_map(|it| cascade.exprs.atoms(it))
         .copied()
         .collect();
-    let mut known = Infinite { cascade, tensors: BTreeMap::new() };
+    let mut known = Infinite { cascade, tensors: BTreeMap::new(), positive: BTreeMap::new() };
     for einsum in cascade.einsums() {
         let factors = known.value(einsum.value);
         if matches!(einsum.op, Op::Reduce(ReduceOp::Sum, _)) {
@@ -50,10 +50,12 @@ fn asks_whether_empty(cascade: &Cascade, rank: RankId) -> bool {
 /// The part-less ranks that each factor depends on.
 type Factors = BTreeSet<Vec<RankId>>;
 
-/// What of each tensor need not be finite, though its inputs are: it is divided by, or the extreme of nothing.
+/// What each tensor is divided by: it need not be finite, though its inputs are.
 struct Infinite<'a> {
     cascade: &'a Cascade,
     tensors: BTreeMap<TensorId, Factors>,
+    /// Tensors of which every term is an exponential, with the ranks that these are summed over.
+    positive: BTreeMap<TensorId, Vec<RankId>>,
 }
 
 impl Infinite<'_> {
@@ -63,6 +65,7 @@ impl Infinite<'_> {
         let mut found = Factors::new();
         for id in exprs.postorder(value) {
             match *exprs.get(id) {
+                Expr::Binary(BinaryOp::Div, _, by) if self.is_of_some(by, value) => {}
                 Expr::Read(tensor, ..) => {
                     if let Some(inner) = self.tensors.get(&tensor).filter(|it| !it.is_empty()) {
                         found.extend(inner.iter().cloned());
@@ -71,7 +74,7 @@ impl Infinite<'_> {
                 }
                 Expr::Binary(BinaryOp::Div, _, by)
                 | Expr::Binary(BinaryOp::Pow, by, _)
-                | Expr::Unary(UnaryOp::Rsqrt | UnaryOp::Log | UnaryOp::Log2 | UnaryOp::Log1p, by) => {
+                | Expr::Unary(UnaryOp::Rsqrt, by) => {
                     let parts = exprs.postorder(by).into_iter();
                     let reads = parts.filter(|it| matches!(exprs.get(*it), Expr::Read(..)));
                     found.extend(reads.map(|it| exprs.free(it).to_vec()));
@@ -82,10 +85,32 @@ impl Infinite<'_> {
         found
     }
 
-    fn define(&mut self, einsum: &Einsum, mut factors: Factors) {
-        if matches!(einsum.op, Op::Reduce(ReduceOp::Max | ReduceOp::Min, _)) {
-            let kept = einsum.iterated();
-            factors.insert(kept.iter().flat_map(|it| self.cascade.exprs.atoms(*it)).copied().collect());
+    /// A sum of positive terms, over fibers that have a point wherever the value has one.
+    fn is_of_some(&self, id: ExprId, value: ExprId) -> bool {
+        let exprs = &self.cascade.exprs;
+        let Expr::Read(tensor, ..) = *exprs.get(id) else { return false };
+        let over = self.positive.get(&tensor).filter(|it| !it.is_empty());
+        let has_point = |rank: &RankId| exprs.atoms(*rank).iter().all(|it| exprs.free(value).contains(it));
+        over.is_some_and(|it| it.iter().all(has_point))
+    }
+
+    /// An exponential, but for where it is.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+    fn is_positive(&self, id: ExprId) -> bool {
+        match *self.cascade.exprs.get(id) {
+            Expr::Unary(UnaryOp::Exp | UnaryOp::Exp2, _) => true,
+            Expr::Where(value, _) => self.is_positive(value),
+            Expr::Read(tensor, ..) => self.positive.contains_key(&tensor),
+            _ => false,
+        }
+    }
+
+    fn define(&mut self, einsum: &Einsum, factors: Factors) {
+        let sums = matches!(einsum.op, Op::Map | Op::Reduce(ReduceOp::Sum, _));
+        if sums && self.is_positive(einsum.value) {
+            self.positive.insert(einsum.tensor, einsum.op.reduced().to_vec());
+        } else {
+            self.positive.remove(&einsum.tensor);
         }
         self.tensors.entry(einsum.tensor).or_default().extend(factors);
     }
