@@ -64,18 +64,15 @@ struct Count<'a> {
 }
 
 impl Count<'_> {
-    /// Members see each other's earlier coordinates, so their states are found by repetition.
+    /// Members see each other's earlier coordinates, so their states are found by repetition. A chain of reads visits
+    /// each member once; what still grows then waits for a whole fiber at every coordinate, and no number says that.
     fn recurrence(&mut self, it: &Recurrence) {
         for base in &it.bases {
             self.einsum(base, Some(it));
         }
-        loop {
-            let before = self.tensors.clone();
+        for _ in 0..=it.body.len() {
             for einsum in &it.body {
                 self.einsum(einsum, Some(it));
-            }
-            if self.tensors == before {
-                return;
             }
         }
     }
@@ -101,10 +98,11 @@ impl Count<'_> {
         let state = self.after(einsum, state);
         let known = self.tensors.entry(einsum.tensor).or_default();
         for (source, stage) in state {
-            let old = known.get(&source).copied();
-            let open = stage.open && old.is_none_or(|it| it.open);
-            let pass = stage.pass.max(old.map_or(0, |it| it.pass));
-            known.insert(source, Stage { pass, open });
+            // A base and a step give the coordinates of one tensor: all are there with the later one.
+            let old = known.entry(source).or_insert(stage);
+            if old.time() < stage.time() {
+                *old = stage;
+            }
         }
     }
 

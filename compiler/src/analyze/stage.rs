@@ -13,6 +13,13 @@ pub(crate) struct Stage {
     pub(crate) open: bool,
 }
 
+impl Stage {
+    /// The order in which values get there: an element of a pass before the whole fiber, which is there when the next begins.
+    pub(crate) fn time(self) -> (u32, bool) {
+        (self.pass, !self.open)
+    }
+}
+
 /// What a value needs of each source.
 pub(crate) type State = BTreeMap<Source, Stage>;
 

@@ -89,7 +89,7 @@ fn least(a: &mut State, b: &State) {
     a.retain(|source, _| b.contains_key(source));
     for (source, stage) in a.iter_mut() {
         let other = b[source];
-        if (other.pass, !other.open) < (stage.pass, !stage.open) {
+        if other.time() < stage.time() {
             *stage = other;
         }
     }
@@ -206,7 +206,8 @@ fn holding(graph: &Graph, condition: Class, domain: &mut Domain) {
     match both {
         Some(both) => both.iter().for_each(|&it| holding(graph, it, domain)),
         None if let Some(rank) = counted => {
-            domain.extend(exists(graph, &[rank], &Domain::new()));
+            // The author asks, so it is not for us to say that there is one.
+            domain.insert(Atom::Exists(vec![rank], Domain::new()));
         }
         None if graph[condition].data.constant == Some(TRUE) => {}
         None => {

@@ -10,6 +10,7 @@
 mod build;
 mod chunk;
 mod domain;
+mod empty;
 mod explain;
 mod extract;
 mod facts;

@@ -1,10 +1,11 @@
 //! What the e-graph knows of the cascade that its terms speak of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::empty;
 use super::facts::Graph;
 use super::term::{Class, Term};
-use crate::analyze::passes::{passes, states};
+use crate::analyze::passes::states;
 use crate::analyze::stage::State;
 use crate::ir::cascade::{Cascade, Extent, Op, RankId, ReduceOp, Role, Step, TensorId};
 use crate::ir::expr::{BinaryOp, Expr};
@@ -18,8 +19,8 @@ pub(crate) struct Setting {
     pub(crate) families: Vec<Vec<RankId>>,
     /// For each family, what every tensor as written needs of its sources.
     pub(crate) written: Vec<BTreeMap<TensorId, State>>,
-    /// Part-less ranks whose fibers are read again, so that a fiber without points matters.
-    guarded: Vec<RankId>,
+    /// Part-less ranks of which it is seen that they have no coordinates.
+    guarded: BTreeSet<RankId>,
     /// A likely extent for every rank.
     pub(crate) sizes: Vec<f64>,
 }
@@ -27,20 +28,15 @@ pub(crate) struct Setting {
 impl Setting {
     /// Of a cascade as written.
     pub(crate) fn new(cascade: &Cascade) -> Setting {
-        let reduced: std::collections::BTreeSet<RankId> =
-            cascade.einsums().flat_map(|it| it.op.reduced().to_vec()).collect();
+        let reduced: BTreeSet<RankId> = cascade.einsums().flat_map(|it| it.op.reduced().to_vec()).collect();
         let mut families = Vec::new();
         let mut written = Vec::new();
-        let mut guarded = Vec::new();
         for rank in reduced {
             let family = cascade.exprs.atoms(rank).to_vec();
-            if passes(cascade, rank).depth > 1 || asks_whether_empty(cascade, rank) {
-                guarded.extend(family.iter().copied());
-            }
             written.push(states(cascade, rank));
             families.push(family);
         }
-        let sizes = sizes(cascade);
+        let (sizes, guarded) = (sizes(cascade), empty::guarded(cascade));
         Setting { cascade: cascade.clone(), families, written, guarded, sizes }
     }
 
@@ -54,9 +50,8 @@ impl Setting {
         self.cascade.tensors[tensor].dims.iter().flat_map(|dim| self.atoms(dim.rank).to_vec()).collect()
     }
 
-    /// The rank may have no coordinates, and it would be seen. A rank whose fibers are read only once is taken
-    /// to have some: a reduction over it gives its identity otherwise, which the laws keep as long as what they
-    /// move is finite.
+    /// The rank may have no coordinates, and it would be seen. Any other is taken to have some: a reduction over it gives
+    /// its identity otherwise, which the laws keep.
     pub(crate) fn may_be_empty(&self, rank: RankId) -> bool {
         self.guarded.contains(&rank)
             && !matches!(self.cascade.ranks[rank].extent, Extent::Fixed(extent) if extent > 0)
@@ -118,15 +113,6 @@ impl Setting {
                 })
         })
     }
-}
-
-/// Over no coordinates, a mean is absent, and what is divided by the extent is not finite.
-fn asks_whether_empty(cascade: &Cascade, rank: RankId) -> bool {
-    cascade.einsums().filter(|it| it.op.reduced().contains(&rank)).any(|it| {
-        let order = cascade.exprs.postorder(it.value);
-        let divides = order.into_iter().any(|id| *cascade.exprs.get(id) == Expr::Extent(rank));
-        divides || matches!(it.op, Op::Reduce(ReduceOp::Mean, _))
-    })
 }
 
 /// Extents that are not known are guessed: long for the ranks of intermediate tensors that are reduced

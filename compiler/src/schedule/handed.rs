@@ -46,6 +46,7 @@ impl Handed {
     }
 
     /// Sums that are evaluated whole have terms that nothing keeps in range.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     pub(super) fn sums_powers_whole(&self, cascade: &Cascade, stages: &[Stage]) -> bool {
         let exprs = &cascade.exprs;
         let is_scale = |id: ExprId| {

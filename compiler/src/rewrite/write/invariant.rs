@@ -79,6 +79,7 @@ impl Writer<'_> {
     }
 
     /// It is made of reductions.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn is_reduced(&self, class: Class, seen: &mut BTreeSet<Class>) -> bool {
         let class = self.graph.find(class);
         if !seen.insert(class) {
@@ -91,6 +92,7 @@ impl Writer<'_> {
     }
 
     /// It divides by something that is made of reductions, before it is reduced itself.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn is_quotient(&self, class: Class, seen: &mut BTreeSet<Class>) -> bool {
         let class = self.graph.find(class);
         if !seen.insert(class) {

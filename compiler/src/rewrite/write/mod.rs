@@ -47,7 +47,7 @@ pub(crate) fn write(graph: &Graph, choice: &Choice, tensors: &HashMap<TensorId, 
         made: HashMap::new(),
         present: HashMap::new(),
         values: HashMap::new(),
-        copied: HashSet::new(),
+        defined: HashSet::new(),
         root: String::new(),
         around: Vec::new(),
     };
@@ -57,7 +57,7 @@ pub(crate) fn write(graph: &Graph, choice: &Choice, tensors: &HashMap<TensorId, 
     for output in written.outputs().collect::<Vec<_>>() {
         writer.root.clone_from(&written.tensors[output].name);
         let class = graph.find(tensors[&output]);
-        if !writer.copied.contains(&output) {
+        if !writer.defined.contains(&output) {
             writer.define(class, output);
         }
     }
@@ -103,8 +103,8 @@ struct Writer<'a> {
     present: HashMap<Atom, TensorId>,
     /// Values that are written already.
     values: HashMap<Class, Value>,
-    /// Tensors whose steps are kept as written.
-    copied: HashSet<TensorId>,
+    /// Outputs, tensors kept as written and those read at other coordinates, once they have their steps.
+    defined: HashSet<TensorId>,
     /// The output that is being defined, after which temporaries are called.
     root: String,
     /// The part-less ranks of the points that are being reduced; none outside of reductions.
@@ -143,6 +143,7 @@ impl Writer<'_> {
             _ => (Op::Map, self.exact(class)),
         };
         self.cascade.steps.push(Step::Einsum(Einsum { tensor: output, at, op, value, exact: false }));
+        self.defined.insert(output);
         // Read for the class, it must not bring ranks along that the class does not depend on.
         let facts = self.graph.facts(class);
         if own.iter().all(|it| facts.free.contains(it)) {
@@ -305,7 +306,7 @@ impl Writer<'_> {
             let it = &self.cascade.tensors[tensor];
             let ranks: BTreeSet<RankId> = self.graph.analysis.ranks_of(tensor).into_iter().collect();
             let fits = ranks.iter().copied().eq(facts.free.iter().copied());
-            let taken = self.copied.contains(&tensor) || it.role == Role::Output;
+            let taken = self.defined.contains(&tensor) || it.role == Role::Output;
             if fits && !taken && it.dtype.is_none() {
                 return tensor;
             }
@@ -353,10 +354,10 @@ impl Writer<'_> {
     /// A tensor that is read at other coordinates than its own is kept as a tensor.
     fn materialised(&mut self, definition: Class, tensor: TensorId) {
         let class = self.graph.find(definition);
-        if self.copied.contains(&tensor) || self.made.get(&class) == Some(&tensor) {
+        if self.defined.contains(&tensor) || self.made.get(&class) == Some(&tensor) {
             return;
         }
-        self.copied.insert(tensor);
+        self.defined.insert(tensor);
         self.values.remove(&class);
         let value = self.exact(class);
         self.push(tensor, Op::Map, value);
@@ -364,7 +365,7 @@ impl Writer<'_> {
 
     /// Keeps the step that defines a tensor as written, and all that it reads.
     fn copy(&mut self, tensor: TensorId) {
-        if self.graph.analysis.cascade.tensors[tensor].role == Role::Input || !self.copied.insert(tensor) {
+        if self.graph.analysis.cascade.tensors[tensor].role == Role::Input || !self.defined.insert(tensor) {
             return;
         }
         let defines = |step: &&Step| match step {
@@ -377,7 +378,7 @@ impl Writer<'_> {
             Step::Einsum(it) => vec![it.clone()],
             Step::Recurrence(it) => it.bases.iter().chain(&it.body).cloned().collect(),
         };
-        self.copied.extend(einsums.iter().map(|it| it.tensor));
+        self.defined.extend(einsums.iter().map(|it| it.tensor));
         for einsum in &einsums {
             for id in self.cascade.exprs.postorder(einsum.value) {
                 if let Expr::Read(read, _, _) = *self.cascade.exprs.get(id) {
