@@ -64,12 +64,13 @@ struct Count<'a> {
 }
 
 impl Count<'_> {
-    /// Members see each other's earlier coordinates, so their states are found by repetition.
+    /// Members see each other's earlier coordinates, so their states are found by repetition: what is there early
+    /// is passed on by at most one member each time, and what then still comes later has no end.
     fn recurrence(&mut self, it: &Recurrence) {
         for base in &it.bases {
             self.einsum(base, Some(it));
         }
-        loop {
+        for _ in 0..=it.body.len() {
             let before = self.tensors.clone();
             for einsum in &it.body {
                 self.einsum(einsum, Some(it));
@@ -101,10 +102,12 @@ impl Count<'_> {
         let state = self.after(einsum, state);
         let known = self.tensors.entry(einsum.tensor).or_default();
         for (source, stage) in state {
-            let old = known.get(&source).copied();
-            let open = stage.open && old.is_none_or(|it| it.open);
-            let pass = stage.pass.max(old.map_or(0, |it| it.pass));
-            known.insert(source, Stage { pass, open });
+            // What is open in a pass is there before what is closed in it, and after what is closed in an earlier one.
+            let latest = |it: &Stage| (it.pass, !it.open);
+            let old = known.entry(source).or_insert(stage);
+            if latest(old) < latest(&stage) {
+                *old = stage;
+            }
         }
     }
 
