@@ -10,6 +10,7 @@ use attnc::files::{fetch, read_spec, root_of};
 use attnc::ir::array::{Array, Value};
 use attnc::ir::cascade::{Cascade, ParamValue};
 use attnc::ir::interp::Call;
+use attnc::ir::print;
 use attnc_dsl::check::Fixed;
 use attnc_dsl::diag::Failure;
 use indexmap::IndexMap;
@@ -27,16 +28,12 @@ pub struct Fixture {
     pub call: Call,
     /// What must come out.
     pub expected: IndexMap<String, Array>,
-    /// The extents that no input carries.
-    sets: IndexMap<String, i64>,
 }
 
 impl Fixture {
-    /// Whether the case is one of the same kernel, with the same fixed when it is compiled.
+    /// Whether the case is one of the very same kernel, with the same fixed when it is compiled.
     pub fn shares_code(&self, other: &Fixture) -> bool {
-        let system = |it: &Fixture| it.name.split('/').next().map(str::to_owned);
-        let params = |it: &Fixture| it.cascade.params.iter().map(|(_, it)| it.value).collect::<Vec<_>>();
-        system(self) == system(other) && self.sets == other.sets && params(self) == params(other)
+        print::cascade(&self.cascade) == print::cascade(&other.cascade)
     }
 }
 
@@ -69,10 +66,9 @@ pub fn repository(path: &str) -> PathBuf {
 fn read(folder: &Path) -> Fixture {
     let system = stem(folder.parent().expect("a case is a folder of its system"));
     let sets = json(&folder.join("set.json")).into_iter();
-    let sets: IndexMap<String, i64> =
-        sets.map(|(rank, extent)| (rank, extent.as_i64().expect("an extent is an integer"))).collect();
+    let sets = sets.map(|(rank, extent)| (rank, extent.as_i64().expect("an extent is an integer"))).collect();
     let params = json(&folder.join("params.json"));
-    let cascade = compile(&repository(&format!("examples/gallery/{system}.attn")), sets.clone(), &params);
+    let cascade = compile(&repository(&format!("examples/gallery/{system}.attn")), sets, &params);
     let launch = cascade.params.iter().filter(|(_, it)| matches!(it.value, ParamValue::Launch(_)));
     let given = launch.filter_map(|(_, it)| Some((it.name.clone(), scalar(params.get(&it.name)?))));
     Fixture {
@@ -80,7 +76,6 @@ fn read(folder: &Path) -> Fixture {
         call: Call { inputs: arrays(&folder.join("in")), params: given.collect() },
         cascade,
         expected: arrays(&folder.join("out")),
-        sets,
     }
 }
 
