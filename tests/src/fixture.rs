@@ -10,6 +10,7 @@ use attnc::files::{fetch, read_spec, root_of};
 use attnc::ir::array::{Array, Value};
 use attnc::ir::cascade::{Cascade, ParamValue};
 use attnc::ir::interp::Call;
+use attnc::ir::print;
 use attnc_dsl::check::Fixed;
 use attnc_dsl::diag::Failure;
 use indexmap::IndexMap;
@@ -27,6 +28,13 @@ pub struct Fixture {
     pub call: Call,
     /// What must come out.
     pub expected: IndexMap<String, Array>,
+}
+
+impl Fixture {
+    /// Whether the case is one of the very same kernel, with the same fixed when it is compiled.
+    pub fn shares_code(&self, other: &Fixture) -> bool {
+        print::cascade(&self.cascade) == print::cascade(&other.cascade)
+    }
 }
 
 /// All fixtures in order of their names, or those of the systems that start with `ATTNC_FIXTURE`.

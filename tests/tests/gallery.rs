@@ -7,49 +7,62 @@ use attnc::ir::interp::{self, Call, Layout};
 use attnc::ir::verify;
 use attnc::schedule::{Mapping, schedule};
 use attnc::tile::tile;
+use attnc::verify::on_all_cores;
 use attnc_dsl::ast::{DType, Kind};
-use attnc_tests::jit::Placement;
-use attnc_tests::{fixture, jit};
+use attnc_tests::fixture::{self, Fixture};
+use attnc_tests::jit::{self, Placement};
 use indexmap::IndexMap;
 
 type Outputs = IndexMap<String, Array>;
 
-type Run = dyn Fn(&Cascade, &Call) -> Result<Vec<Outputs>, String>;
+/// A kernel that is ready to be called, and runs once or several times for it.
+type Kernel<'a> = Box<dyn Fn(&Call) -> Result<Vec<Outputs>, String> + 'a>;
 
-/// A way to run a kernel, once or several times.
+/// A way to run kernels.
 struct Backend {
-    run: Box<Run>,
+    kernel: fn(&Cascade) -> Result<Kernel<'_>, String>,
     /// How far a real may be off, relative to the largest of its tensor, or to a thousandth of the
     /// largest of all: a tensor below that is what cancelled terms leave.
     tolerance: f64,
 }
 
-fn interpreter() -> Backend {
-    let run = |cascade: &Cascade, call: &Call| interp::cascade::run(cascade, call);
-    let run = move |cascade: &Cascade, call: &Call| run(cascade, call).map_err(|it| it.to_string());
-    Backend { run: Box::new(move |cascade, call| Ok(vec![run(cascade, call)?])), tolerance: 1e-9 }
+fn interpreter(cascade: &Cascade) -> Result<Kernel<'_>, String> {
+    Ok(Box::new(move |call| Ok(vec![interp::cascade::run(cascade, call).map_err(|it| it.to_string())?])))
 }
 
-fn nest(backwards: bool) -> Backend {
-    let run = move |cascade: &Cascade, call: &Call| Ok(vec![run_nest(cascade, call, backwards)?]);
-    Backend { run: Box::new(run), tolerance: 5e-5 }
+/// Tasks in order, on dense tensors.
+fn nest(cascade: &Cascade) -> Result<Kernel<'_>, String> {
+    nest_in(cascade, Manner { layout: Layout::Contiguous, backwards: false })
+}
+
+/// Tasks in reverse, on tensors that lie in reverse.
+fn reversed_nest(cascade: &Cascade) -> Result<Kernel<'_>, String> {
+    nest_in(cascade, Manner { layout: Layout::Reversed, backwards: true })
+}
+
+fn nest_in(cascade: &Cascade, manner: Manner) -> Result<Kernel<'_>, String> {
+    let nest = tile(&schedule(cascade, &Mapping::default()));
+    verify::nest(&nest).map_err(|it| it.to_string())?;
+    let run = move |call: &Call| interp::nest::run(&nest, cascade, call, manner).map_err(|it| it.to_string());
+    Ok(Box::new(move |call| Ok(vec![run(call)?])))
+}
+
+fn cranelift(cascade: &Cascade) -> Result<Kernel<'_>, String> {
+    machine_code(cascade, attnc::Backend::Cranelift)
+}
+
+#[cfg(feature = "llvm")]
+fn llvm(cascade: &Cascade) -> Result<Kernel<'_>, String> {
+    machine_code(cascade, attnc::Backend::Llvm)
 }
 
 /// Dense, with gaps between rows, and with gaps between elements, too.
-fn machine_code(by: attnc::Backend) -> Backend {
-    let run = move |cascade: &Cascade, call: &Call| {
-        let kernel = attnc::driver::jit(cascade, by).map_err(|it| it.to_string())?;
+fn machine_code(cascade: &Cascade, by: attnc::Backend) -> Result<Kernel<'_>, String> {
+    let kernel = attnc::driver::jit(cascade, by).map_err(|it| it.to_string())?;
+    Ok(Box::new(move |call| {
         let placements = [Placement::Dense, Placement::Padded(1), Placement::Padded(2)];
         placements.into_iter().map(|it| jit::call_kernel(&kernel, cascade, call, it)).collect()
-    };
-    Backend { run: Box::new(run), tolerance: 5e-5 }
-}
-
-fn run_nest(cascade: &Cascade, call: &Call, backwards: bool) -> Result<Outputs, String> {
-    let nest = tile(&schedule(cascade, &Mapping::default()));
-    verify::nest(&nest).map_err(|it| it.to_string())?;
-    let layout = if backwards { Layout::Reversed } else { Layout::Contiguous };
-    interp::nest::run(&nest, cascade, call, Manner { layout, backwards }).map_err(|it| it.to_string())
+    }))
 }
 
 #[test]
@@ -61,44 +74,52 @@ fn every_cascade_is_well_formed() {
 
 #[test]
 fn the_interpreter_agrees_with_the_references() {
-    check(&interpreter());
+    check(&Backend { kernel: interpreter, tolerance: 1e-9 });
 }
 
 #[test]
 fn nests_agree_with_the_references() {
-    check(&nest(false));
+    check(&Backend { kernel: nest, tolerance: 5e-5 });
+}
+
+#[test]
+fn the_order_of_tasks_and_the_strides_do_not_matter() {
+    check(&Backend { kernel: reversed_nest, tolerance: 5e-5 });
 }
 
 #[test]
 fn machine_code_agrees_and_what_lies_around_influences_nothing() {
-    check(&machine_code(attnc::Backend::Cranelift));
+    check(&Backend { kernel: cranelift, tolerance: 5e-5 });
 }
 
 #[cfg(feature = "llvm")]
 #[test]
 fn machine_code_of_llvm_agrees_and_what_lies_around_influences_nothing() {
-    check(&machine_code(attnc::Backend::Llvm));
-}
-
-#[test]
-fn the_order_of_tasks_and_the_strides_do_not_matter() {
-    check(&nest(true));
+    check(&Backend { kernel: llvm, tolerance: 5e-5 });
 }
 
 fn check(backend: &Backend) {
-    let mut faults = Vec::new();
-    let mut n_cases = 0;
-    for case in fixture::all() {
-        n_cases += 1;
-        let fault = match (backend.run)(&case.cascade, &case.call) {
+    let fixtures: Vec<Fixture> = fixture::all().collect();
+    // Cases of one kernel share its code.
+    let kernels: Vec<&[Fixture]> = fixtures.chunk_by(Fixture::shares_code).collect();
+    let faults = on_all_cores(&kernels, |cases| faults(backend, cases)).concat();
+    let n_cases = fixtures.len();
+    assert!(n_cases > 0, "there are no fixtures");
+    assert!(faults.is_empty(), "{} of {n_cases} cases:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// What a back end gets wrong of the cases of one kernel.
+fn faults(backend: &Backend, cases: &[Fixture]) -> Vec<String> {
+    let kernel = (backend.kernel)(&cases[0].cascade);
+    let fault = |case: &Fixture| {
+        let found = kernel.as_ref().map_err(Clone::clone).and_then(|kernel| kernel(&case.call));
+        match found {
             Ok(found) => first_difference(&found, &case.expected, backend.tolerance)
                 .map(|it| format!("{it}; {}", first_wrong(backend, &case.cascade, &case.call))),
             Err(error) => Some(error),
-        };
-        faults.extend(fault.map(|fault| format!("{}: {fault}", case.name)));
-    }
-    assert!(n_cases > 0, "there are no fixtures");
-    assert!(faults.is_empty(), "{} of {n_cases} cases:\n{}", faults.len(), faults.join("\n"));
+        }
+    };
+    cases.iter().filter_map(|case| Some(format!("{}: {}", case.name, fault(case)?))).collect()
 }
 
 /// The first tensor that a back end and the interpreter do not agree on when all are handed back.
@@ -116,7 +137,8 @@ fn first_wrong(backend: &Backend, cascade: &Cascade, call: &Call) -> String {
         }
     }
     let expected = interp::cascade::run(&telling, call);
-    let (Ok(mut expected), Ok(found)) = (expected, (backend.run)(&telling, call)) else {
+    let found = (backend.kernel)(&telling).and_then(|kernel| kernel(call));
+    let (Ok(mut expected), Ok(found)) = (expected, found) else {
         return "it cannot be told which tensor is the first".to_owned();
     };
     let place = |name: &String| telling.einsums().position(|it| telling.tensors[it.tensor].name == *name);

@@ -93,18 +93,8 @@ pub(super) fn extents_of(
     Ok((points(cascade, &extents) <= MOST_POINTS).then_some(extents))
 }
 
-/// Small extents of all ranks, but for that of one carried rank, such that the cascade's checks hold.
-pub(super) fn extents_with(cascade: &Cascade, rank: RankId, extent: i64) -> Option<Vec<i64>> {
-    let random = &mut Random::new(1);
-    (0..TRIES / 10).find_map(|attempt| {
-        let most = 1 + attempt as i64 / 20;
-        let drawn = (0..cascade.ranks.len()).map(|_| 1 + random.below(most)).collect();
-        settled(cascade, drawn, Some((rank, extent)), random)
-    })
-}
-
 /// The extents that follow from those that are drawn and the one that is set, if the checks hold.
-fn settled(
+pub(super) fn settled(
     cascade: &Cascade,
     mut drawn: Vec<i64>,
     set: Option<(RankId, i64)>,
@@ -206,7 +196,7 @@ fn evaluate(
 }
 
 /// The carried rank and the value that a check asks it to have.
-fn demand(cascade: &Cascade, check: &Check) -> Option<(RankId, ExprId)> {
+pub(super) fn demand(cascade: &Cascade, check: &Check) -> Option<(RankId, ExprId)> {
     let &Expr::Compare(CompareOp::Eq, extent, value) = cascade.exprs.get(check.condition) else {
         return None;
     };

@@ -7,39 +7,82 @@
 use std::cmp::Reverse;
 
 use super::draw;
+use super::random::Random;
 use crate::analyze::passes::passes;
 use crate::ir::cascade::{Cascade, Extent, RankId, Step};
 use crate::ir::expr::Expr;
 use crate::schedule::live;
+use attnc_dsl::ast::Kind;
 
-/// The rank that takes the place of keys: of those that inputs carry and something traverses, and that are not features,
-/// the one that is traversed most often as written; of equals the one that most inputs have next to last.
+/// How often other extents are drawn before the constraints count as not to be met.
+const TRIES: i64 = 12;
+
+/// The rank that takes the place of keys: of those that follow from what inputs carry and that something traverses, the
+/// one that is traversed most often as written; of equals the one that most inputs have next to last. Features come only
+/// where there is no other.
 pub fn key_rank(cascade: &Cascade) -> Option<RankId> {
     let traversed = traversed(cascade);
     let candidates = cascade.ranks.ids().filter(|&it| {
         let atoms = cascade.exprs.atoms(it);
         !cascade.ranks[it].local
             && atoms.iter().any(|atom| traversed.contains(atom))
-            && !is_feature(cascade, it)
+            && !drivers(cascade, it).is_empty()
     });
-    let carried = candidates.filter(|&it| cascade.ranks[root(cascade, it)].extent == Extent::Carried);
-    carried.min_by_key(|&it| Reverse((passes(cascade, it).passes, next_to_last(cascade, it))))
+    let order =
+        |it| (is_feature(cascade, it), Reverse((passes(cascade, it).passes, next_to_last(cascade, it))));
+    candidates.min_by_key(|&it| order(it))
 }
 
-/// Extents that meet the constraints of a kernel, with so many coordinates along that rank and few along others.
+/// Extents that meet the constraints of a kernel, with that many coordinates along a rank, or the next number of them
+/// that there can be, and few along others.
 pub fn with_keys(cascade: &Cascade, rank: RankId, keys: i64) -> Option<Vec<i64>> {
-    draw::extents_with(cascade, root(cascade, rank), keys)
+    let (drivers, random) = (drivers(cascade, rank), &mut Random::new(1));
+    (0..TRIES).find_map(|attempt| {
+        let most = 1 + attempt / 2;
+        let drawn: Vec<i64> = (0..cascade.ranks.len()).map(|_| 1 + random.below(most)).collect();
+        drivers.iter().find_map(|&driver| grown(cascade, &drawn, driver, (rank, keys), random))
+    })
 }
 
-/// The rank whose extent is that of an alias.
-fn root(cascade: &Cascade, rank: RankId) -> RankId {
-    if let Extent::Derived(value) = cascade.ranks[rank].extent
-        && let Expr::Extent(same) = *cascade.exprs.get(value)
-        && same != rank
-    {
-        return root(cascade, same);
+/// The drawn extents with so much of one of them that the rank has enough coordinates: exactly as many, or a power of two.
+fn grown(
+    cascade: &Cascade,
+    drawn: &[i64],
+    driver: RankId,
+    (rank, keys): (RankId, i64),
+    random: &mut Random,
+) -> Option<Vec<i64>> {
+    let mut with = |extent| draw::settled(cascade, drawn.to_vec(), Some((driver, extent)), random);
+    if let Some(exact) = with(keys).filter(|it| it[rank.idx()] == keys) {
+        return Some(exact);
     }
-    rank
+    let powers = std::iter::successors(Some(1), |it| Some(2 * it)).take_while(|it| *it <= keys);
+    powers.filter_map(with).find(|it| it[rank.idx()] >= keys)
+}
+
+/// The ranks that inputs carry and that the extent of a rank follows from, itself first.
+fn drivers(cascade: &Cascade, rank: RankId) -> Vec<RankId> {
+    let extents =
+        |value| {
+            cascade.exprs.postorder(value).into_iter().filter_map(|it| {
+                if let Expr::Extent(rank) = *cascade.exprs.get(it) { Some(rank) } else { None }
+            })
+        };
+    let demands: Vec<_> = cascade.checks.iter().filter_map(|it| draw::demand(cascade, it)).collect();
+    let (mut known, mut at) = (vec![rank], 0);
+    while let Some(&next) = known.get(at) {
+        at += 1;
+        let asked = demands.iter().filter(|it| it.0 == next).map(|it| it.1);
+        let derived = match cascade.ranks[next].extent {
+            Extent::Derived(value) => Some(value),
+            Extent::Carried | Extent::Fixed(_) => None,
+        };
+        let behind = asked.chain(derived).flat_map(extents).chain(cascade.ranks[next].parts.iter().copied());
+        let new: Vec<RankId> = behind.filter(|it| !known.contains(it)).collect();
+        known.extend(new);
+    }
+    known.retain(|it| cascade.ranks[*it].extent == Extent::Carried);
+    known
 }
 
 /// The part-less ranks that something live reduces, selects from, or goes along.
@@ -55,10 +98,12 @@ fn traversed(cascade: &Cascade) -> Vec<RankId> {
     ranks.flat_map(|it| cascade.exprs.atoms(it).to_vec()).collect()
 }
 
-/// The last rank of every input of several ranks that has it.
+/// The last rank of every input of several ranks that has it, and not only of ids and masks.
 fn is_feature(cascade: &Cascade, rank: RankId) -> bool {
-    let mut inputs = cascade.inputs().map(|it| &cascade.tensors[it].dims).filter(|it| it.len() > 1);
-    inputs.all(|dims| dims[..dims.len() - 1].iter().all(|dim| dim.rank != rank))
+    let inputs: Vec<_> =
+        cascade.inputs().map(|it| &cascade.tensors[it]).filter(|it| it.dims.len() > 1).collect();
+    inputs.iter().all(|it| it.dims[..it.dims.len() - 1].iter().all(|dim| dim.rank != rank))
+        && inputs.iter().any(|it| it.kind == Kind::Real && it.dims.iter().any(|dim| dim.rank == rank))
 }
 
 fn next_to_last(cascade: &Cascade, rank: RankId) -> usize {

@@ -11,12 +11,14 @@ mod draw;
 mod equal;
 mod keys;
 mod noise;
+mod parallel;
 mod random;
 
 pub use compare::{Distance, Reference};
 pub use draw::Character;
 pub use equal::Trial;
 pub use keys::{key_rank, with_keys};
+pub use parallel::on_all_cores;
 
 use crate::ir::cascade::Cascade;
 use crate::ir::interp::{Call, CallError};

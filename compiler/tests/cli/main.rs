@@ -8,3 +8,4 @@ mod compile;
 mod folder;
 mod help;
 mod run;
+mod verify;

@@ -12,6 +12,7 @@ mod elements;
 mod exit;
 mod explain;
 mod fmt;
+mod folder;
 mod man;
 mod mapping;
 mod memory;

@@ -1,19 +1,19 @@
 //! `attnc verify`: specs to whether their compiled kernels compute what the interpreter does.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
+use attnc::driver::Front;
 use attnc::ir::cascade::Cascade;
 use attnc::target::Target;
 use attnc::verify::{Distance, cases};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::backend::{Backend, Engine};
 use crate::exit::{Outcome, Status, Stop};
 use crate::mapping::MappingArg;
-use crate::spec::{self, Settings};
-use crate::{memory, output, report};
+use crate::report::count;
+use crate::spec::Settings;
+use crate::{folder, memory, output, report};
 
 /// Compare compiled kernels with the interpreter on random and adversarial inputs
 #[derive(Debug, clap::Args)]
@@ -25,7 +25,7 @@ largest error relative to the largest magnitude of its tensor, and relative to w
 Examples:
   attnc verify examples/gallery/causal_softmax_attention.attn
   attnc verify examples/gallery/gla.attn --backend cranelift --seed 7 --json
-  attnc verify examples/gallery/gqa.attn --memory")]
+  attnc verify examples/gallery/gqa.attn examples/gallery/h2o.attn --memory")]
 pub(crate) struct Args {
     /// The specs, or folders of specs
     #[arg(required = true, value_name = "SPEC|DIR")]
@@ -68,79 +68,32 @@ enum Verdict {
 }
 
 pub(crate) fn verify(args: &Args) -> Outcome {
-    let specs = specs(&args.specs)?;
+    let specs = folder::specs(&args.specs)?;
     if args.memory {
-        return memory::measure(&specs, &args.settings, args.json);
+        return memory::measure(&specs, &args.settings, &args.mapping, args.json);
     }
     let backends = if args.backends.is_empty() { Backend::compiling() } else { args.backends.clone() };
-    let bar = progress(specs.len());
-    let (mut rows, mut refused) = (Vec::new(), None);
-    for path in &specs {
-        bar.set_message(path.display().to_string());
-        // A folder is verified to its end.
-        match bar.suspend(|| verify_spec(path, args, &backends)) {
-            Ok(found) => rows.extend(found),
-            Err(stop) if specs.len() == 1 => return Err(stop),
-            Err(stop) => {
-                bar.suspend(|| eprintln!("{}: not verified", path.display()));
-                refused.get_or_insert(stop);
-            }
-        }
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
+    let (rows, refused) =
+        folder::rows(&specs, &args.settings, |path, front| verify_spec(path, front, args, &backends))?;
     if args.json {
         report::json(&rows.iter().map(Row::json).collect())?
     } else {
         output::stdout(&table(&rows))?
     }
-    let differs = rows.iter().any(|it| matches!(it.verdict, Verdict::Differs(..)));
-    let untested = rows.iter().any(|it| matches!(it.verdict, Verdict::Untested(_)));
+    let number = |of: fn(&Verdict) -> bool| rows.iter().filter(|it| of(&it.verdict)).count();
+    let ok = number(|it| matches!(it, Verdict::Agrees(_)));
+    let differs = number(|it| matches!(it, Verdict::Differs(..)));
+    let untested = number(|it| matches!(it, Verdict::Untested(_)));
+    eprintln!("verified {}: {ok} ok, {differs} failed, {untested} untested", count(specs.len(), "spec"));
     match refused {
-        _ if differs => Err(Stop::said(Status::Unverified)),
+        _ if differs > 0 => Err(Stop::said(Status::Unverified)),
         Some(stop) => Err(stop),
-        None if untested => Err(Stop::said(Status::Refused)),
+        None if untested > 0 => Err(Stop::said(Status::Refused)),
         None => Ok(()),
     }
 }
 
-/// The specs named, those in folders included.
-fn specs(paths: &[PathBuf]) -> Outcome<Vec<PathBuf>> {
-    let mut specs = Vec::new();
-    for path in paths {
-        if !path.is_dir() {
-            specs.push(path.clone());
-            continue;
-        }
-        let failed = |it: std::io::Error| Stop::usage(format!("cannot read `{}`: {it}", path.display()));
-        let mut inside = Vec::new();
-        for entry in std::fs::read_dir(path).map_err(failed)? {
-            let file = entry.map_err(failed)?.path();
-            if file.extension().is_some_and(|it| it == "attn") {
-                inside.push(file);
-            }
-        }
-        if inside.is_empty() {
-            return Err(Stop::usage(format!("no .attn file in `{}`", path.display())));
-        }
-        inside.sort();
-        specs.extend(inside);
-    }
-    Ok(specs)
-}
-
-/// A bar on a terminal if there is much to do.
-fn progress(n_specs: usize) -> ProgressBar {
-    if n_specs < 2 || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style =
-        ProgressStyle::with_template("{pos}/{len} {wide_bar} {msg}").unwrap_or(ProgressStyle::default_bar());
-    ProgressBar::new(n_specs as u64).with_style(style)
-}
-
-fn verify_spec(path: &Path, args: &Args, backends: &[Backend]) -> Outcome<Vec<Row>> {
-    let front = spec::bound(path, &args.settings)?;
+fn verify_spec(path: &Path, front: &Front, args: &Args, backends: &[Backend]) -> Outcome<Vec<Row>> {
     let mapping = args.mapping.of(&front.cascades, &Target::native())?;
     let mut rows = Vec::new();
     for cascade in &front.cascades {
