@@ -1,8 +1,7 @@
 //! Equal cascades to the one that is compiled.
 //!
 //! The best of them, unless its sums of exponentials would not stream together: then nothing but a maximum that the author
-//! took keeps them in range and in digits, so the next one is asked, and in the end the cascade as written. If that is no
-//! better, it is the best after all.
+//! took keeps them in range and in digits, so the next one is asked, and in the end the cascade as written.
 
 use crate::ir::cascade::Cascade;
 use crate::rewrite::{Candidate, Variants, in_chunks};
@@ -33,7 +32,8 @@ pub fn choose(variants: &Variants, mapping: &Mapping) -> Chosen {
         }
         passed.push(it);
     }
-    passed.swap_remove(0)
+    let last = passed.pop().expect("the cascade as written is the last candidate");
+    Chosen { passed: passed.into_iter().map(|it| it.candidate).collect(), ..last }
 }
 
 /// What is compiled for any machine: a mapping decides on tiles, not on what can be streamed.

@@ -49,12 +49,18 @@ impl Handed {
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     pub(super) fn sums_powers_whole(&self, cascade: &Cascade, stages: &[Stage]) -> bool {
         let exprs = &cascade.exprs;
-        let is_scale = |id: ExprId| {
-            exprs.reads(id).any(|(tensor, _)| self.scales.values().any(|it| it.tensor == tensor))
+        // The author's maximum of the same exponent, or the one that it was scaled by.
+        let is_scale = |x: ExprId, id: ExprId| {
+            exprs.reads(id).any(|(tensor, _)| {
+                let is_peak = |it: &Einsum| {
+                    it.tensor == tensor && it.value == x && matches!(it.op, Op::Reduce(ReduceOp::Max, _))
+                };
+                self.scales.values().any(|it| it.tensor == tensor) || cascade.einsums().any(is_peak)
+            })
         };
         let is_power = |id: ExprId| match *exprs.get(id) {
             Expr::Unary(UnaryOp::Exp | UnaryOp::Exp2, x) => match *exprs.get(x) {
-                Expr::Binary(BinaryOp::Sub, _, scale) => !is_scale(scale),
+                Expr::Binary(BinaryOp::Sub, x, scale) => !is_scale(x, scale),
                 _ => true,
             },
             _ => false,

@@ -4,7 +4,8 @@
 //! sum[a](W * (A / Z where some))   ->   f[a, e] = A / Z where some;  sum[a](W * f)      W[m, a], A[a, e], Z[a]
 //! ```
 //!
-//! Only what is made of reductions: it could be stored, and then as the quotient that it is, not as its parts.
+//! Only what is made of reductions: it could be stored, and then as the quotient that it is, not as its parts. A power
+//! stays with the sum that it is a term of, which keeps it in range.
 
 use std::collections::BTreeSet;
 
@@ -13,6 +14,7 @@ use egg::Language;
 
 use super::{Value, Writer};
 use crate::ir::cascade::{Dim, ExprId, Op, RankId};
+use crate::ir::expr::UnaryOp;
 use crate::rewrite::build::Build;
 use crate::rewrite::domain::Domain;
 use crate::rewrite::term::{Class, Term};
@@ -36,7 +38,8 @@ impl Writer<'_> {
         let value = self.term(class, &term);
         let is_kept = self.graph.facts(class).kind == Kind::Real
             && !self.made.contains_key(&class)
-            && self.is_quotient(class, &mut BTreeSet::new());
+            && self.is_quotient(class, &mut BTreeSet::new())
+            && !self.has_power(class, &mut BTreeSet::new());
         let value = if is_kept {
             let exact = self.restricted(value.expr, &value.unsaid);
             let tensor = self.tensor_for(class, "factor", exact);
@@ -53,7 +56,9 @@ impl Writer<'_> {
     /// The factors of a product that are computed once for many points, as one, and the others.
     pub(super) fn invariant_factors(&mut self, factors: &[Class]) -> (Option<ExprId>, Vec<Class>) {
         let is_fixed = |it: &Class| {
-            self.is_invariant(&self.graph.facts(*it).free) && self.is_reduced(*it, &mut BTreeSet::new())
+            self.is_invariant(&self.graph.facts(*it).free)
+                && self.is_reduced(*it, &mut BTreeSet::new())
+                && !self.has_power(*it, &mut BTreeSet::new())
         };
         let (fixed, rest): (Vec<Class>, Vec<Class>) = factors.iter().partition(|it| is_fixed(it));
         let free: BTreeSet<RankId> =
@@ -104,6 +109,20 @@ impl Writer<'_> {
                 self.is_reduced(*base, &mut BTreeSet::new())
             }
             term => term.children().to_vec().into_iter().any(|it| self.is_quotient(it, seen)),
+        }
+    }
+
+    /// An exponential is part of it, before it is reduced itself.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+    fn has_power(&self, class: Class, seen: &mut BTreeSet<Class>) -> bool {
+        let class = self.graph.find(class);
+        if !seen.insert(class) {
+            return false;
+        }
+        match self.choice.term(self.graph, class) {
+            Term::Reduce(..) | Term::Written(_) => false,
+            Term::Unary(UnaryOp::Exp | UnaryOp::Exp2, _) => true,
+            term => term.children().to_vec().into_iter().any(|it| self.has_power(it, seen)),
         }
     }
 }
