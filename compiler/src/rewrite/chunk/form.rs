@@ -139,7 +139,7 @@ impl Form<'_> {
             Expr::Read(tensor, ..) => self.draft.cascade.tensors[*tensor].role != Role::Input,
             _ => !self.draft.is_held(value),
         };
-        if !is_computed || !(free.contains(&chunk) && free.contains(&place)) {
+        if !(is_computed && free.contains(&chunk) && free.contains(&place)) {
             return value;
         }
         let own: Vec<RankId> = free.into_iter().filter(|it| *it != chunk && *it != place).collect();
