@@ -186,10 +186,10 @@ impl Build {
                 script.reads(&path);
                 let text = std::fs::read_to_string(&path)
                     .map_err(|source| Error::Read { path: path.clone(), source })?;
-                driver::mapping(&text, &front.cascades, &target)
+                driver::mapping(&text, &front.cascades, &target, self.backend)
                     .map_err(|refusals| Error::Mapping { path, refusals })?
             }
-            None => Mapping::of(&target),
+            None => Mapping::of(&target, self.backend),
         };
         let object = driver::compile_by(&front, &mapping, &target, self.backend).map_err(Error::Codegen)?;
         let emit = vec![Emit::Static, Emit::Header, Emit::Rust, Emit::Manifest];

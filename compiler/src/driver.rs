@@ -70,8 +70,13 @@ pub fn plan(cascade: &Cascade, mapping: &Mapping) -> Plan {
 ///
 /// # Errors
 /// Everything that is wrong with it, and what the kernels cannot follow.
-pub fn mapping(text: &str, cascades: &[Cascade], target: &Target) -> Result<Mapping, Vec<Refusal>> {
-    let mapping = Mapping::read(text, target.tiles())?;
+pub fn mapping(
+    text: &str,
+    cascades: &[Cascade],
+    target: &Target,
+    backend: Backend,
+) -> Result<Mapping, Vec<Refusal>> {
+    let mapping = Mapping::read(text, target.tiles(backend))?;
     let plans: Vec<_> = cascades.iter().map(|it| plan(it, &mapping)).collect();
     let refusals = mapping.refusals(&plans);
     if refusals.is_empty() { Ok(mapping) } else { Err(refusals) }
@@ -82,7 +87,7 @@ pub fn mapping(text: &str, cascades: &[Cascade], target: &Target) -> Result<Mapp
 /// # Errors
 /// When the back end is not built in; else a fault of ours: what was accepted can be compiled.
 pub fn compile(front: &Front, target: &Target, backend: Backend) -> Result<Object, CodegenError> {
-    compile_by(front, &Mapping::of(target), target, backend)
+    compile_by(front, &Mapping::of(target, backend), target, backend)
 }
 
 /// Cascades to machine code, by that mapping.
@@ -107,7 +112,7 @@ pub fn compile_by(
 /// # Errors
 /// As for [`compile`].
 pub fn jit(cascade: &Cascade, backend: Backend) -> Result<Kernel, CodegenError> {
-    jit_by(cascade, &Mapping::of(&Target::native()), backend)
+    jit_by(cascade, &Mapping::of(&Target::native(), backend), backend)
 }
 
 /// A cascade to a kernel in memory, for this machine and by that mapping.

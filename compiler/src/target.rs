@@ -7,6 +7,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use target_lexicon::{Architecture, BinaryFormat, Triple};
 
+use crate::codegen::Backend;
+
 /// A machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
@@ -32,14 +34,38 @@ pub struct Tiles {
     pub parts: u32,
     /// Parts are tasks of their own where there are at most so many boxes.
     pub tasks: u32,
+    /// How many rows are worked on together, in registers.
+    pub strip: u32,
+    /// And how many neighbours along the rank that lies next to each other in memory: a power of two.
+    pub lanes: u32,
+    /// What remains of a rank is taken so many at a time, the last under a mask; 1 leaves it to plain loops.
+    pub vector: u32,
 }
 
 /// How many points a box of rows times a tile of what it streams over may have: in f64, half a MiB of scratch.
 pub const MOST_POINTS: u32 = 1 << 16;
 
-/// Any CPU: a box and a tile stay in the first level of cache, a part is worth a task.
-const CPU: Tiles =
-    Tiles { rows: 48, inner_rows: 12, stream: 64, outer: 4, chunk: 1024, parts: 32, tasks: 32 };
+/// Any CPU, with sixteen registers of four f32: a box and a tile stay in the first level of cache, a part is worth a
+/// task. The sums of a contraction are twelve registers, its factors three.
+const CPU: Tiles = Tiles {
+    rows: 48,
+    inner_rows: 12,
+    stream: 64,
+    outer: 4,
+    chunk: 1024,
+    parts: 32,
+    tasks: 32,
+    strip: 6,
+    lanes: 8,
+    vector: 1,
+};
+/// Thirty-two registers of four f32: twenty-four sums.
+const NEON: Tiles = Tiles { lanes: 16, ..CPU };
+/// Sixteen registers of eight f32; loads and stores can be masked.
+const AVX2: Tiles = Tiles { rows: 96, inner_rows: 12, stream: 128, lanes: 16, vector: 8, ..CPU };
+/// Thirty-two registers of sixteen f32, of which one is loaded in the time of two products: a tile of 6 × 64 takes 10
+/// loads for 24 products. A box and a tile stay in the second level of cache, what a strip of them is at in the first.
+const AVX512: Tiles = Tiles { rows: 192, inner_rows: 24, stream: 256, lanes: 64, vector: 16, ..CPU };
 
 /// A name that stands for no machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,9 +115,15 @@ impl Target {
         &self.cpu_features
     }
 
-    /// How work is cut for it.
-    pub fn tiles(&self) -> Tiles {
-        CPU
+    /// How work is cut for it, by what vectors a back end uses.
+    pub fn tiles(&self, backend: Backend) -> Tiles {
+        let has = |feature| self.cpu_features.contains(&feature);
+        match (backend, self.triple.architecture) {
+            (Backend::Llvm, Architecture::Aarch64(_)) => NEON,
+            (Backend::Llvm, _) if has("avx512bw") && has("avx512vl") => AVX512,
+            (Backend::Llvm, _) if has("avx2") && has("fma") => AVX2,
+            (Backend::Llvm | Backend::Cranelift, _) => CPU,
+        }
     }
 
     fn baseline(triple: Triple) -> Target {

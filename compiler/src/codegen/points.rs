@@ -32,15 +32,16 @@ pub(super) fn lacking<'d>(shape: &[TileDim], among: impl IntoIterator<Item = &'d
     lacking
 }
 
-/// What a store writes: an element for every point of the coordinates, the value and the guard.
+/// What a store writes: an element for every point of the coordinates, the value and the guard; the ranks of the last
+/// coordinate come last.
 pub(super) fn stored(nest: &Nest, index: &[ValueId], value: ValueId, guard: Option<ValueId>) -> TileType {
-    let mut ty = nest.values[value].clone();
-    for dim in index.iter().chain(&guard).flat_map(|&it| &nest.values[it].shape) {
-        if !ty.shape.contains(dim) {
-            ty.shape.push(*dim);
-        }
+    let mut shape: Vec<TileDim> = Vec::new();
+    let others = guard.iter().chain([&value]).chain(index);
+    for dim in others.flat_map(|&it| &nest.values[it].shape) {
+        shape.retain(|it| it != dim);
+        shape.push(*dim);
     }
-    ty
+    TileType { scalar: nest.values[value].scalar, shape }
 }
 
 /// Whether a guard is the same for all elements along the last rank of a shape.

@@ -1,7 +1,7 @@
 //! Reductions over what is traversed: accumulators, and the scales that keep sums of powers in range.
 //!
 //! ```text
-//! Z = sum[n](exp(x) · y)   ->   old = c;  c max= x;  f = exp(old - c);  Z *= f;  w = exp(x - c);  Z += w · y
+//! Z = sum[n](exp(x) · y)   ->   old = c;  c max= x;  c = limited(c);  f = exp(old - c);  Z *= f;  w = exp(x - c);  Z += w · y
 //! ```
 //!
 //! Any `c` gives the same number `Z · e^c`; the running maximum keeps every power at most 1. Sums of powers of the
@@ -14,6 +14,9 @@ use super::scaled::{self, Scaled};
 use super::weave::{Weaver, left};
 use crate::ir::cascade::{Einsum, ExprId, Op, RankId, ReduceOp, TensorId};
 use crate::ir::expr::{BinaryOp, Expr, UnaryOp};
+
+/// Which of the acts that bring a scale up to date computes what sums are multiplied by.
+const FACTOR: usize = 3;
 
 /// What a fold is along, and for what.
 struct Fiber {
@@ -250,14 +253,15 @@ impl Weaver<'_> {
         self.note_derived(gauge, exponent);
         let exprs = &mut self.cascade.exprs;
         let low = exprs.real(-scaled::LIMIT);
-        let top = scaled::clamped(exprs, exponent);
+        // The maximum is kept within limits, not each of what it is of.
+        let limited = scaled::clamped(exprs, now);
         let down = exprs.binary(BinaryOp::Sub, before, now);
         let down = exprs.unary(UnaryOp::Exp, down);
         let map =
             |tensor, value| Act::Define(Einsum { tensor, at: left(&kept), op: Op::Map, value, exact: false });
         let most = Op::Reduce(ReduceOp::Max, fiber.over.clone());
-        let raise = Act::Fold(Einsum { tensor: gauge, at: left(&kept), op: most, value: top, exact: false });
-        let update = vec![map(old, now), raise, map(factor, down)];
+        let raise = Act::Fold(Einsum { tensor: gauge, at: left(&kept), op: most, value: exponent, exact: false });
+        let update = vec![map(old, now), raise, map(gauge, limited), map(factor, down)];
         let start = map(gauge, low);
         let round = self.round(fiber.level, &fiber.along);
         round.starts.push(start);
@@ -294,7 +298,7 @@ impl Weaver<'_> {
     /// Brings a sum to the scale of the tile at hand.
     fn rescale(&mut self, fiber: &Fiber, gauge: TensorId, kept: &[RankId], tensor: TensorId, read: ExprId) {
         let update = &self.round(fiber.level, &fiber.along).gauges[&gauge];
-        let Some(Act::Define(it)) = update.get(2) else { unreachable!("a scale has a factor") };
+        let Some(Act::Define(it)) = update.get(FACTOR) else { unreachable!("a scale has a factor") };
         let factor = it.tensor;
         let factor = self.read_of(factor, kept);
         let value = self.cascade.exprs.binary(BinaryOp::Mul, read, factor);

@@ -27,6 +27,8 @@ use serde::{Deserialize, Serialize};
 
 pub use legal::Refusal;
 
+use super::plan::Register;
+use crate::codegen::Backend;
 use crate::target::{Target, Tiles};
 
 /// How the work of a kernel is cut.
@@ -59,9 +61,15 @@ pub struct Cut {
 }
 
 impl Mapping {
-    /// That of a machine, whatever the kernel.
-    pub fn of(target: &Target) -> Mapping {
-        Mapping { defaults: target.tiles(), ranks: BTreeMap::new() }
+    /// That of a machine and a back end, whatever the kernel.
+    pub fn of(target: &Target, backend: Backend) -> Mapping {
+        Mapping { defaults: target.tiles(backend), ranks: BTreeMap::new() }
+    }
+
+    /// What is worked on together in registers.
+    pub(super) fn register(&self) -> Register {
+        let Tiles { strip, lanes, vector, .. } = self.defaults;
+        Register { strip, lanes, vector }
     }
 
     /// What is said of a rank.

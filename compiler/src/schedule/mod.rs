@@ -28,7 +28,7 @@ pub use account::{SplitAccount, StageAccount};
 pub(crate) use flow::live;
 pub use mapping::{Cut, Mapping, Refusal};
 pub(crate) use plan::loops;
-pub use plan::{Act, Axis, Loop, Parts, Plan, Stage, Stream, Walk};
+pub use plan::{Act, Axis, Loop, Parts, Plan, Register, Stage, Stream, Walk};
 
 use crate::ir::cascade::{Cascade, Einsum, Step};
 use flow::Flow;
@@ -86,7 +86,7 @@ pub fn schedule(cascade: &Cascade, mapping: &Mapping) -> Plan {
         }
     }
     let parts_powers = handed.parted || handed.sums_powers_whole(&planned, &stages);
-    Plan { cascade: planned, tiles, stages, room_where, parts_powers }
+    Plan { cascade: planned, tiles, stages, room_where, parts_powers, register: mapping.register() }
 }
 
 /// A plan that stores every tensor, for comparison.
@@ -98,7 +98,8 @@ pub fn materialise(cascade: &Cascade) -> Plan {
     };
     let stages = cascade.steps.iter().filter(wanted).cloned().map(Stage::Whole).collect();
     let (tiles, room_where) = (BTreeSet::new(), BTreeMap::new());
-    Plan { cascade: cascade.clone(), tiles, stages, room_where, parts_powers: false }
+    let register = Mapping::default().register();
+    Plan { cascade: cascade.clone(), tiles, stages, room_where, parts_powers: false, register }
 }
 
 impl Weaver<'_> {

@@ -32,6 +32,19 @@ pub struct Plan {
     /// Sums of powers are evaluated whole, where nothing keeps them in range, or a quotient is taken of sums that were
     /// scaled in different stages, which loses digits: a maximum that the author took would have been of use.
     pub parts_powers: bool,
+    /// What is worked on together in registers.
+    pub register: Register,
+}
+
+/// What is worked on together in registers: a tile of some rows and neighbours along one rank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Register {
+    /// How many rows.
+    pub strip: u32,
+    /// How many neighbours.
+    pub lanes: u32,
+    /// How many of those that are left at the end of a rank, under a mask; 1 takes each by itself.
+    pub vector: u32,
 }
 
 /// One stage.
@@ -171,7 +184,7 @@ impl Walk {
 
 impl Act {
     /// Calls `see` with every einsum.
-    pub(super) fn einsums<'a>(&'a self, see: &mut dyn FnMut(&'a Einsum)) {
+    pub(crate) fn einsums<'a>(&'a self, see: &mut dyn FnMut(&'a Einsum)) {
         match self {
             Act::Define(einsum) | Act::Fold(einsum) => see(einsum),
             Act::Loop(it) => it.acts.iter().for_each(|act| act.einsums(see)),

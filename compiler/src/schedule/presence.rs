@@ -58,8 +58,10 @@ impl Search<'_> {
                     self.truth(*x);
                     self.truth(*c);
                 }
+                // What is true is present.
                 _ => {
                     self.found.insert(part);
+                    self.presence(part);
                 }
             }
         }

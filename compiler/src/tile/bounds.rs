@@ -56,9 +56,10 @@ impl Tiling<'_> {
         made && !majors.iter().all(|it| self.region.fixed.contains(it))
     }
 
-    /// Where the point at hand exists: in all ragged ranks that the box may reach beyond. `None` is everywhere.
+    /// Where the point at hand exists: in all ragged ranks that the box may reach beyond, and where points of a tile are
+    /// combined, in the box. `None` is everywhere.
     pub(super) fn exists(&mut self) -> Option<ValueId> {
-        let mut all = None;
+        let mut all = self.lane.filter(|it| it.reduced).and_then(|it| it.mask);
         for rank in self.region.composites.clone() {
             if let Some(&index) = self.builder.indices.get(&rank)
                 && self.may_reach_beyond(rank)
@@ -101,7 +102,7 @@ impl Tiling<'_> {
     }
 
     /// From now to the end of the innermost block, that is the coordinate along a rank; gives its distance from
-    /// where the box begins.
+    /// where the box, or the strip, begins.
     pub(super) fn bind_offset(&mut self, rank: RankId, index: ValueId) -> ValueId {
         let offset = match self.region.spans.get(&rank) {
             Some(&(from, _)) => self.minus(index, from),
@@ -308,7 +309,7 @@ impl Tiling<'_> {
     }
 }
 
-fn einsum(act: &Act) -> Option<&Einsum> {
+pub(super) fn einsum(act: &Act) -> Option<&Einsum> {
     match act {
         Act::Define(it) | Act::Fold(it) => Some(it),
         Act::Loop(_) | Act::Choose(..) => None,

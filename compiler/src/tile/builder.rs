@@ -246,6 +246,15 @@ impl Builder {
         id
     }
 
+    /// The same elements, their ranks in that order.
+    pub(super) fn in_order(&mut self, a: ValueId, shape: &[TileDim]) -> ValueId {
+        let TileType { scalar, shape: before } = &self.nest.values[a];
+        if before == shape {
+            return a;
+        }
+        self.emit(Op::Convert(a), TileType { scalar: *scalar, shape: shape.to_vec() }, &[a])
+    }
+
     pub(super) fn load(
         &mut self,
         buffer: BufferId,

@@ -115,7 +115,8 @@ impl Tiling<'_> {
             let mask = self.mask(tensor);
             let there = known.present.unwrap_or_else(|| self.builder.bool(true));
             let contiguous = self.is_contiguous(mask, &index, guard);
-            self.builder.store(mask, index.clone(), there, guard, contiguous);
+            let within = self.within_tile(&index, guard);
+            self.builder.store(mask, index.clone(), there, within, contiguous);
         }
         if let Some(there) = known.present
             && self.is_output(tensor)
@@ -124,6 +125,7 @@ impl Tiling<'_> {
             value = self.builder.select(there, value, absent);
         }
         let contiguous = self.is_contiguous(buffer, &index, guard);
-        self.builder.store(buffer, index, value, guard, contiguous);
+        let within = self.within_tile(&index, guard);
+        self.builder.store(buffer, index, value, within, contiguous);
     }
 }

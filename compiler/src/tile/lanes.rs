@@ -13,7 +13,7 @@ use crate::ir::nest::{BufferId, Place, Scalar, ValueId};
 impl Tiling<'_> {
     /// The rank along which most loads and stores of f32 walk through neighbours in memory, if it pays.
     pub(super) fn lane(&mut self, einsum: &Einsum, open: &[RankId]) -> Option<Lane> {
-        if self.widths.scalar(self.cascade, einsum.value) != Scalar::F32 {
+        if !self.is_single(einsum.value) {
             return None;
         }
         let reduced = match &einsum.op {
@@ -28,6 +28,19 @@ impl Tiling<'_> {
             .max_by_key(|&it| self.gain(einsum, it))?;
         let unit_strides = self.unit_strides(einsum, rank);
         Some(Lane { rank, unit_strides, rows: self.tile_rows(einsum, open, rank) })
+    }
+
+    /// It is an f32, or a condition on some.
+    fn is_single(&self, value: ExprId) -> bool {
+        let exprs = &self.cascade.exprs;
+        match self.widths.scalar(self.cascade, value) {
+            Scalar::F32 => true,
+            Scalar::F64 | Scalar::I64 => false,
+            Scalar::Bool => exprs.postorder(value).iter().any(|it| match *exprs.get(*it) {
+                Expr::Compare(_, a, b) => self.widths.joined(self.cascade, a, b) == Scalar::F32,
+                _ => false,
+            }),
+        }
     }
 
     /// A rank of a box that is taken in tiles together with the lane: the last one before it, along which the
@@ -96,20 +109,25 @@ impl Tiling<'_> {
         }
         let mut all: Option<ValueId> = None;
         for tensor in walked {
-            let buffer = self.buffer(tensor);
-            let it = &self.builder.nest.buffers[buffer];
-            // A tile of which only fixed coordinates are held is one element.
-            if it.strides.is_empty() {
-                continue;
-            }
-            if !matches!(it.place, Place::Workspace(_) | Place::Scratch(_)) {
-                let stride = *it.strides.last().expect("it is walked along a dimension");
-                let one = self.builder.int(1);
-                let unit = self.builder.compare(CompareOp::Eq, stride, one);
-                all = self.builder.both(all, Some(unit));
-            }
+            let unit = self.unit_stride(tensor);
+            all = self.builder.both(all, unit);
         }
         all
+    }
+
+    /// Holds where neighbours along a tensor's last dimension lie next to each other (`None`: always).
+    pub(super) fn unit_stride(&mut self, tensor: TensorId) -> Option<ValueId> {
+        let buffer = self.buffer(tensor);
+        let it = &self.builder.nest.buffers[buffer];
+        match it.place {
+            Place::Workspace(_) | Place::Scratch(_) => None,
+            Place::Input(_) | Place::Output(_) => {
+                // A tile of which only fixed coordinates are held is one element.
+                let stride = *it.strides.last()?;
+                let one = self.builder.int(1);
+                Some(self.builder.compare(CompareOp::Eq, stride, one))
+            }
+        }
     }
 
     /// The elements of a tile follow one another in memory: the lane is the last coordinate and no other.
@@ -118,7 +136,7 @@ impl Tiling<'_> {
             return false;
         };
         let same = |it: &ValueId| !self.builder.nest.values[*it].shape.contains(&lane.dim);
-        (*last == lane.indices || *last == lane.offsets)
+        [lane.indices, lane.offsets, lane.shifted].contains(last)
             && others.iter().all(same)
             && guard.iter().all(same)
             && !self.builder.nest.buffers[buffer].strides.is_empty()

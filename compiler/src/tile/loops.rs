@@ -1,6 +1,8 @@
 //! Loops over ranks: tasks, plain loops, and loops in tiles with a tail.
 
-use super::{LANES, Lanes, ROWS, Tasks, Tiling};
+use attnc_dsl::ast::CompareOp;
+
+use super::{Lanes, Tasks, Tiling};
 use crate::ir::cascade::RankId;
 use crate::ir::expr::BinaryOp;
 use crate::ir::nest::{Scalar, TileDim, TileType, ValueId};
@@ -12,6 +14,17 @@ pub(super) struct Lane {
     pub(super) unit_strides: Option<ValueId>,
     /// A rank around it that is taken in tiles, too.
     pub(super) rows: Option<RankId>,
+}
+
+/// One of the loops that go along a rank in tiles.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Piece {
+    /// Whole tiles.
+    Tiles,
+    /// What is left of a rank, a vector at a time, the last under a mask.
+    Rest,
+    /// Single coordinates: what is left, or all where neighbours are apart in memory.
+    Points,
 }
 
 impl Tiling<'_> {
@@ -72,10 +85,13 @@ impl Tiling<'_> {
         let Some((&rank, inner)) = ranks.split_first() else { return body(self) };
         match lane {
             Some(lane) if lane.rank == rank => {
-                let main = self.open_lanes(lane, &[]).0;
-                self.for_each(inner, None, body);
-                self.close_lanes(&[]);
-                self.open_from(rank, main, &[]);
+                let mut from = self.span(rank).0;
+                for piece in self.pieces_of(lane) {
+                    from = self.open_piece(lane, (piece, self.tile_of(piece)), from, &[]).0;
+                    self.for_each(inner, None, body);
+                    self.close_piece(&[]);
+                }
+                return;
             }
             Some(lane) if lane.rows == Some(rank) => {
                 let inside = Some(Lane { rows: None, ..lane });
@@ -92,19 +108,20 @@ impl Tiling<'_> {
                 self.open(rank, &[]);
             }
         }
-        self.for_each(inner, lane.filter(|it| it.rank != rank), body);
+        self.for_each(inner, lane, body);
         self.builder.close_loop(&[]);
     }
 
     /// Opens a loop over tiles of rows; gives where the tail begins.
     fn open_rows(&mut self, rank: RankId) -> ValueId {
+        let strip = self.plan.register.strip;
         let (from, to) = self.span(rank);
-        let (length, step) = (self.minus(to, from), self.builder.int(ROWS.into()));
+        let (length, step) = (self.minus(to, from), self.builder.int(strip.into()));
         let tiles = self.builder.binary(BinaryOp::FloorDiv, length, step);
         let whole = self.builder.binary(BinaryOp::Mul, tiles, step);
         let end = self.sum(from, whole);
-        let (index, _) = self.builder.open_loop(rank, (from, end, ROWS), &[]);
-        self.rows = Some(self.bind_tile(TileDim { rank, extent: ROWS }, index));
+        let (index, _) = self.builder.open_loop(rank, (from, end, strip), &[]);
+        self.rows = Some(self.bind_tile(TileDim { rank, extent: strip }, index));
         end
     }
 
@@ -114,31 +131,90 @@ impl Tiling<'_> {
         let indices = self.builder.binary(BinaryOp::Add, first, iota);
         self.bind(dim.rank, indices);
         let offsets = self.bind_offset(dim.rank, indices);
-        Lanes { dim, indices, offsets }
+        let shifted = self.shifted(dim.rank, offsets);
+        Lanes { dim, indices, offsets, shifted, mask: None, reduced: false }
     }
 
-    /// Opens a loop over the whole tiles of a rank; gives where the tail begins.
-    pub(super) fn open_lanes(&mut self, lane: Lane, inits: &[ValueId]) -> (ValueId, Vec<ValueId>) {
-        let (from, to) = self.span(lane.rank);
-        let mask = self.builder.int(-i64::from(LANES));
-        let length = self.minus(to, from);
+    /// The loops that go along a lane, one after the other.
+    pub(super) fn pieces_of(&self, lane: Lane) -> Vec<Piece> {
+        let masked = self.plan.register.vector > 1;
+        let all = [
+            (Piece::Tiles, true),
+            (Piece::Rest, masked),
+            (Piece::Points, !masked || lane.unit_strides.is_some()),
+        ];
+        all.into_iter().filter(|(_, is_there)| *is_there).map(|(it, _)| it).collect()
+    }
+
+    /// Opens one of them, for so many coordinates at a time; gives where the next begins, and what the body sees of the carried values.
+    pub(super) fn open_piece(
+        &mut self,
+        lane: Lane,
+        (piece, extent): (Piece, u32),
+        from: ValueId,
+        inits: &[ValueId],
+    ) -> (ValueId, Vec<ValueId>) {
+        let to = self.span(lane.rank).1;
+        if piece == Piece::Points {
+            return (to, self.open_from(lane.rank, from, inits));
+        }
+        // Where neighbours are apart, there are no tiles.
+        let end = lane.unit_strides.map_or(to, |unit| self.builder.select(unit, to, from));
+        let length = self.minus(end, from);
+        let length = if piece == Piece::Rest { self.plus(length, i64::from(extent) - 1) } else { length };
+        let mask = self.builder.int(-i64::from(extent));
         let length = self.builder.binary(BinaryOp::BitAnd, length, mask);
-        let whole = self.sum(from, length);
-        let end = lane.unit_strides.map_or(whole, |unit| self.builder.select(unit, whole, from));
-        let (index, currents) = self.builder.open_loop(lane.rank, (from, end, LANES), inits);
-        self.builder.minor = Some(lane.rank);
-        self.lane = Some(self.bind_tile(TileDim { rank: lane.rank, extent: LANES }, index));
-        (end, currents)
+        let last = self.sum(from, length);
+        let dim = TileDim { rank: lane.rank, extent };
+        let (index, currents) = self.builder.open_loop(dim.rank, (from, last, extent), inits);
+        self.builder.minor = Some(dim.rank);
+        let mut lanes = self.bind_tile(dim, index);
+        if piece == Piece::Rest {
+            lanes.mask = Some(self.builder.compare(CompareOp::Lt, lanes.indices, end));
+        }
+        self.lane = Some(lanes);
+        (if piece == Piece::Rest { end } else { last }, currents)
     }
 
-    pub(super) fn close_lanes(&mut self, nexts: &[ValueId]) -> Vec<ValueId> {
+    /// How many coordinates it takes at a time.
+    fn tile_of(&self, piece: Piece) -> u32 {
+        let register = self.plan.register;
+        match piece {
+            Piece::Tiles => register.lanes,
+            Piece::Rest => register.vector,
+            Piece::Points => 1,
+        }
+    }
+
+    pub(super) fn close_piece(&mut self, nexts: &[ValueId]) -> Vec<ValueId> {
         self.lane = None;
         self.builder.minor = None;
         self.builder.close_loop(nexts)
     }
 
-    /// Folds over every point of some ranks, the last of them in tiles if it is the lane: tiles are folded into
-    /// accumulators of their own, which `merge` adds to the others.
+    /// One piece of a fold along a lane: a tile has accumulators of its own, which are combined at the end.
+    fn fold_piece(
+        &mut self,
+        lane: Lane,
+        piece: Piece,
+        (from, accs): (ValueId, &[ValueId]),
+        fold: &mut dyn Folding,
+    ) -> (ValueId, Vec<ValueId>) {
+        if piece == Piece::Points {
+            let (end, currents) = self.open_piece(lane, (piece, 1), from, accs);
+            let nexts = fold.step(self, &currents);
+            return (end, self.close_piece(&nexts));
+        }
+        let dim = TileDim { rank: lane.rank, extent: self.tile_of(piece) };
+        let wide = fold.inits(self, &[dim]);
+        let (end, currents) = self.open_piece(lane, (piece, dim.extent), from, &wide);
+        self.lane.as_mut().expect("a tile is open").reduced = true;
+        let nexts = fold.step(self, &currents);
+        let sums = self.close_piece(&nexts);
+        (end, fold.merge(self, accs, &sums))
+    }
+
+    /// Folds over every point of some ranks, the last of them in tiles if it is the lane.
     pub(super) fn fold_over(
         &mut self,
         ranks: &[RankId],
@@ -147,18 +223,15 @@ impl Tiling<'_> {
         fold: &mut dyn Folding,
     ) -> Vec<ValueId> {
         let Some((&rank, inner)) = ranks.split_first() else { return fold.step(self, inits) };
-        let mut accs = inits.to_vec();
         let mut from = self.span(rank).0;
         if let Some(lane) = lane.filter(|it| it.rank == rank) {
-            let dim = TileDim { rank, extent: LANES };
-            let wide = fold.inits(self, &[dim]);
-            let (end, currents) = self.open_lanes(lane, &wide);
-            let nexts = fold.step(self, &currents);
-            let sums = self.close_lanes(&nexts);
-            accs = fold.merge(self, &accs, &sums);
-            from = end;
+            let mut accs = inits.to_vec();
+            for piece in self.pieces_of(lane) {
+                (from, accs) = self.fold_piece(lane, piece, (from, &accs), fold);
+            }
+            return accs;
         }
-        let currents = self.open_from(rank, from, &accs);
+        let currents = self.open_from(rank, from, inits);
         let nexts = self.fold_over(inner, lane, &currents, fold);
         self.builder.close_loop(&nexts)
     }

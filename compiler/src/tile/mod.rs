@@ -2,7 +2,7 @@
 //!
 //! An einsum that is evaluated whole becomes a stage that writes its tensor to memory, a recurrence one stage for
 //! all its tensors. Coordinates of the left-hand side but the last are spread over tasks; reductions are loops
-//! that carry their accumulators; the rank that most loads walk along is taken in tiles of [`LANES`].
+//! that carry their accumulators; the rank that most loads walk along is taken in tiles of vectors.
 //! A stream becomes a stage whose tasks are boxes of rows and whose tiles lie in scratch (`stream.rs`), a walk one
 //! whose tasks go along their rank with what they still need in scratch (`walk.rs`).
 //!
@@ -23,28 +23,25 @@ mod reach;
 mod recurrence;
 mod select;
 mod stream;
+mod strip;
+mod turn;
 mod value;
+mod variants;
 mod walk;
 mod width;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::ir::arena::Arena;
-use crate::ir::cascade::{Cascade, ExprId, ParamId, RankId, Role, Step, TensorId};
+use crate::ir::cascade::{Cascade, Einsum, ExprId, ParamId, RankId, Role, Step, TensorId};
 use crate::ir::expr::Expr;
 use crate::ir::nest::{Block, BufferId, Checks, Nest, Scalar, Stage, TileDim, ValueId};
 use crate::schedule::{self, Plan};
 use builder::Builder;
 use memory::Stored;
+use strip::Strip;
 use width::Widths;
 pub use width::in_f32;
-
-/// How many coordinates of a rank one tile has: two vectors of four f32, so that additions overlap.
-const LANES: u32 = 8;
-
-/// How many rows a tile of two ranks has: with two vectors each, so that the sums of a contraction and its factors
-/// fit sixteen registers.
-const ROWS: u32 = 6;
 
 /// A plan as a tile program.
 pub fn tile(plan: &Plan) -> Nest {
@@ -209,6 +206,12 @@ struct Region {
     fixed: BTreeSet<RankId>,
     /// The stage is a walk: what is not fixed is held whole.
     walks: bool,
+    /// The ranks that boxes are made of.
+    rows: Vec<RankId>,
+    /// The rows of the box that are worked on together.
+    strip: Strip,
+    /// The acts that mention each tensor.
+    mentions: BTreeMap<TensorId, Vec<Einsum>>,
 }
 
 /// Neighbours along a rank that are worked on together.
@@ -217,6 +220,12 @@ struct Lanes {
     dim: TileDim,
     /// Their coordinates.
     indices: ValueId,
-    /// Their distances from where the box begins.
+    /// Their distances from where the box, or the strip, begins.
     offsets: ValueId,
+    /// And from where the box begins.
+    shifted: ValueId,
+    /// Which of them there are, where the tile may reach beyond the box.
+    mask: Option<ValueId>,
+    /// They are combined with each other.
+    reduced: bool,
 }

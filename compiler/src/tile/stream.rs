@@ -8,10 +8,11 @@ use super::builder::Known;
 use super::fold::Fold;
 use super::loops::Lane;
 use super::memory::Stored;
+use super::strip::mentions;
 use super::{Region, Tasks, Tiling};
 use crate::ir::cascade::{Einsum, ExprId, Op, RankId, TensorId};
 use crate::ir::expr::{BinaryOp, Expr, operands};
-use crate::ir::nest::{Block, Buffer, BufferId, Place, Scalar, TileType, ValueId};
+use crate::ir::nest::{Buffer, BufferId, Place, Scalar, TileType, ValueId};
 use crate::schedule::{Act, Axis, Loop, Plan, Stream, loops};
 
 /// By expression: it reads a tile.
@@ -32,6 +33,8 @@ impl Tiling<'_> {
         for axis in stream.rows.iter().chain(loops(&stream.acts).into_iter().flat_map(|it| &it.axes)) {
             self.region.tiles.insert(axis.rank, axis.tile);
         }
+        self.region.rows = stream.rows.iter().map(|it| it.rank).collect();
+        self.region.mentions = mentions(stream, self);
         self.scratch = self.no_bytes();
         // Several stages may hold a tile, each in its own scratch.
         self.stored.retain(|it, _| !self.plan.tiles.contains(it));
@@ -104,7 +107,13 @@ impl Tiling<'_> {
     }
 
     /// From now on the box has the coordinates of that piece of a span.
-    fn enter(&mut self, rank: RankId, (begin, end): (ValueId, ValueId), length: ValueId, number: ValueId) {
+    pub(super) fn enter(
+        &mut self,
+        rank: RankId,
+        (begin, end): (ValueId, ValueId),
+        length: ValueId,
+        number: ValueId,
+    ) {
         let offset = self.builder.binary(BinaryOp::Mul, number, length);
         let from = self.sum(begin, offset);
         let to = self.builder.binary(BinaryOp::Add, from, length);
@@ -141,7 +150,7 @@ impl Tiling<'_> {
     }
 
     /// The ranks of an einsum, the composite ones of the region in parts, without those that are bound.
-    fn open_ranks(&self, einsum: &Einsum) -> Vec<RankId> {
+    pub(super) fn open_ranks(&self, einsum: &Einsum) -> Vec<RankId> {
         let parts = |it: RankId| match self.region.composites.contains(&it) {
             true => self.cascade.exprs.atoms(it).to_vec(),
             false => vec![it],
@@ -150,12 +159,15 @@ impl Tiling<'_> {
     }
 
     /// Ranks that have more than the coordinate at hand.
-    fn unbound(&self, ranks: impl IntoIterator<Item = RankId>) -> Vec<RankId> {
+    pub(super) fn unbound(&self, ranks: impl IntoIterator<Item = RankId>) -> Vec<RankId> {
         ranks.into_iter().filter(|it| !self.region.fixed.contains(it)).collect()
     }
 
     fn boxed_einsum(&mut self, einsum: &Einsum) {
         let open = self.open_ranks(einsum);
+        if let Some(turn) = self.turn(einsum, &open) {
+            return self.turned(einsum, &open, turn);
+        }
         let lane = self.lane(einsum, &open);
         match &einsum.op {
             Op::Map => self.for_each(&open, lane, &mut |it| {
@@ -228,40 +240,6 @@ impl Tiling<'_> {
         self.builder.close_loop(&[]);
     }
 
-    fn body(&mut self, it: &Loop) {
-        let floor = self.builder.pin();
-        let matters = self.matters(&it.matters);
-        if matters.is_some() {
-            self.builder.open_branch();
-        }
-        self.variants(it);
-        if let Some(matters) = matters {
-            let block = self.builder.close_branch();
-            self.builder.branch(matters, block, Block::default());
-        }
-        self.builder.unpin(floor);
-    }
-
-    /// The body for tiles at all points of which the conditions hold, and that for others.
-    fn variants(&mut self, it: &Loop) {
-        let (conditions, hold) = self.all_hold(&it.acts);
-        let Some(hold) = hold else { return self.acts(&it.acts) };
-        // First what may be absent, so that it is known which tensors in memory have masks.
-        self.builder.open_branch();
-        self.acts(&it.acts);
-        let partial = self.builder.close_branch();
-        let memos = self.builder.forget();
-        let outside = self.holding.clone();
-        self.holding.extend(conditions);
-        self.builder.open_branch();
-        self.acts(&it.acts);
-        let full = self.builder.close_branch();
-        self.holding = outside;
-        self.builder.forget();
-        self.builder.recollect(memos);
-        self.builder.branch(hold, full, partial);
-    }
-
     pub(super) fn is_tile(&self, tensor: TensorId) -> bool {
         self.plan.tiles.contains(&tensor)
     }
@@ -279,34 +257,13 @@ impl Tiling<'_> {
     }
 
     pub(super) fn tile_coordinates(&mut self, tensor: TensorId) -> Vec<ValueId> {
-        self.held_ranks(tensor).into_iter().map(|it| self.offset_of(it)).collect()
-    }
-
-    /// How far the coordinate along a rank is from where the box begins.
-    pub(super) fn offset_of(&self, rank: RankId) -> ValueId {
-        self.builder.offsets.get(&rank).copied().unwrap_or_else(|| self.builder.indices[&rank])
+        self.held_ranks(tensor).into_iter().map(|it| self.offset_of(tensor, it)).collect()
     }
 
     /// The point of a tile at the indices that are bound.
     pub(super) fn read_tile(&mut self, tensor: TensorId) -> Known {
         let index = self.tile_coordinates(tensor);
-        self.load_tile(tensor, index, None)
-    }
-
-    /// The point of a tile at some coordinates, absent where the guard does not hold.
-    pub(super) fn load_tile(
-        &mut self,
-        tensor: TensorId,
-        index: Vec<ValueId>,
-        guard: Option<ValueId>,
-    ) -> Known {
-        let buffer = self.buffer(tensor);
-        let contiguous = self.is_contiguous(buffer, &index, guard);
-        let value = self.builder.load(buffer, index.clone(), guard, contiguous);
-        let Some(mask) = self.stored[&tensor].mask else { return Known { value, present: guard } };
-        let contiguous = self.is_contiguous(mask, &index, guard);
-        let there = self.builder.load(mask, index, guard, contiguous);
-        Known { value, present: Some(there) }
+        self.load(tensor, index, None)
     }
 
     pub(super) fn tile_buffer(&mut self, tensor: TensorId) -> BufferId {
@@ -339,8 +296,9 @@ impl Tiling<'_> {
     fn reserve_scratch(&mut self, tensor: TensorId, name: String, dtype: attnc_dsl::ast::DType) -> BufferId {
         let mut extents = Vec::new();
         for rank in self.held_ranks(tensor) {
-            extents.push(match self.region.tiles.get(&rank) {
-                Some(&tile) => self.builder.int(tile.into()),
+            let strip = self.region.strip.rows_of(tensor, rank, self.plan.register.strip);
+            extents.push(match strip.or(self.region.tiles.get(&rank).copied()) {
+                Some(tile) => self.builder.int(tile.into()),
                 None => self.extent(rank),
             });
         }

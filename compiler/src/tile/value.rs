@@ -71,6 +71,7 @@ impl Tiling<'_> {
             Expr::Read(tensor, coords, _) => self.read(*tensor, coords),
             Expr::Unary(op, a) => self.unary(*op, *a, scalar),
             Expr::Binary(op, a, b) => self.binary(*op, *a, *b, scalar),
+            Expr::Compare(..) if self.is_holding(id) => Self::always(self.builder.bool(true)),
             Expr::Compare(op, a, b) => self.compare(*op, *a, *b),
             Expr::If(c, a, b) => {
                 let (c, a, b) = (self.known(*c), self.operand(*a, scalar), self.operand(*b, scalar));
@@ -273,13 +274,33 @@ impl Tiling<'_> {
             guard = self.guarded(guard, coord, (dim.rank, dim.lag), value, extent);
             index.push(value);
         }
+        self.load(tensor, index, guard)
+    }
+
+    /// The elements of a tensor at some coordinates, absent where the guard does not hold.
+    pub(super) fn load(&mut self, tensor: TensorId, index: Vec<ValueId>, guard: Option<ValueId>) -> Known {
+        let buffer = self.buffer(tensor);
         let contiguous = self.is_contiguous(buffer, &index, guard);
-        let value = self.builder.load(buffer, index.clone(), guard, contiguous);
+        let within = self.within_tile(&index, guard);
+        let value = self.builder.load(buffer, index.clone(), within, contiguous);
         let Some(mask) = self.stored[&tensor].mask else { return Known { value, present: guard } };
         let contiguous = self.is_contiguous(mask, &index, guard);
         // Where the guard is false the mask reads as false, too.
-        let there = self.builder.load(mask, index, guard, contiguous);
+        let there = self.builder.load(mask, index, within, contiguous);
         Known { value, present: Some(there) }
+    }
+
+    /// A guard of an access that leaves out what a tile has beyond the box. Values there are of no consequence, so they
+    /// do not count as absent.
+    pub(super) fn within_tile(&mut self, index: &[ValueId], guard: Option<ValueId>) -> Option<ValueId> {
+        let mut within = guard;
+        for lane in self.rows.into_iter().chain(self.lane) {
+            let mut all = index.iter().chain(&guard);
+            if all.any(|it| self.builder.nest.values[*it].shape.contains(&lane.dim)) {
+                within = self.builder.both(within, lane.mask);
+            }
+        }
+        within
     }
 
     /// A guard that also holds only where a coordinate lies within its dimension.

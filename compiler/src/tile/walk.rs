@@ -113,7 +113,7 @@ impl Tiling<'_> {
             guard = self.builder.both(guard, known.present);
             if *self.cascade.exprs.get(coord) == Expr::Index(dim.rank) {
                 for rank in self.held_parts(dim.rank) {
-                    index.push(self.offset_of(rank));
+                    index.push(self.offset_of(tensor, rank));
                 }
             } else {
                 let extent = self.extent(dim.rank);
@@ -121,7 +121,7 @@ impl Tiling<'_> {
                 index.push(known.value);
             }
         }
-        self.load_tile(tensor, index, guard)
+        self.load(tensor, index, guard)
     }
 }
 

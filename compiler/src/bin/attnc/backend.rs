@@ -61,6 +61,16 @@ impl Backend {
         all.into_iter().filter(|(_, it)| it.is_built_in()).map(|(it, _)| it).collect()
     }
 
+    /// Who generates its code; of those that generate none, who would by default.
+    pub(crate) fn generator(self) -> codegen::Backend {
+        match self {
+            Backend::Llvm => codegen::Backend::Llvm,
+            Backend::Cranelift | Backend::Interp | Backend::PtxEmu | Backend::Cuda => {
+                codegen::Backend::Cranelift
+            }
+        }
+    }
+
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map(|it| it.get_name().to_owned()).unwrap_or_default()
     }

@@ -70,7 +70,7 @@ pub(crate) fn compile(args: &Args) -> Outcome {
 
 /// The files for one target.
 fn artifact(args: &Args, front: &Front, target: &Target, backend: Backend) -> Outcome<Artifact> {
-    let mapping = args.mapping.of(&front.cascades, target)?;
+    let mapping = args.mapping.of(&front.cascades, target, backend)?;
     let object = driver::compile_by(front, &mapping, target, backend).map_err(Stop::codegen)?;
     let linker = std::env::var_os("ATTNC_LINKER").map(PathBuf::from);
     let asked = !args.emit.is_empty();

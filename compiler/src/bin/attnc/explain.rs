@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use attnc::analyze::{Analysis, Counts, analyze as analysis_of};
 use attnc::choose::chosen;
+use attnc::codegen::Backend;
 use attnc::driver::plan;
 use attnc::ir::cascade::Cascade;
 use attnc::rewrite::{Block, Derivation, Disagreement, Replay, Step, Stop as End, explain as derivation_of};
@@ -67,7 +68,7 @@ pub(crate) fn explain(args: &Args) -> Outcome {
         Some(name) => vec![spec::kernel(&front, Some(name))?],
         None => front.cascades.iter().collect(),
     };
-    let mapping = args.mapping.of(&front.cascades, &Target::default())?;
+    let mapping = args.mapping.of(&front.cascades, &Target::default(), Backend::default())?;
     let mut accounts = Vec::new();
     for cascade in kernels {
         let derivation = derivation_of(cascade, chosen);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use attnc::codegen::Backend;
 use attnc::driver;
 use attnc::ir::cascade::Cascade;
 use attnc::schedule::Mapping;
@@ -18,12 +19,12 @@ pub(crate) struct MappingArg {
 }
 
 impl MappingArg {
-    /// The mapping that these kernels follow.
-    pub(crate) fn of(&self, cascades: &[Cascade], target: &Target) -> Outcome<Mapping> {
-        let Some(path) = &self.mapping else { return Ok(Mapping::of(target)) };
+    /// The mapping that these kernels follow, compiled by that back end.
+    pub(crate) fn of(&self, cascades: &[Cascade], target: &Target, backend: Backend) -> Outcome<Mapping> {
+        let Some(path) = &self.mapping else { return Ok(Mapping::of(target, backend)) };
         let text = std::fs::read_to_string(path)
             .map_err(|it| Stop::usage(format!("cannot read `{}`: {it}", path.display())))?;
-        driver::mapping(&text, cascades, target).map_err(|refusals| {
+        driver::mapping(&text, cascades, target, backend).map_err(|refusals| {
             for refusal in refusals {
                 eprintln!("error: {}: {refusal}", path.display());
             }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use attnc::codegen;
+use attnc::codegen::Backend;
 use attnc::driver;
 use attnc::ir::cascade::{Cascade, ParamValue, RankId};
 use attnc::schedule::Mapping;
@@ -57,7 +58,7 @@ pub(crate) fn measure(
     as_json: bool,
 ) -> Outcome {
     let (rows, refused) = folder::rows(specs, settings, |_, front| {
-        let mapping = mapping.of(&front.cascades, &Target::native())?;
+        let mapping = mapping.of(&front.cascades, &Target::native(), Backend::default())?;
         front.cascades.iter().map(|it| row(it, &mapping)).collect()
     })?;
     if as_json {

@@ -48,7 +48,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let cascade = spec::kernel(&front, args.kernel.as_deref())?;
     let files = args.outputs.files(cascade)?;
     let call = Call { inputs: args.inputs.read(cascade)?, params: IndexMap::new() };
-    let mapping = args.mapping.of(std::slice::from_ref(cascade), &Target::native())?;
+    let (target, generator) = (Target::native(), args.backend.generator());
+    let mapping = args.mapping.of(std::slice::from_ref(cascade), &target, generator)?;
     let engine = Engine::new(args.backend, cascade, &mapping)?;
     let outputs = engine.run(&call, args.threads.map(usize::from)).map_err(Stop::refused)?;
     args.outputs.write(&files, &outputs)

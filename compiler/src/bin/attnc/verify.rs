@@ -94,11 +94,13 @@ pub(crate) fn verify(args: &Args) -> Outcome {
 }
 
 fn verify_spec(path: &Path, front: &Front, args: &Args, backends: &[Backend]) -> Outcome<Vec<Row>> {
-    let mapping = args.mapping.of(&front.cascades, &Target::native())?;
+    let mapping = |it: Backend| args.mapping.of(&front.cascades, &Target::native(), it.generator());
     let mut rows = Vec::new();
     for cascade in &front.cascades {
-        let engines =
-            backends.iter().map(|&it| Engine::new(it, cascade, &mapping)).collect::<Outcome<Vec<_>>>()?;
+        let engines = backends
+            .iter()
+            .map(|&it| Engine::new(it, cascade, &mapping(it)?))
+            .collect::<Outcome<Vec<_>>>()?;
         let results = verify_kernel(cascade, &engines, args.seed)?;
         rows.extend(backends.iter().zip(results).map(|(&backend, (calls, verdict))| Row {
             spec: path.display().to_string(),

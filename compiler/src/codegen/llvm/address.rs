@@ -27,6 +27,13 @@ struct Dim<'a, 'c> {
     along: Vec<usize>,
 }
 
+impl Places<'_, '_> {
+    /// How many elements a row has.
+    pub(super) fn width(&self) -> usize {
+        width(&self.shape)
+    }
+}
+
 impl<'a, 'c> Emitter<'a, '_, 'c> {
     /// Where the elements of a tile of that shape lie.
     pub(super) fn places(
@@ -54,7 +61,16 @@ impl<'a, 'c> Emitter<'a, '_, 'c> {
 
     /// Where a row begins.
     pub(super) fn row_at(&self, places: &Places<'a, 'c>, row: usize) -> PointerValue<'c> {
-        let point = row * width(&places.shape);
+        self.point_at(places, row * places.width())
+    }
+
+    /// Where each element of a row lies.
+    pub(super) fn each_at(&self, places: &Places<'a, 'c>, row: usize) -> Vec<PointerValue<'c>> {
+        let first = row * places.width();
+        (first..first + places.width()).map(|point| self.point_at(places, point)).collect()
+    }
+
+    fn point_at(&self, places: &Places<'a, 'c>, point: usize) -> PointerValue<'c> {
         places.dims.iter().fold(places.base, |address, dim| {
             let at = dim.along[point];
             let bytes = match dim.first {

@@ -231,6 +231,23 @@ impl<'c> Assembler<'c> {
         self.builder.build_shuffle_vector(a, b, VectorType::const_vector(&mask), "").expect(FITS).into()
     }
 
+    /// Vectors of one length, one after the other in one; what is beyond the last is anything.
+    pub(super) fn concatenated(&self, mut rows: Vec<Value<'c>>) -> Value<'c> {
+        while rows.len() > 1 {
+            let all: Vec<usize> = (0..2 * lanes_of(rows[0]).unwrap_or(1) as usize).collect();
+            let both = |pair: &[Value<'c>]| self.shuffle(pair[0], pair[pair.len() - 1], &all);
+            rows = rows.chunks(2).map(both).collect();
+        }
+        rows[0]
+    }
+
+    /// `a * 2^n` for sixteen f32 and whole `n`, on x86-64 with AVX-512.
+    pub(super) fn scalef(&self, a: Value<'c>, n: Value<'c>) -> Value<'c> {
+        let all = self.context.i16_type().const_all_ones().into();
+        let by_mode = self.context.i32_type().const_int(4, false).into();
+        self.intrinsic("llvm.x86.avx512.mask.scalef.ps.512", &[], &[a, n, a, all, by_mode])
+    }
+
     /// The address so many bytes on.
     pub(super) fn offset(&self, from: PointerValue<'c>, bytes: IntValue<'c>) -> PointerValue<'c> {
         // SAFETY: an address of bytes takes one index.

@@ -3,6 +3,7 @@
 use inkwell::FloatPredicate;
 
 use super::assembler::{Assembler, Element, Lanes, Opcode, Value};
+use super::machine::Machine;
 use crate::codegen::math::{Arith, Format};
 
 /// The lanes of registers of one floating-point type.
@@ -10,6 +11,7 @@ pub(super) struct Reals<'a, 'c> {
     pub(super) asm: &'a Assembler<'c>,
     pub(super) format: Format,
     pub(super) lanes: Lanes,
+    pub(super) machine: &'a Machine,
 }
 
 impl Reals<'_, '_> {
@@ -80,6 +82,31 @@ impl<'c> Arith for Reals<'_, 'c> {
         self.asm.function("llvm.sqrt", &[a])
     }
 
+    fn fuses(&self) -> bool {
+        self.machine.fuses
+    }
+
+    fn mul_add(&self, a: Value<'c>, b: Value<'c>, c: Value<'c>) -> Value<'c> {
+        if self.machine.fuses {
+            return self.asm.function("llvm.fma", &[a, b, c]);
+        }
+        self.add(self.mul(a, b), c)
+    }
+
+    fn scaled(&self, a: Value<'c>, n: Value<'c>) -> Option<Value<'c>> {
+        let lanes = self.lanes.filter(|it| it.is_multiple_of(16))?;
+        if !self.machine.scales || self.format != Format::Single {
+            return None;
+        }
+        let part = |of: Value<'c>, from: u32| {
+            let lanes: Vec<usize> = (from as usize..from as usize + 16).collect();
+            self.asm.shuffle(of, of, &lanes)
+        };
+        let scaled = |from: u32| self.asm.scalef(part(a, from), part(n, from));
+        let parts = (0..lanes).step_by(16).map(scaled).collect();
+        Some(self.asm.concatenated(parts))
+    }
+
     fn lt(&self, a: Value<'c>, b: Value<'c>) -> Value<'c> {
         self.asm.fcmp(FloatPredicate::OLT, a, b)
     }
@@ -125,7 +152,7 @@ impl<'c> Arith for Reals<'_, 'c> {
             return f(self, x);
         }
         let wide = x.map(|it| self.asm.cast(Opcode::FPExt, it, Element::F64));
-        let result = f(&Reals { asm: self.asm, format: Format::Double, lanes: self.lanes }, wide);
+        let result = f(&Reals { format: Format::Double, ..*self }, wide);
         self.asm.cast(Opcode::FPTrunc, result, Element::F32)
     }
 }

@@ -22,6 +22,8 @@ pub(super) struct Machine {
     pub(super) fuses: bool,
     /// Whether reals are rounded to whole numbers by one instruction.
     pub(super) rounds: bool,
+    /// Whether an f32 is multiplied by a power of two by one instruction.
+    pub(super) scales: bool,
     /// Whether f16 is converted by one instruction.
     pub(super) halves: bool,
     /// The bytes of the elements of which some can be loaded and stored and the others left alone.
@@ -66,6 +68,7 @@ impl Machine {
             attributes,
             fuses: !is_x86 || has("fma"),
             rounds: !is_x86 || has("sse4.1"),
+            scales: has("avx512f"),
             halves: !is_x86 || has("f16c"),
             masked,
         })

@@ -14,6 +14,8 @@ use super::tile::{Tile, lanes};
 use crate::codegen::points;
 use crate::ir::nest::{BufferId, Scalar, TileDim, TileType, ValueId, bytes_of};
 
+/// Up to so many elements that lie apart are read one by one rather than gathered.
+const MOST_SINGLE: usize = 8;
 const READS: &str = "what reads has a value";
 
 /// How the elements of a row are reached, as far as they may be.
@@ -50,8 +52,14 @@ impl<'a, 'c> Emitter<'a, '_, 'c> {
         let zeros = guard.map(|_| self.unit.zeros(self.widest()));
         let accesses = self.accesses(&ty.shape, (buffer, index, contiguous), guard, zeros);
         let rows = (0..Tile::rows_of(ty)).map(|row| {
-            let raw = self.load_raw(dtype, self.access(&accesses, row), lanes(&ty.shape));
-            self.tag(buffer);
+            let raw = match self.few_at(&accesses, row) {
+                Some(places) => self.load_each(dtype, buffer, &places),
+                None => {
+                    let raw = self.load_raw(dtype, self.access(&accesses, row), lanes(&ty.shape));
+                    self.tag(buffer);
+                    raw
+                }
+            };
             self.convert(Scalar::of(dtype), ty.scalar, self.widened(dtype, raw))
         });
         Tile::new(ty, rows.collect())
@@ -90,6 +98,23 @@ impl<'a, 'c> Emitter<'a, '_, 'c> {
         let masks = is_uniform || self.unit.machine.has_masks(bytes);
         let together = shape.is_empty() || contiguous && masks;
         Accesses { places: self.places(buffer, index, shape, contiguous), guard, instead, together }
+    }
+
+    /// Where the elements of a row lie if each is best read by itself: a few, whose factors are wanted one by one.
+    fn few_at(&self, accesses: &Accesses<'a, 'c>, row: usize) -> Option<Vec<PointerValue<'c>>> {
+        let few = accesses.guard.is_none() && !accesses.together && accesses.places.width() <= MOST_SINGLE;
+        few.then(|| self.each_at(&accesses.places, row))
+    }
+
+    /// Elements that are read one by one.
+    fn load_each(&self, dtype: DType, buffer: BufferId, places: &[PointerValue<'c>]) -> Value<'c> {
+        let ty = self.asm.ty(stored(dtype), None);
+        let each = |place: &PointerValue<'c>| {
+            let element = self.asm.load(ty, *place, bytes_of(dtype));
+            self.tag(buffer);
+            element
+        };
+        self.asm.gather(&places.iter().map(each).collect::<Vec<_>>())
     }
 
     fn access(&self, accesses: &Accesses<'a, 'c>, row: usize) -> Access<'c> {

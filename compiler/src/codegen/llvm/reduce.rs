@@ -121,18 +121,9 @@ impl<'a, 'c> Emitter<'a, '_, 'c> {
             rows = rows.chunks(2).map(halves).collect();
             group /= 2;
         }
-        self.concatenated(rows, vectors.len())
-    }
-
-    /// So many of the lanes of vectors of one length, in one vector.
-    fn concatenated(&self, mut rows: Vec<Value<'c>>, count: usize) -> Value<'c> {
-        while rows.len() > 1 {
-            let all: Vec<usize> = (0..2 * width_of(rows[0])).collect();
-            let both = |pair: &[Value<'c>]| self.asm.shuffle(pair[0], pair[pair.len() - 1], &all);
-            rows = rows.chunks(2).map(both).collect();
-        }
-        let lanes: Vec<usize> = (0..count).collect();
-        if width_of(rows[0]) == count { rows[0] } else { self.asm.shuffle(rows[0], rows[0], &lanes) }
+        let all = asm.concatenated(rows);
+        let lanes: Vec<usize> = (0..vectors.len()).collect();
+        if width_of(all) == lanes.len() { all } else { asm.shuffle(all, all, &lanes) }
     }
 
     /// A vector with the lanes beyond a power of two combined with the first.

@@ -18,6 +18,25 @@ pub(super) struct Tile<'a, 'c> {
     pub(super) run: Option<IntValue<'c>>,
 }
 
+/// The columns of a square as rows: pairs of rows exchange blocks of 1, 2, 4, … lanes.
+fn turned<'c>(asm: &Assembler<'c>, mut rows: Vec<Value<'c>>) -> Vec<Value<'c>> {
+    let size = rows.len();
+    let mut block = 1;
+    while block < size {
+        for first in (0..size).filter(|it| it & block == 0) {
+            let (a, b) = (rows[first], rows[first + block]);
+            let [low, high]: [Vec<usize>; 2] = [0, block].map(|from| {
+                (0..size)
+                    .map(|lane| if lane & block == 0 { lane + from } else { size + lane - block + from })
+                    .collect()
+            });
+            (rows[first], rows[first + block]) = (asm.shuffle(a, b, &low), asm.shuffle(a, b, &high));
+        }
+        block *= 2;
+    }
+    rows
+}
+
 /// The lanes of the rows of a tile of that shape.
 pub(super) fn lanes(shape: &[TileDim]) -> Lanes {
     shape.last().map(|dim| dim.extent)
@@ -62,6 +81,13 @@ impl<'a, 'c> Tile<'a, 'c> {
     pub(super) fn spread(&self, asm: &Assembler<'c>, shape: &[TileDim]) -> Vec<Value<'c>> {
         if self.ty.shape == shape {
             return self.rows.clone();
+        }
+        if let (&[a, b], &[c, d]) = (&self.ty.shape[..], shape)
+            && (a, b) == (d, c)
+            && a.extent == b.extent
+            && a.extent.is_power_of_two()
+        {
+            return turned(asm, self.rows.clone());
         }
         let positions = positions(&self.ty.shape, shape);
         let mut known: HashMap<&[usize], Value<'c>> = HashMap::new();

@@ -98,7 +98,11 @@ impl<'c> Unit<'c> {
     pub(super) fn formula(&self, formula: Formula, format: Format, args: &[Value<'c>]) -> Value<'c> {
         let lanes = super::assembler::lanes_of(args[0]);
         if formula.is_short() {
-            return formula::emit(&Reals { asm: &self.asm, format, lanes }, formula, args);
+            return formula::emit(
+                &Reals { asm: &self.asm, format, lanes, machine: self.machine },
+                formula,
+                args,
+            );
         }
         let function = self.function_of(formula, format, lanes, args);
         self.asm.call(function, args).expect("a formula has a value")
@@ -126,7 +130,11 @@ impl<'c> Unit<'c> {
         function.set_call_conventions(FAST);
         let caller = self.asm.here();
         self.asm.builder.position_at_end(self.asm.context.append_basic_block(function, ""));
-        let result = formula::emit(&Reals { asm: &self.asm, format, lanes }, formula, &function.get_params());
+        let result = formula::emit(
+            &Reals { asm: &self.asm, format, lanes, machine: self.machine },
+            formula,
+            &function.get_params(),
+        );
         self.asm.ret(Some(result));
         self.asm.builder.position_at_end(caller);
         function

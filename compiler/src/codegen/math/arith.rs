@@ -41,6 +41,19 @@ pub trait Arith {
     /// The square root of `a`, correctly rounded.
     fn sqrt(&self, a: Self::F) -> Self::F;
 
+    /// Whether [`Arith::mul_add`] is one instruction and rounds once. Formulas whose form hangs on it ask.
+    fn fuses(&self) -> bool {
+        false
+    }
+    /// `a * b + c`
+    fn mul_add(&self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        self.add(self.mul(a, b), c)
+    }
+    /// `a * 2^n` for a whole `n`, rounded once, where that is one instruction.
+    fn scaled(&self, _a: Self::F, _n: Self::F) -> Option<Self::F> {
+        None
+    }
+
     /// `a < b`; false when either is NaN.
     fn lt(&self, a: Self::F, b: Self::F) -> Self::B;
     /// `a == b`; false when either is NaN.
@@ -285,6 +298,27 @@ impl<'a, A: Arith> Float<'a, A> {
     ) -> Self {
         let f = |wide: &A::Wide, [x, y]: [_; 2]| f(Float::new(wide, x), Float::new(wide, y)).v;
         Float { arith: self.arith, v: self.arith.in_double([self.v, other.v], f) }
+    }
+
+    /// Whether a product is added by one instruction, rounded once.
+    pub(super) fn fuses(self) -> bool {
+        self.arith.fuses()
+    }
+
+    /// `self * by + to`
+    pub(super) fn mul_add(self, by: Self, to: Self) -> Self {
+        Float { arith: self.arith, v: self.arith.mul_add(self.v, by.v, to.v) }
+    }
+
+    /// `self * 2^n` for a whole `n`, where that is one instruction.
+    pub(super) fn scaled(self, n: Self) -> Option<Self> {
+        Some(Float { arith: self.arith, v: self.arith.scaled(self.v, n.v)? })
+    }
+
+    /// [`Float::poly`] by [`Float::mul_add`].
+    pub(super) fn fused_poly(self, c: &[f64]) -> Self {
+        let (last, rest) = c.split_last().expect("a polynomial has a coefficient");
+        rest.iter().rfold(self.constant(*last), |sum, &c| sum.mul_add(self, self.constant(c)))
     }
 
     /// `c[0] + c[1] x + c[2] x² + …`

@@ -5,11 +5,14 @@ use super::arith::{Arith, Format};
 /// The host's f32.
 pub struct Host32;
 
+/// The host's f32, with products that are added by one instruction.
+pub struct Fused32;
+
 /// The host's f64.
 pub struct Host64;
 
 macro_rules! host {
-    ($host:ident, $float:ident, $int:ident, $format:ident) => {
+    ($host:ident, $float:ident, $int:ident, $format:ident, $fuses:literal) => {
         impl Arith for $host {
             type F = $float;
             type I = $int;
@@ -45,6 +48,12 @@ macro_rules! host {
             }
             fn sqrt(&self, a: $float) -> $float {
                 a.sqrt()
+            }
+            fn fuses(&self) -> bool {
+                $fuses
+            }
+            fn mul_add(&self, a: $float, b: $float, c: $float) -> $float {
+                if $fuses { a.mul_add(b, c) } else { a * b + c }
             }
             fn lt(&self, a: $float, b: $float) -> bool {
                 a < b
@@ -102,5 +111,6 @@ macro_rules! host {
     };
 }
 
-host!(Host32, f32, i32, Single);
-host!(Host64, f64, i64, Double);
+host!(Host32, f32, i32, Single, false);
+host!(Fused32, f32, i32, Single, true);
+host!(Host64, f64, i64, Double, false);

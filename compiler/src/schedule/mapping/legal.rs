@@ -43,7 +43,8 @@ type Found = BTreeMap<String, Vec<(u32, u32)>>;
 impl Mapping {
     /// Sizes that no kernel can follow.
     pub(super) fn sizes(&self) -> Vec<Refusal> {
-        let Tiles { rows, inner_rows, stream, outer, chunk, parts, tasks } = self.defaults;
+        let Tiles { rows, inner_rows, stream, outer, chunk, parts, tasks, strip, lanes, vector } =
+            self.defaults;
         let defaults = [
             ("rows", rows),
             ("inner-rows", inner_rows),
@@ -52,6 +53,9 @@ impl Mapping {
             ("chunk", chunk),
             ("parts", parts),
             ("tasks", tasks),
+            ("strip", strip),
+            ("lanes", lanes),
+            ("vector", vector),
         ];
         let defaults = defaults.into_iter().map(|(key, size)| (format!("defaults.{key}"), key, size));
         let single = self.ranks.iter().flat_map(|(rank, cut)| {

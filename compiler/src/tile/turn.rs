@@ -1,0 +1,96 @@
+//! Copies that change along which rank neighbours lie next to each other: squares are read along one rank, turned in
+//! registers and written along the other.
+//!
+//! ```text
+//! K~[d, n] = K[n, d]   ->   for n in 16: for d in 16: load K[n: 16, d: 16]; store K~[d: 16, n: 16]
+//! ```
+
+use attnc_dsl::ast::Kind;
+
+use super::builder::Known;
+use super::loops::{Lane, Piece};
+use super::{Lanes, Tiling};
+use crate::ir::cascade::{At, Einsum, Op, RankId};
+use crate::ir::expr::Expr;
+use crate::ir::nest::{Scalar, TileDim};
+
+/// The ranks of a square.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Turn {
+    /// Neighbours lie along it where they are read.
+    from: Lane,
+    /// And along this where they are written.
+    to: RankId,
+}
+
+impl Tiling<'_> {
+    /// How an einsum copies, if it turns.
+    pub(super) fn turn(&mut self, einsum: &Einsum, open: &[RankId]) -> Option<Turn> {
+        let exprs = &self.cascade.exprs;
+        let (Op::Map, &Expr::Read(tensor, ref coords, Kind::Real)) = (&einsum.op, exprs.get(einsum.value))
+        else {
+            return None;
+        };
+        let (Some(&At::Rank(to, 0)), Some(&last)) = (einsum.at.last(), coords.last()) else { return None };
+        let &Expr::Index(from) = exprs.get(last) else { return None };
+        let apart = coords[..coords.len() - 1].iter().all(|it| !exprs.free(*it).contains(&from));
+        let moves = exprs.free(einsum.value).contains(&to);
+        let plain = |it: RankId| self.cascade.ranks[it].parts.is_empty() && open.contains(&it);
+        let single = self.widths.scalar(self.cascade, einsum.value) == Scalar::F32;
+        if from == to
+            || !moves
+            || !apart
+            || !single
+            || !plain(from)
+            || !plain(to)
+            || self.plan.register.vector == 1
+        {
+            return None;
+        }
+        let [read, written] = [self.unit_stride(tensor), self.unit_stride(einsum.tensor)];
+        let unit_strides = self.builder.both(read, written);
+        Some(Turn { from: Lane { rank: from, unit_strides, rows: None }, to })
+    }
+
+    /// All points of an einsum that turns.
+    pub(super) fn turned(&mut self, einsum: &Einsum, open: &[RankId], turn: Turn) {
+        let Turn { from, to } = turn;
+        let others: Vec<RankId> = open.iter().copied().filter(|it| ![from.rank, to].contains(it)).collect();
+        self.for_each(&others, None, &mut |it| {
+            let across = Lane { rank: to, ..from };
+            let mut begin = it.span(to).0;
+            for piece in it.pieces_of(across) {
+                if piece == Piece::Points {
+                    it.open_piece(across, (piece, 1), begin, &[]);
+                    it.for_each(&[from.rank], None, &mut |it| {
+                        let known = it.value(einsum.value);
+                        it.store(einsum.tensor, &einsum.at, known);
+                    });
+                    it.close_piece(&[]);
+                    continue;
+                }
+                begin = it.open_piece(across, (piece, it.plan.register.vector), begin, &[]).0;
+                let columns = it.lane.take();
+                it.squares(einsum, from, columns);
+                it.close_piece(&[]);
+            }
+        });
+    }
+
+    /// Squares at some coordinates along the rank that they are written along.
+    fn squares(&mut self, einsum: &Einsum, from: Lane, columns: Option<Lanes>) {
+        let mut begin = self.span(from.rank).0;
+        for piece in self.pieces_of(from).into_iter().filter(|it| *it != Piece::Points) {
+            begin = self.open_piece(from, (piece, self.plan.register.vector), begin, &[]).0;
+            self.rows = columns;
+            let known = self.value(einsum.value);
+            let square: Vec<TileDim> = self.lane.iter().chain(&self.rows).map(|it| it.dim).collect();
+            (self.lane, self.rows) = (self.rows, self.lane);
+            self.builder.minor = self.lane.map(|it| it.dim.rank);
+            let value = self.builder.in_order(known.value, &square);
+            self.store(einsum.tensor, &einsum.at, Known { value, ..known });
+            self.rows = None;
+            self.close_piece(&[]);
+        }
+    }
+}

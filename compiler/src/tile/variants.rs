@@ -1,0 +1,130 @@
+//! Acts in variants: with the tests that their conditions ask for, and without where all of them hold.
+//!
+//! Conditions on coordinates are told from where the box lies. Conditions on what a tile holds are told by a walk along
+//! it once it is there, which costs less than to select in every act that follows.
+//!
+//! ```text
+//! S~[m, n] = …                          S~[m, n] = …
+//! P~[m, n] = exp(S~) where S~ != -inf   if all[m, n](S~ != -inf)
+//! O[m, e] += P~ * V               ->      P~[m, n] = exp(S~); O[m, e] += P~ * V
+//!                                       else
+//!                                         P~[m, n] = exp(S~) where S~ != -inf; …
+//! ```
+
+use std::collections::BTreeSet;
+
+use attnc_dsl::ast::Kind;
+
+use super::Tiling;
+use super::bounds::einsum;
+use super::loops::Folding;
+use crate::ir::cascade::{Einsum, ExprId, Op, RankId, ReduceOp, TensorId};
+use crate::ir::expr::Expr;
+use crate::ir::nest::{Op as TileOp, Scalar, TileDim, ValueId};
+use crate::schedule::{Act, presence};
+
+impl Tiling<'_> {
+    /// Acts for tiles at all points of which their conditions hold, and for others.
+    pub(super) fn variants(&mut self, acts: &[Act]) {
+        let (conditions, hold) = self.all_hold(acts);
+        match hold {
+            Some(hold) => self.either(hold, conditions, acts),
+            None => self.by_data(acts),
+        }
+    }
+
+    /// Acts without tests where some conditions hold, with them elsewhere.
+    fn either(&mut self, hold: ValueId, conditions: BTreeSet<ExprId>, acts: &[Act]) {
+        // First what may be absent, so that it is known which tensors in memory have masks.
+        self.builder.open_branch();
+        self.acts(acts);
+        let partial = self.builder.close_branch();
+        let memos = self.builder.forget();
+        let outside = self.holding.clone();
+        self.holding.extend(conditions);
+        self.builder.open_branch();
+        self.by_data(acts);
+        let full = self.builder.close_branch();
+        self.holding = outside;
+        self.builder.forget();
+        self.builder.recollect(memos);
+        self.builder.branch(hold, full, partial);
+    }
+
+    /// Acts, those that follow what a condition is about in variants.
+    fn by_data(&mut self, acts: &[Act]) {
+        let Some((told, condition, ranks)) = self.told(acts) else { return self.acts(acts) };
+        let (before, after) = acts.split_at(told);
+        self.acts(before);
+        let floor = self.builder.pin();
+        let reads_tile = self.reads_tile.clone();
+        self.builder.forget_those(|it| reads_tile[it.idx()]);
+        let hold = self.holds_everywhere(condition, &ranks);
+        self.either(hold, BTreeSet::from([condition]), after);
+        self.builder.unpin(floor);
+    }
+
+    /// A condition on what a tile holds, after how many of the acts it is there, and along which ranks it varies.
+    fn told(&self, acts: &[Act]) -> Option<(usize, ExprId, Vec<RankId>)> {
+        let exprs = &self.cascade.exprs;
+        let all: Option<Vec<&Einsum>> = acts.iter().map(einsum).collect();
+        let all = all?;
+        let there = |tensor: TensorId| {
+            let wrote = all.iter().rposition(|it| it.tensor == tensor);
+            wrote.map_or(0, |it| it + 1)
+        };
+        let conditions =
+            all.iter().flat_map(|it| exprs.postorder(it.value)).filter_map(|it| match exprs.get(it) {
+                Expr::Where(_, condition) => Some(presence::parts(exprs, *condition)),
+                _ => None,
+            });
+        conditions.flatten().filter(|it| !self.holding.contains(it)).find_map(|condition| {
+            let &Expr::Compare(_, a, _) = exprs.get(condition) else { return None };
+            let told = exprs.reads(condition).map(|(it, _)| there(it)).max()?;
+            let ranks: Vec<RankId> = self.unbound(exprs.free(condition).iter().copied());
+            let plain = ranks
+                .iter()
+                .all(|it| self.cascade.ranks[*it].parts.is_empty() && self.region.spans.contains_key(it));
+            let is_worth_it =
+                exprs.kind(a) == Kind::Real && (1..all.len()).contains(&told) && !ranks.is_empty();
+            (plain && is_worth_it).then_some((told, condition, ranks))
+        })
+    }
+
+    /// Whether a condition holds at all points of the box.
+    fn holds_everywhere(&mut self, condition: ExprId, ranks: &[RankId]) -> ValueId {
+        let op = Op::Reduce(ReduceOp::All, ranks.to_vec());
+        let tensor = self.cascade.exprs.reads(condition).map(|(it, _)| it).next();
+        let tensor = tensor.expect("a condition on what a tile holds reads one");
+        let lane = self.lane(&Einsum { tensor, at: Vec::new(), op, value: condition, exact: false }, &[]);
+        let yes = self.builder.bool(true);
+        self.fold_over(ranks, lane, &[yes], &mut Holds(condition))[0]
+    }
+}
+
+/// Whether a condition holds, and is present, at all points so far.
+struct Holds(ExprId);
+
+impl Folding for Holds {
+    fn inits(&mut self, tiling: &mut Tiling<'_>, shape: &[TileDim]) -> Vec<ValueId> {
+        vec![tiling.builder.filled(TileOp::Bool(true), Scalar::Bool, shape)]
+    }
+
+    fn step(&mut self, tiling: &mut Tiling<'_>, accs: &[ValueId]) -> Vec<ValueId> {
+        let known = tiling.value(self.0);
+        let holds = known.present.map_or(known.value, |it| tiling.builder.and(it, known.value));
+        let holds = match tiling.exists() {
+            Some(exists) => {
+                let nowhere = tiling.builder.not(exists);
+                tiling.builder.or(nowhere, holds)
+            }
+            None => holds,
+        };
+        vec![tiling.builder.and(accs[0], holds)]
+    }
+
+    fn merge(&mut self, tiling: &mut Tiling<'_>, accs: &[ValueId], tiles: &[ValueId]) -> Vec<ValueId> {
+        let all = tiling.builder.reduce(ReduceOp::All, tiles[0]);
+        vec![tiling.builder.and(accs[0], all)]
+    }
+}
