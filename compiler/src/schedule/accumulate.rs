@@ -260,7 +260,8 @@ impl Weaver<'_> {
         let map =
             |tensor, value| Act::Define(Einsum { tensor, at: left(&kept), op: Op::Map, value, exact: false });
         let most = Op::Reduce(ReduceOp::Max, fiber.over.clone());
-        let raise = Act::Fold(Einsum { tensor: gauge, at: left(&kept), op: most, value: exponent, exact: false });
+        let raise =
+            Act::Fold(Einsum { tensor: gauge, at: left(&kept), op: most, value: exponent, exact: false });
         let update = vec![map(old, now), raise, map(gauge, limited), map(factor, down)];
         let start = map(gauge, low);
         let round = self.round(fiber.level, &fiber.along);
