@@ -13,15 +13,16 @@ use crate::codegen::math::{Arith, Format};
 pub(super) struct Lanes<'c, 'm, 'f> {
     builder: &'c RefCell<&'m mut FunctionBuilder<'f>>,
     ty: Type,
+    fuses: bool,
 }
 
-/// Computes with lanes of that type.
+/// Computes with lanes of that type; products are added by one instruction, or not.
 pub(super) fn with_lanes(
     builder: &mut FunctionBuilder<'_>,
-    ty: Type,
+    (ty, fuses): (Type, bool),
     compute: impl FnOnce(&Lanes<'_, '_, '_>) -> Value,
 ) -> Value {
-    compute(&Lanes { builder: &RefCell::new(builder), ty })
+    compute(&Lanes { builder: &RefCell::new(builder), ty, fuses })
 }
 
 /// The integers that hold the bits of a floating-point type.
@@ -65,6 +66,17 @@ impl Arith for Lanes<'_, '_, '_> {
     type I = Value;
     type B = Value;
     type Wide = Self;
+
+    fn fuses(&self) -> bool {
+        self.fuses
+    }
+
+    fn mul_add(&self, a: Value, b: Value, c: Value) -> Value {
+        if self.fuses {
+            return self.emit(|builder| builder.ins().fma(a, b, c));
+        }
+        self.add(self.mul(a, b), c)
+    }
 
     instructions! {
         add(a, b) = fadd;
@@ -136,7 +148,7 @@ impl Arith for Lanes<'_, '_, '_> {
     }
 
     fn in_double<const N: usize>(&self, x: [Value; N], f: impl Fn(&Self, [Value; N]) -> Value) -> Value {
-        let lanes = |ty| Lanes { builder: self.builder, ty };
+        let lanes = |ty| Lanes { builder: self.builder, ty, fuses: self.fuses };
         if self.format() == Format::Double {
             return f(self, x);
         }

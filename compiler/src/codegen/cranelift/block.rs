@@ -201,7 +201,7 @@ impl<'a, 'f, 'm> Emitter<'a, 'f, 'm> {
     /// The value of a formula on registers of that type.
     pub(super) fn formula(&mut self, formula: Formula, ty: Type, args: &[Value]) -> Value {
         if library::is_inlined(formula, ty) {
-            return library::emit(&mut self.builder, formula, ty, args);
+            return library::emit(&mut self.builder, formula, ty, args, self.linker.fuses());
         }
         let function = self.linker.formula(formula, ty);
         self.call(function, args).expect("a formula has a value")

@@ -22,7 +22,13 @@ pub(super) fn is_inlined(formula: Formula, ty: Type) -> bool {
     formula.is_short() && ty == F32X4
 }
 
-/// Emits a formula in place.
-pub(super) fn emit(builder: &mut FunctionBuilder<'_>, formula: Formula, ty: Type, args: &[Value]) -> Value {
-    with_lanes(builder, ty, |lanes| formula::emit(lanes, formula, args))
+/// Emits a formula in place, where products are added by one instruction or not.
+pub(super) fn emit(
+    builder: &mut FunctionBuilder<'_>,
+    formula: Formula,
+    ty: Type,
+    args: &[Value],
+    fuses: bool,
+) -> Value {
+    with_lanes(builder, (ty, fuses), |lanes| formula::emit(lanes, formula, args))
 }

@@ -43,10 +43,14 @@ impl<'a> Emitter<'a, '_, '_> {
         let points = shape[shape.len() - 1].extent as usize / LANES;
         for at in 0..a.len() {
             let sum = &mut sums[at / points % ty.points()];
-            let product = self.builder.ins().fmul(a[at], b[at]);
+            let (a, b) = (a[at], b[at]);
             *sum = Some(match *sum {
-                Some(sum) => self.builder.ins().fadd(sum, product),
-                None => product,
+                Some(sum) if self.linker.fuses() => self.builder.ins().fma(a, b, sum),
+                Some(sum) => {
+                    let product = self.builder.ins().fmul(a, b);
+                    self.builder.ins().fadd(sum, product)
+                }
+                None => self.builder.ins().fmul(a, b),
             });
         }
         let sums: Vec<Value> = sums.into_iter().flatten().collect();
@@ -76,6 +80,9 @@ impl<'a> Emitter<'a, '_, '_> {
     }
 
     fn multiply_add(&mut self, ty: Type, a: Value, b: Value, sum: Value) -> Value {
+        if self.linker.fuses() && ty.lane_type().is_float() {
+            return self.builder.ins().fma(a, b, sum);
+        }
         let product = self.binary(BinaryOp::Mul, ty, a, b);
         self.binary(BinaryOp::Add, ty, sum, product)
     }

@@ -6,6 +6,7 @@ use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, Linkage, Module};
 use indexmap::IndexMap;
+use target_lexicon::Architecture;
 
 use super::library;
 use crate::codegen::CodegenError;
@@ -24,6 +25,7 @@ pub(super) struct Unit<'m> {
 pub(super) struct Linker<'m> {
     module: &'m mut dyn Module,
     rounds: bool,
+    fuses: bool,
     formulas: IndexMap<(Formula, Type), FuncId>,
 }
 
@@ -37,8 +39,8 @@ pub(super) struct Declared {
 impl<'m> Unit<'m> {
     pub(super) fn new(module: &'m mut dyn Module) -> Unit<'m> {
         let context = module.make_context();
-        let rounds = has_rounding(module.isa());
-        let linker = Linker { module, rounds, formulas: IndexMap::new() };
+        let (rounds, fuses) = (has_rounding(module.isa()), has_fused(module.isa()));
+        let linker = Linker { module, rounds, fuses, formulas: IndexMap::new() };
         Unit { linker, context, listing: None, scratch: FunctionBuilderContext::new() }
     }
 
@@ -99,7 +101,7 @@ impl<'m> Unit<'m> {
             let declared =
                 Declared { id, name: formula.name(ty), signature: signature(CallConv::Fast, &from, &[to]) };
             self.define(&declared, |mut builder, params, linker| {
-                let result = library::emit(&mut builder, formula, ty, params);
+                let result = library::emit(&mut builder, formula, ty, params, linker.fuses);
                 builder.ins().return_(&[result]);
                 linker.close(builder);
             })?;
@@ -143,6 +145,11 @@ impl Linker<'_> {
         self.rounds
     }
 
+    /// Whether a product is added by one instruction.
+    pub(super) fn fuses(&self) -> bool {
+        self.fuses
+    }
+
     /// Ends the body of a function.
     pub(super) fn close(&self, mut builder: FunctionBuilder<'_>) {
         builder.seal_all_blocks();
@@ -153,6 +160,11 @@ impl Linker<'_> {
 /// Only the oldest x86-64 processors lack it.
 fn has_rounding(isa: &dyn TargetIsa) -> bool {
     isa.isa_flags().iter().all(|flag| flag.name != "has_sse41" || flag.as_bool() == Some(true))
+}
+
+fn has_fused(isa: &dyn TargetIsa) -> bool {
+    let flag = |name| isa.isa_flags().iter().any(|it| it.name == name && it.as_bool() == Some(true));
+    matches!(isa.triple().architecture, Architecture::Aarch64(_)) || flag("has_fma")
 }
 
 fn signature(call_conv: CallConv, from: &[Type], to: &[Type]) -> Signature {

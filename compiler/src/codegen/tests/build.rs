@@ -199,9 +199,15 @@ fn targets() -> Vec<Target> {
 
 /// Calls a kernel, as every back end makes it for every machine that this one can stand in for.
 pub(super) fn call(nest: &Nest, words: &[u64]) {
+    call_each(nest, words, |_| {});
+}
+
+/// The same; says after each call for which machine it was.
+fn call_each(nest: &Nest, words: &[u64], mut done: impl FnMut(&Target)) {
     for backend in backends() {
         for target in targets() {
             call_on(backend, &target, nest, words);
+            done(&target);
         }
     }
 }
@@ -222,6 +228,28 @@ fn call_on(backend: Backend, target: &Target, nest: &Nest, words: &[u64]) {
             }
         }
     }
+}
+
+/// Calls what `elementwise` made; gives each result, and whether products are added by one instruction.
+pub(super) fn apply_each<O: Copy + Default>(
+    nest: &Nest,
+    count: usize,
+    inputs: &[*const ()],
+) -> Vec<(bool, Vec<O>)> {
+    let mut output = vec![O::default(); count];
+    let place = output.as_mut_ptr();
+    let mut words = vec![count as u64];
+    for &input in inputs {
+        words.extend([input as u64, 1]);
+    }
+    words.extend([place as u64, 1]);
+    let mut found = Vec::new();
+    call_each(nest, &words, |target| {
+        let fuses = !cfg!(target_arch = "x86_64") || target.cpu_features().contains(&"fma");
+        // SAFETY: the place is that of so many elements, which nobody else uses now.
+        found.push((fuses, unsafe { std::slice::from_raw_parts(place, count) }.to_vec()));
+    });
+    found
 }
 
 /// Calls what `elementwise` made.

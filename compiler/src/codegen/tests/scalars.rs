@@ -2,8 +2,12 @@
 
 use attnc_dsl::ast::{CompareOp, DType};
 
-use super::build::{apply, elementwise};
-use crate::codegen::math::{self, Arith, host::Host32, host::Host64, narrow::round_to};
+use super::build::{apply, apply_each, elementwise};
+use crate::codegen::math::{
+    self, Arith,
+    host::{Fused32, Host32, Host64},
+    narrow::round_to,
+};
 use crate::ir::expr::{BinaryOp, UnaryOp};
 use crate::ir::nest::{Op, Scalar};
 
@@ -113,18 +117,19 @@ fn real_functions() -> impl Iterator<Item = UnaryOp> {
 }
 
 macro_rules! check_reals {
-    ($dtype:ident, $float:ident, $host:ident, $width:ident) => {
+    ($dtype:ident, $float:ident, $host:ident, $fused:ident, $width:ident) => {
         let x = REALS.map(|it| it as $float);
         for op in real_functions() {
             let nest =
                 elementwise(&[(DType::$dtype, Scalar::$dtype)], DType::$dtype, $width, |build, shape, x| {
                     build.tile(Scalar::$dtype, shape, Op::Unary(op, x[0]))
                 });
-            let found: Vec<$float> = apply(&nest, x.len(), &[x.as_ptr().cast()]);
-            for (x, found) in x.into_iter().zip(found) {
-                let expected = real_unary(&$host, op, x);
-                let same = found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan();
-                assert!(same, "{} {x} {:?}: {found} is not {expected}", op.name(), $width);
+            for (fuses, found) in apply_each::<$float>(&nest, x.len(), &[x.as_ptr().cast()]) {
+                for (x, found) in x.into_iter().zip(found) {
+                    let expected = if fuses { real_unary(&$fused, op, x) } else { real_unary(&$host, op, x) };
+                    let same = found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan();
+                    assert!(same, "{} {x} {:?}: {found} is not {expected}", op.name(), $width);
+                }
             }
         }
     };
@@ -133,8 +138,8 @@ macro_rules! check_reals {
 #[test]
 fn functions_of_one_real() {
     for width in WIDTHS {
-        check_reals!(F32, f32, Host32, width);
-        check_reals!(F64, f64, Host64, width);
+        check_reals!(F32, f32, Host32, Fused32, width);
+        check_reals!(F64, f64, Host64, Host64, width);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Errors in units in the last place, against the host's library and, where it has none, `reference`.
 
-use super::super::host::{Host32, Host64};
+use super::super::host::{Fused32, Host32, Host64};
 use super::super::{self as math, Format};
 use super::{even, reference, words};
 
@@ -78,6 +78,17 @@ accuracy! {
     rsqrt, f32 1.5, f64 1.5, on points(9.0), is reference::rsqrt;
     erf, f32 1.2, f64 1.3, on points(6.0), is reference::erf;
     gelu, f32 4.5, f64 6.0, on points(12.0), is reference::gelu;
+}
+
+#[test]
+fn powers_by_fused_products() {
+    let exp =
+        |x: f64| (x, error(Format::Single, math::exp(&Fused32, x as f32).into(), f64::from(x as f32).exp()));
+    let exp2 = |x: f64| {
+        (x, error(Format::Single, math::exp2(&Fused32, x as f32).into(), f64::from(x as f32).exp2()))
+    };
+    check("exp fused", 1.0, points(800.0).map(exp));
+    check("exp2 fused", 1.0, points(1100.0).map(exp2));
 }
 
 #[test]
