@@ -84,19 +84,23 @@ impl Emitter<'_, '_, '_> {
         }
     }
 
-    /// A coordinate as a sum with a constant.
+    /// A coordinate as a sum with a constant: `(m + 3) - first` is `(m - first) + 3`.
     fn split(&mut self, value: Value) -> (Value, i64) {
-        if let Some([a, b]) = self.operands(value, Opcode::Iadd) {
-            match (self.constant(a), self.constant(b)) {
-                (_, Some(constant)) => return (a, constant),
-                (Some(constant), None) => return (b, constant),
-                (None, None) => {}
-            }
+        if let Some(constant) = self.constant(value) {
+            return (self.builder.ins().iconst(I64, 0), constant);
         }
-        match self.constant(value) {
-            Some(constant) => (self.builder.ins().iconst(I64, 0), constant),
-            None => (value, 0),
-        }
+        let (sum, difference) = (self.operands(value, Opcode::Iadd), self.operands(value, Opcode::Isub));
+        let Some([a, b]) = sum.or(difference) else { return (value, 0) };
+        let [(a, x), (b, y)] = [a, b].map(|it| self.split(it));
+        let constant = if sum.is_some() { x.wrapping_add(y) } else { x.wrapping_sub(y) };
+        let common = match (self.constant(a), self.constant(b)) {
+            _ if constant == 0 => value,
+            (_, Some(0)) => a,
+            (Some(0), None) if sum.is_some() => b,
+            _ if sum.is_some() => self.builder.ins().iadd(a, b),
+            _ => self.builder.ins().isub(a, b),
+        };
+        (common, constant)
     }
 
     /// The integer that a value is known to be.
