@@ -260,7 +260,7 @@ pub(super) fn exponents(exprs: &Exprs, value: ExprId) -> Vec<ExprId> {
     while let Some(id) = todo.pop() {
         match *exprs.get(id) {
             Expr::Unary(UnaryOp::Exp | UnaryOp::Exp2, x) => found.push(x),
-            Expr::Unary(UnaryOp::Neg, x) | Expr::Where(x, _) => todo.push(x),
+            Expr::Unary(UnaryOp::Neg, x) | Expr::Where(x, _) | Expr::Cast(DType::F64, x) => todo.push(x),
             Expr::Binary(BinaryOp::Mul | BinaryOp::Div, a, b) | Expr::If(_, a, b) | Expr::Else(a, b) => {
                 todo.extend([a, b]);
             }
