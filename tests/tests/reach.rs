@@ -179,7 +179,8 @@ fn loops_go_over_the_neighbourhood_only() {
         let [few, all] = [mask.few, mask.all].map(|w| mask.rounds(&nest, &cascade, w));
         let (found, wanted) = (few as f64 / all as f64, mask.share());
         assert!(wanted < 0.6, "{}: {wanted} of the tiles matter", mask.condition);
-        assert!(found <= 1.02 * wanted, "{}: {found} of the work for {wanted} of the tiles", mask.condition);
+        // A bound follows from single conditions, so that a tile more at an end may be visited.
+        assert!(found <= 1.25 * wanted, "{}: {found} of the work for {wanted} of the tiles", mask.condition);
     }
 }
 
