@@ -187,6 +187,10 @@ impl Shapes {
             }
             return Ok(());
         }
+        if kept.is_empty() {
+            // Every point of the result takes the same fiber; features are held together.
+            kept = flow.ranks(einsum.tensor).into_iter().filter(|it| !flow.is_feature(*it)).collect();
+        }
         shape.rows.get_or_insert(kept);
         shape.streams.extend(along.iter().copied());
         shape.fold = along;
