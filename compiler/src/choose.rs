@@ -1,7 +1,8 @@
 //! Equal cascades to the one that is compiled.
 //!
 //! The best of them, unless its sums of exponentials would not stream together: then nothing but a maximum that the author
-//! took keeps them in range and in digits, so the next one is asked, and in the end the cascade as written.
+//! took keeps them in range and in digits, so the next one is asked, and in the end the cascade as written. Of those in as
+//! few passes, one that streams comes before one that stores whole fibers on the way.
 
 use crate::ir::cascade::Cascade;
 use crate::rewrite::{Candidate, Variants, in_chunks};
@@ -17,23 +18,39 @@ pub struct Chosen {
     pub plan: Plan,
     /// Better cascades that were passed over, best first: their plans part sums of powers.
     pub passed: Vec<Candidate>,
+    /// Cheaper cascades that were passed over, best first: their plans store fibers.
+    pub stored: Vec<Candidate>,
 }
 
 /// Chooses.
 pub fn choose(variants: &Variants, mapping: &Mapping) -> Chosen {
-    let mut passed: Vec<Chosen> = Vec::new();
+    let (mut parting, mut storing): (Vec<Chosen>, Vec<Chosen>) = (Vec::new(), Vec::new());
+    let candidates = |them: Vec<Chosen>| them.into_iter().map(|it| it.candidate).collect();
     for candidate in variants.candidates() {
+        if storing.first().is_some_and(|it: &Chosen| candidate.passes > it.candidate.passes) {
+            break;
+        }
         let cascade = in_chunks(&candidate.cascade);
         let plan = schedule(&cascade, mapping);
-        let parts = plan.parts_powers;
-        let it = Chosen { candidate, cascade, plan, passed: Vec::new() };
-        if !parts {
-            return Chosen { passed: passed.into_iter().map(|it| it.candidate).collect(), ..it };
+        let it = Chosen { candidate, cascade, plan, passed: Vec::new(), stored: Vec::new() };
+        if it.plan.parts_powers {
+            parting.push(it);
+        } else if it.plan.stores_fibers() {
+            storing.push(it);
+        } else {
+            return Chosen { passed: candidates(parting), stored: candidates(storing), ..it };
         }
-        passed.push(it);
     }
-    let last = passed.pop().expect("the cascade as written is the last candidate");
-    Chosen { passed: passed.into_iter().map(|it| it.candidate).collect(), ..last }
+    if storing.is_empty() {
+        let last = parting.pop().expect("the cascade as written is the last candidate");
+        return Chosen { passed: candidates(parting), ..last };
+    }
+    let first = storing.swap_remove(0);
+    // What came after the first that is compiled was not better.
+    parting.retain(|it| {
+        it.candidate.passes < first.candidate.passes || it.candidate.work < first.candidate.work
+    });
+    Chosen { passed: candidates(parting), ..first }
 }
 
 /// What is compiled for any machine: a mapping decides on tiles, not on what can be streamed.

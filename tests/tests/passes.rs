@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 
 use attnc::analyze::passes::passes;
 use attnc::choose::{choose, chosen};
-use attnc::driver::{Request, outline};
+use attnc::driver::{Request, jit, outline};
 use attnc::files::{fetch, read_spec, root_of};
 use attnc::ir::cascade::Cascade;
 use attnc::ir::print;
 use attnc::rewrite::{explain, saturate};
 use attnc::schedule::Mapping;
+use attnc::verify;
 use attnc_dsl::check::Fixed;
 use attnc_tests::fixture::repository;
+use attnc_tests::jit::{Placement, backends, call_kernel};
 
 /// What a line of a kernel states.
 struct Stated {
@@ -29,9 +31,13 @@ enum What {
     Bound,
 }
 
-/// The cases, in order.
+/// The cases, in order: those of the design, and what laws make of single systems.
 fn cases() -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(repository("tests/cases/passes")).expect("there are cases");
+    ["passes", "derive"].into_iter().flat_map(cases_in).collect()
+}
+
+fn cases_in(folder: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(repository(&format!("tests/cases/{folder}"))).expect("there are cases");
     let mut cases: Vec<PathBuf> = entries.map(|it| it.expect("an entry can be read").path()).collect();
     cases.sort();
     cases
@@ -101,6 +107,21 @@ fn the_best_reaches_the_bound_and_is_chosen_unless_it_parts_powers() {
     }
     // Maxima and sums of blocks, and those of all: two stages, each with scales of its own.
     assert_eq!(parted, ["g08", "g09"]);
+}
+
+#[test]
+fn what_is_derived_computes_the_same() {
+    for cascade in cases_in("derive").iter().flat_map(|it| cascades(it)) {
+        let kernels: Vec<_> = backends().map(|it| (it, jit(&cascade, it).expect("it compiles"))).collect();
+        for case in verify::cases(&cascade, 1).map(|it| it.expect("the call is in order")) {
+            for (backend, kernel) in &kernels {
+                let found = call_kernel(kernel, &cascade, &case.call, Placement::Dense).expect("it runs");
+                let distance = case.reference.compare(&found);
+                let what = format!("{} by {}: {}", case.describe(&cascade), backend.name(), distance.worst);
+                assert!(distance.of_allowed <= 1.0, "`{}`: {what}", cascade.name);
+            }
+        }
+    }
 }
 
 #[test]

@@ -34,7 +34,8 @@ fn config(cases: u32) -> ProptestConfig {
         cases: if std::env::var_os("PROPTEST_CASES").is_some() { asked.cases } else { cases },
         rng_seed: if asked.rng_seed == RngSeed::Random { RngSeed::Fixed(1) } else { asked.rng_seed },
         failure_persistence: None,
-        max_shrink_iters: 2000,
+        // Each try compiles and interprets for a second or so.
+        max_shrink_iters: 60,
         ..asked
     }
 }

@@ -190,6 +190,41 @@ fn many_keys_need_no_more_workspace() {
 }
 
 #[test]
+fn many_pairs_of_keys_need_no_more_workspace() {
+    let kernel = compile(&cascade("triples"), Backend::default()).unwrap();
+    let bytes = |n: usize| {
+        let (queries, keys, shape) = (vec![0.5f32; 3 * 4], vec![0.5f32; n * 4], [n, 4]);
+        let mut call = kernel.call().input("Q", TensorView::new(&queries, &[3, 4]).unwrap());
+        for name in ["K", "J", "V", "U"] {
+            call = call.input(name, TensorView::new(&keys, &shape).unwrap());
+        }
+        call.workspace_bytes(1).unwrap()
+    };
+    assert_eq!(bytes(1 << 16), bytes(1 << 12));
+}
+
+#[test]
+fn one_query_without_a_rank_of_its_own_streams_over_its_keys() {
+    let text = "kernel one {
+  rank n, d, e
+  input q[d]: f32
+  input K[n, d]: f32
+  input V[n, e]: f32
+  S[n] = sum[d](q * K)
+  Z = sum[n](exp(S))
+  output O[e] = sum[n](exp(S) * V) / Z
+  output L = log(Z)
+}";
+    let cascade = compiled("one", text.to_owned());
+    let plan = schedule(&cascade, &Mapping::default());
+    assert_eq!((streams(&plan), plan.traversals(), plan.parts_powers), (1, 1, false));
+    for n in [0, 1, 3000] {
+        let call = call(&cascade, &sized(&[("n", n), ("d", 5), ("e", 9)]), 1.0);
+        all_agree("one", &on_machine(&cascade, &call), &expected(&cascade, &call), 2e-5);
+    }
+}
+
+#[test]
 fn rows_do_not_depend_on_threads_or_on_the_batch() {
     for (name, sizes) in [CASES[0], CASES[3]] {
         let cascade = cascade(name);

@@ -44,11 +44,11 @@ pub(super) fn alternatives(written: &Cascade, variants: &Variants, chosen: &Chos
     let costed = |cascade: &Cascade| alternative(cascade, &extended(cascade, &likely));
     let first = Alternative { form: Form::Chosen, ..costed(&chosen.cascade) };
     let why = |it: Alternative| Alternative { why: Some(rejected(&first, &it)), ..it };
-    let parted = |it: &Candidate| Alternative {
-        why: Some("would scale sums of powers apart from each other"),
-        ..costed(&it.cascade)
-    };
-    let mut others: Vec<Alternative> = chosen.passed.iter().map(parted).collect();
+    let passed = |it: &Candidate, why| Alternative { why: Some(why), ..costed(&it.cascade) };
+    let parted =
+        chosen.passed.iter().map(|it| passed(it, "would scale sums of powers apart from each other"));
+    let stored = chosen.stored.iter().map(|it| passed(it, "would store whole fibers"));
+    let mut others: Vec<Alternative> = parted.chain(stored).collect();
     let same =
         |a: &Alternative, b: &Alternative| (a.passes, a.bytes, a.flops) == (b.passes, b.bytes, b.flops);
     let found = variants.best_of(4 * OTHERS).into_iter().map(|it| it.cascade);

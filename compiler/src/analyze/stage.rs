@@ -35,20 +35,19 @@ pub(crate) enum Source {
 /// The state of a value from those of its operands, where it depends on the coordinate along all of the
 /// rank (`spans`) or along a part of it at least (`touches`).
 pub(crate) fn join<'s>(spans: bool, touches: bool, operands: impl Iterator<Item = &'s State>) -> State {
-    let mut stages: BTreeMap<Source, Vec<Stage>> = BTreeMap::new();
-    for (&source, &stage) in operands.flatten() {
-        stages.entry(source).or_default().push(stage);
+    // Of each source the most passes of what is open and of what is closed.
+    let mut most: BTreeMap<Source, [Option<u32>; 2]> = BTreeMap::new();
+    for (&source, stage) in operands.flatten() {
+        let most = &mut most.entry(source).or_default()[usize::from(stage.open)];
+        *most = (*most).max(Some(stage.pass));
     }
-    let joined = |stages: Vec<Stage>| {
-        let most = |open: bool| stages.iter().filter(|it| it.open == open).map(|it| it.pass).max();
-        match (most(true), most(false)) {
-            // The element is read again after the whole fiber was.
-            (Some(open), Some(closed)) if spans => Stage { pass: open.max(closed + 1), open: true },
-            (Some(open), None) => Stage { pass: open, open: touches },
-            (open, closed) => Stage { pass: open.max(closed).unwrap_or(0), open: false },
-        }
+    let joined = |[closed, open]: [Option<u32>; 2]| match (open, closed) {
+        // The element is read again after the whole fiber was.
+        (Some(open), Some(closed)) if spans => Stage { pass: open.max(closed + 1), open: true },
+        (Some(open), None) => Stage { pass: open, open: touches },
+        (open, closed) => Stage { pass: open.max(closed).unwrap_or(0), open: false },
     };
-    stages.into_iter().map(|(source, stages)| (source, joined(stages))).collect()
+    most.into_iter().map(|(source, most)| (source, joined(most))).collect()
 }
 
 /// The most passes over the fiber of any one tensor.

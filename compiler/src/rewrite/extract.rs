@@ -4,13 +4,14 @@
 //! all that the term needs; choices are repeated until none improves.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 
 use egg::Language;
 
 use super::build::Build;
 use super::facts::{Graph, state_from};
 use super::term::{Class, Term};
-use crate::analyze::stage::{State, passes};
+use crate::analyze::stage::{Stage, State, passes};
 use crate::ir::expr::{BinaryOp, UnaryOp};
 
 /// The term that each class is computed by.
@@ -27,12 +28,27 @@ pub(crate) struct Choice {
 #[derive(Debug, Clone)]
 struct Chosen {
     term: Term,
-    states: Vec<State>,
-    /// The most passes along each family of ranks.
-    passes: Vec<u32>,
+    timing: Rc<Timing>,
     /// The places of the classes that are needed.
     needs: Set,
     work: f64,
+}
+
+/// When a term is there.
+#[derive(Debug, PartialEq)]
+struct Timing {
+    /// Along each family of ranks.
+    states: Vec<State>,
+    /// The most passes along each family of ranks of the term and what it is made of.
+    passes: Vec<u32>,
+    /// All passes, then how late the values are there; smaller is better.
+    key: (u32, u32),
+}
+
+/// A term that a class may be computed by, with its timing for the timings that its operands had last.
+struct Way {
+    term: Term,
+    known: Option<(Vec<Rc<Timing>>, Rc<Timing>)>,
 }
 
 /// A set of places.
@@ -97,7 +113,7 @@ impl Choice {
     pub(crate) fn cost(&self, graph: &Graph, roots: &[Class]) -> Cost {
         let chosen: Vec<&Chosen> = roots.iter().filter_map(|it| self.of(graph.find(*it))).collect();
         let families = graph.analysis.families.len();
-        let most = |family: usize| chosen.iter().map(|it| it.passes[family]).max().unwrap_or(0);
+        let most = |family: usize| chosen.iter().map(|it| it.timing.passes[family]).max().unwrap_or(0);
         let passes = (0..families).map(most).sum();
         let mut needs = Set::default();
         chosen.iter().for_each(|it| needs.add(&it.needs));
@@ -116,30 +132,47 @@ impl Choice {
     }
 
     /// The term with the choices of its operands, if they are all made and none needs the class itself.
-    fn candidate(&self, graph: &Graph, class: Class, term: &Term) -> Option<Chosen> {
+    fn candidate(&self, graph: &Graph, class: Class, way: &mut Way) -> Option<Chosen> {
         let operands: Vec<&Chosen> =
-            term.children().iter().map(|it| self.of(*it)).collect::<Option<Vec<_>>>()?;
+            way.term.children().iter().map(|it| self.of(*it)).collect::<Option<Vec<_>>>()?;
         let mut needs = Set::default();
         operands.iter().for_each(|it| needs.add(&it.needs));
         let place = self.places[&class];
         if needs.contains(place) {
             return None;
         }
+        let timing = match &way.known {
+            Some((of, it)) if of.iter().zip(&operands).all(|(a, b)| Rc::ptr_eq(a, &b.timing)) => {
+                Rc::clone(it)
+            }
+            Some(_) | None => {
+                let it = Rc::new(self.timing(graph, class, &way.term, &operands));
+                let of = operands.iter().map(|it| Rc::clone(&it.timing)).collect();
+                way.known = Some((of, Rc::clone(&it)));
+                it
+            }
+        };
+        let work = needs.iter().map(|it| self.own[it]).sum::<f64>() + work(graph, class, &way.term);
+        needs.insert(place);
+        Some(Chosen { term: way.term.clone(), timing, needs, work })
+    }
+
+    fn timing(&self, graph: &Graph, class: Class, term: &Term, operands: &[&Chosen]) -> Timing {
         let free = &graph.facts(class).free;
         let families = 0..graph.analysis.families.len();
         let states: Vec<State> = families
             .map(|family| {
-                let of = |id: Class| &self.of(id).expect("it is chosen").states[family];
+                let of = |id: Class| &self.of(id).expect("it is chosen").timing.states[family];
                 state_from(graph, term, free, family, &of)
             })
             .collect();
-        let most = |family: usize, state: &State| {
-            operands.iter().map(|it| it.passes[family]).max().unwrap_or(0).max(passes(state))
+        let most = |(family, state): (usize, &State)| {
+            operands.iter().map(|it| it.timing.passes[family]).max().unwrap_or(0).max(passes(state))
         };
-        let passes = states.iter().enumerate().map(|(family, state)| most(family, state)).collect();
-        let work = needs.iter().map(|it| self.own[it]).sum::<f64>() + work(graph, class, term);
-        needs.insert(place);
-        Some(Chosen { term: term.clone(), states, passes, needs, work })
+        let passes: Vec<u32> = states.iter().enumerate().map(most).collect();
+        let late = |it: &Stage| 2 * it.pass - u32::from(it.open);
+        let key = (passes.iter().sum(), states.iter().flat_map(BTreeMap::values).map(late).sum());
+        Timing { states, passes, key }
     }
 }
 
@@ -148,7 +181,7 @@ pub(crate) fn extract(graph: &Graph, is_banned: &dyn Fn(Class, &Term) -> bool) -
     let mut classes: Vec<Class> = graph.classes().map(|it| it.id).collect();
     classes.sort_unstable();
     let places: BTreeMap<Class, usize> = classes.iter().enumerate().map(|(at, &it)| (it, at)).collect();
-    let mut terms: Vec<Vec<Term>> = Vec::new();
+    let mut ways: Vec<Vec<Way>> = Vec::new();
     let mut parents: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); classes.len()];
     for (place, &class) in classes.iter().enumerate() {
         let mut own = graph.terms(class);
@@ -156,7 +189,7 @@ pub(crate) fn extract(graph: &Graph, is_banned: &dyn Fn(Class, &Term) -> bool) -
         own.iter().flat_map(|it| it.children()).for_each(|it| {
             parents[places[it]].insert(place);
         });
-        terms.push(own);
+        ways.push(own.into_iter().map(|term| Way { term, known: None }).collect());
     }
     let mut choice = Choice { places, chosen: vec![None; classes.len()], own: vec![0.0; classes.len()] };
     let mut todo: VecDeque<usize> = (0..classes.len()).collect();
@@ -167,9 +200,14 @@ pub(crate) fn extract(graph: &Graph, is_banned: &dyn Fn(Class, &Term) -> bool) -
     while let Some(place) = todo.pop_front() {
         waiting[place] = false;
         let mut improved = false;
-        for term in &terms[place] {
-            let Some(new) = choice.candidate(graph, classes[place], term) else { continue };
-            if choice.chosen[place].as_ref().is_none_or(|old| is_better(&new, old)) {
+        for way in &mut ways[place] {
+            let Some(mut new) = choice.candidate(graph, classes[place], way) else { continue };
+            let old = choice.chosen[place].as_ref();
+            if old.is_none_or(|old| is_better(&new, old)) {
+                // What is the same stays so for all that is made of it.
+                if let Some(old) = old.filter(|it| it.timing == new.timing) {
+                    new.timing = Rc::clone(&old.timing);
+                }
                 choice.own[place] = work(graph, classes[place], &new.term);
                 choice.chosen[place] = Some(new);
                 improved = true;
@@ -188,16 +226,7 @@ pub(crate) fn extract(graph: &Graph, is_banned: &dyn Fn(Class, &Term) -> bool) -
 }
 
 fn is_better(new: &Chosen, old: &Chosen) -> bool {
-    let sum = |it: &Chosen| it.passes.iter().sum::<u32>();
-    let late = |it: &Chosen| {
-        it.states
-            .iter()
-            .flat_map(|state| state.values())
-            .map(|it| 2 * it.pass - u32::from(it.open))
-            .sum::<u32>()
-    };
-    let key = |it: &Chosen| (sum(it), late(it));
-    match key(new).cmp(&key(old)) {
+    match new.timing.key.cmp(&old.timing.key) {
         std::cmp::Ordering::Less => true,
         std::cmp::Ordering::Greater => false,
         // A difference within rounding is none.

@@ -203,8 +203,9 @@ impl Variants {
         };
         let rest = first.clone();
         let lead = worth.then_some(first).into_iter();
+        let flat = std::iter::once_with(|| self.flat()).flatten().filter(|it| self.is_worth(it));
         let rest = std::iter::once(rest).filter(move |_| worth).flat_map(move |it| others(&it));
-        lead.chain(rest).chain(std::iter::once_with(|| self.as_written()))
+        lead.chain(flat).chain(rest).chain(std::iter::once_with(|| self.as_written()))
     }
 
     /// The cascade as written, as a candidate.
@@ -223,6 +224,27 @@ impl Variants {
         let cheaper =
             candidate.passes == self.written.passes && candidate.work < (1.0 - WORTH) * self.written.work;
         fewer || cheaper
+    }
+
+    /// The best cascade in which no sum is over sums, other than those over features: whatever is summed over can be
+    /// streamed over, in one traversal, and costs more operations.
+    fn flat(&self) -> Option<Candidate> {
+        let setting = &self.graph.analysis;
+        let features = crate::schedule::features(&setting.cascade);
+        let is_long = |ranks: &[RankId]| ranks.iter().any(|it| !features.contains(it));
+        let is_nested = |term: &Term| {
+            let Term::Reduce(_, ranks, [body]) = term else { return false };
+            let over: Vec<RankId> = ranks.iter().flat_map(|it| setting.atoms(*it).to_vec()).collect();
+            let others = setting.families.iter().zip(&self.graph.facts(*body).passes);
+            let mut others = others.filter(|(family, _)| !family.iter().any(|it| over.contains(it)));
+            is_long(&over)
+                && others.any(|(family, state)| {
+                    is_long(family) && !state.is_empty() && state.values().all(|it| !it.open)
+                })
+        };
+        let choice = extract(&self.graph, &|_, term| is_nested(term));
+        let known = self.roots().iter().all(|it| choice.is_known(&self.graph, *it));
+        known.then(|| self.candidate(choice))
     }
 
     /// Cascades like the best one but for one class, best first.

@@ -8,7 +8,7 @@ use crate::ir::cascade::{At, Cascade, Einsum, ExprId, Op, RankId, Role, Step, Te
 use crate::ir::expr::Expr;
 
 /// A set of part-less ranks.
-pub(super) type Ranks = BTreeSet<RankId>;
+pub(crate) type Ranks = BTreeSet<RankId>;
 
 /// What is known of the tensors of a cascade before anything is decided.
 pub(super) struct Flow<'a> {
@@ -125,7 +125,7 @@ impl<'a> Flow<'a> {
 }
 
 /// The ranks that are the last of every real input with more than one dimension that has them.
-pub(super) fn features(cascade: &Cascade) -> Ranks {
+pub(crate) fn features(cascade: &Cascade) -> Ranks {
     let (mut last, mut others) = (Ranks::new(), Ranks::new());
     for input in cascade.inputs() {
         let Tensor { dims, kind, .. } = &cascade.tensors[input];

@@ -157,10 +157,20 @@ impl Weaver<'_> {
         if scale.is_empty() { Scaled::plain(value) } else { Scaled { scale, value, raw: None } }
     }
 
-    /// Notes a number whose scale is a difference of scales, if another stage made one of them.
+    /// Notes a number whose scale is a difference of scales, if another stage made one of them; not if both are made of
+    /// the same scales, which are the same numbers wherever they are read.
     pub(super) fn note_scale(&mut self, scale: &Scale) {
-        let signs = |sign: i64| scale.values().any(|it| it.signum() == sign);
-        if signs(1) && signs(-1) && scale.keys().any(|&it| self.is_handed(it)) {
+        let exprs = &self.cascade.exprs;
+        let read = |sign: i64| -> Option<BTreeSet<TensorId>> {
+            let terms: Vec<ExprId> =
+                scale.iter().filter(|it| it.1.signum() == sign).map(|it| *it.0).collect();
+            let reads = terms.iter().flat_map(|&it| exprs.reads(it).map(|(tensor, _)| tensor));
+            (!terms.is_empty()).then(|| reads.collect())
+        };
+        if let (Some(above), Some(below)) = (read(1), read(-1))
+            && above != below
+            && scale.keys().any(|&it| self.is_handed(it))
+        {
             self.handed.parted = true;
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use attnc_dsl::ast::Kind;
+use attnc_dsl::ast::{DType, Kind};
 
 use super::scaled::{self, Scaled};
 use super::weave::Weaver;
@@ -72,6 +72,12 @@ impl Weaver<'_> {
             Expr::Binary(op, a, b) if is_real => {
                 let (a, b) = (self.memo[a].clone(), self.memo[b].clone());
                 scaled::binary(&mut self.cascade.exprs, *op, &a, &b).map(|it| self.settled(it))
+            }
+            // It has all digits of any value, and the power is none of its own.
+            Expr::Cast(DType::F64, x) if is_real => {
+                let x = self.memo[x].clone();
+                let mut wide = |it| self.cascade.exprs.cast(DType::F64, it);
+                (!x.is_plain()).then(|| Scaled { value: wide(x.value), raw: x.raw.map(wide), scale: x.scale })
             }
             Expr::Compare(op, a, b) => {
                 let (a, b) = (self.memo[a].clone(), self.memo[b].clone());

@@ -25,7 +25,7 @@ mod weave;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use account::{SplitAccount, StageAccount};
-pub(crate) use flow::live;
+pub(crate) use flow::{features, live};
 pub use mapping::{Cut, Mapping, Refusal};
 pub(crate) use plan::loops;
 pub use plan::{Act, Axis, Loop, Parts, Plan, Register, Stage, Stream, Walk};

@@ -15,7 +15,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ir::cascade::{Cascade, Einsum, ExprId, RankId, Step, TensorId};
+use super::flow::features;
+use crate::ir::cascade::{Cascade, Einsum, ExprId, RankId, Role, Step, TensorId};
 
 /// A cascade, and the order in which it is evaluated.
 #[derive(Debug, Clone)]
@@ -166,6 +167,26 @@ impl Plan {
         self.stages.iter().map(loops).max().unwrap_or(0)
     }
 
+    /// What a stage streams for is stored with a rank that another one reduces: a fiber of what never was in memory as
+    /// long as it is traversed.
+    pub fn stores_fibers(&self) -> bool {
+        let features = features(&self.cascade);
+        let stored = |tensor: TensorId| {
+            self.cascade.tensors[tensor].role != Role::Output
+                && self.cascade.einsums().any(|it| it.tensor == tensor)
+                && self.streams().any(|it| stores(&it.acts, tensor))
+        };
+        self.cascade.einsums().any(|it| {
+            let over = it.op.reduced().iter().flat_map(|&rank| self.cascade.exprs.atoms(rank).to_vec());
+            let over: Vec<RankId> = over.filter(|rank| !features.contains(rank)).collect();
+            self.cascade.exprs.reads(it.value).any(|(tensor, _)| {
+                let dims = self.cascade.tensors[tensor].dims.iter();
+                let has = dims.flat_map(|dim| self.cascade.exprs.atoms(dim.rank)).any(|it| over.contains(it));
+                has && !self.tiles.contains(&tensor) && stored(tensor)
+            })
+        })
+    }
+
     /// The stages that stream, without those that only merge parts.
     pub fn streams(&self) -> impl Iterator<Item = &Stream> {
         self.stages.iter().filter_map(|stage| match stage {
@@ -191,6 +212,15 @@ impl Act {
             Act::Choose(_, then, otherwise) => then.iter().chain(otherwise).for_each(|act| act.einsums(see)),
         }
     }
+}
+
+/// A traversal is followed by, or has, a definition of that tensor.
+fn stores(acts: &[Act], tensor: TensorId) -> bool {
+    acts.iter().any(|act| match act {
+        Act::Define(it) | Act::Fold(it) => it.tensor == tensor,
+        Act::Loop(it) => stores(&it.acts, tensor),
+        Act::Choose(_, then, otherwise) => stores(then, tensor) || stores(otherwise, tensor),
+    })
 }
 
 /// How many loops acts run one after the other.

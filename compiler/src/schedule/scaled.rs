@@ -55,25 +55,32 @@ fn merged(a: &Scale, b: &Scale, sign: i64) -> Scale {
     sum
 }
 
-/// The exponent of a scale, as an expression.
+/// The exponent of a scale, as an expression. What was made last comes first, and a difference before a sum: an exponent
+/// less the scale that it is under is small and has all its digits, however large the two are.
 pub(super) fn exponent(exprs: &mut Exprs, scale: &Scale) -> ExprId {
+    let of = |sign: i64| scale.iter().rev().filter(move |it| it.1.signum() == sign);
+    let (mut above, mut below) = (of(1), of(-1));
     let mut sum: Option<ExprId> = None;
-    let positive_first = scale.iter().filter(|it| *it.1 > 0).chain(scale.iter().filter(|it| *it.1 < 0));
-    for (&term, &factor) in positive_first {
-        let size = factor.unsigned_abs();
-        let part = if size == 1 {
-            term
-        } else {
-            let size = exprs.real(size as f64);
-            exprs.binary(BinaryOp::Mul, size, term)
+    loop {
+        let pair = [above.next(), below.next()];
+        if pair == [None, None] {
+            return sum.unwrap_or_else(|| exprs.real(0.0));
+        }
+        let mut difference: Option<ExprId> = None;
+        for (&term, &factor) in pair.into_iter().flatten() {
+            let size = exprs.real(factor.unsigned_abs() as f64);
+            let part = product(exprs, size, term);
+            difference = Some(match difference {
+                None if factor > 0 => part,
+                None => exprs.unary(UnaryOp::Neg, part),
+                Some(sum) => exprs.binary(BinaryOp::Sub, sum, part),
+            });
+        }
+        sum = match (sum, difference) {
+            (Some(sum), Some(it)) => Some(exprs.binary(BinaryOp::Add, sum, it)),
+            (one, None) | (None, one) => one,
         };
-        sum = Some(match sum {
-            None if factor > 0 => part,
-            None => exprs.unary(UnaryOp::Neg, part),
-            Some(sum) => exprs.binary(if factor > 0 { BinaryOp::Add } else { BinaryOp::Sub }, sum, part),
-        });
     }
-    sum.unwrap_or_else(|| exprs.real(0.0))
 }
 
 /// The number as one expression.
@@ -162,9 +169,19 @@ pub(super) fn unary(exprs: &mut Exprs, op: UnaryOp, a: &Scaled) -> Option<Scaled
         }
         UnaryOp::Log => Some(log(exprs, 1.0)),
         UnaryOp::Log2 => Some(log(exprs, std::f64::consts::LOG2_E)),
+        UnaryOp::Sqrt => Some(raised(exprs, a, 0.5, &|exprs, it| exprs.unary(op, it))),
+        UnaryOp::Rsqrt => Some(raised(exprs, a, -0.5, &|exprs, it| exprs.unary(op, it))),
         UnaryOp::Sign | UnaryOp::IsNan => Some(Scaled::plain(exprs.unary(op, a.value))),
         _ => None,
     }
+}
+
+/// `(a·e^c)^k = a^k · e^(k·c)`.
+fn raised(exprs: &mut Exprs, a: &Scaled, k: f64, raise: &dyn Fn(&mut Exprs, ExprId) -> ExprId) -> Scaled {
+    let (k, scale) = (exprs.real(k), exponent(exprs, &a.scale));
+    let scale = exprs.binary(BinaryOp::Mul, k, scale);
+    let raw = a.raw.map(|it| raise(exprs, it));
+    Scaled { scale: Scale::from([(scale, 1)]), value: raise(exprs, a.value), raw }
 }
 
 /// An operation on two numbers of which one is scaled; `None` if it does not keep scales apart.
@@ -185,6 +202,11 @@ pub(super) fn binary(exprs: &mut Exprs, op: BinaryOp, a: &Scaled, b: &Scaled) ->
         BinaryOp::Div => {
             let value = exprs.binary(BinaryOp::Div, a.value, b.value);
             Some(Scaled { scale: merged(&a.scale, &b.scale, -1), value, raw })
+        }
+        BinaryOp::Pow => {
+            let Expr::Real(bits) = *exprs.get(b.value) else { return None };
+            let raise = |exprs: &mut Exprs, it| exprs.binary(op, it, b.value);
+            b.is_plain().then(|| raised(exprs, a, f64::from_bits(bits), &raise))
         }
         // One power among other numbers is a number like them, unless it has been scaled before.
         BinaryOp::Add | BinaryOp::Sub | BinaryOp::Min | BinaryOp::Max
@@ -260,7 +282,7 @@ pub(super) fn exponents(exprs: &Exprs, value: ExprId) -> Vec<ExprId> {
     while let Some(id) = todo.pop() {
         match *exprs.get(id) {
             Expr::Unary(UnaryOp::Exp | UnaryOp::Exp2, x) => found.push(x),
-            Expr::Unary(UnaryOp::Neg, x) | Expr::Where(x, _) => todo.push(x),
+            Expr::Unary(UnaryOp::Neg, x) | Expr::Where(x, _) | Expr::Cast(DType::F64, x) => todo.push(x),
             Expr::Binary(BinaryOp::Mul | BinaryOp::Div, a, b) | Expr::If(_, a, b) | Expr::Else(a, b) => {
                 todo.extend([a, b]);
             }

@@ -95,18 +95,14 @@ impl Shapes {
     fn shape(&self, flow: &Flow<'_>, einsum: &Einsum) -> Result<Shape, Clash> {
         let (dims, reduced) = (flow.ranks(einsum.tensor), flow.reduced(einsum));
         let reads = self.local_reads(flow, einsum);
-        let mut streams = Ranks::new();
-        let mut rows: Option<Ranks> = None;
-        for read in &reads {
-            let shape = &self.of[read];
-            streams.extend(shape.streams.iter().copied());
-            match (&rows, &shape.rows) {
-                (Some(a), Some(b)) if a != b => return Err(self.parted(flow, &reads)),
-                (_, Some(it)) => rows = Some(it.clone()),
-                (_, None) => {}
-            }
-        }
-        if rows.as_ref().is_some_and(|it| !it.is_subset(&dims)) {
+        let streams: Ranks = reads.iter().flat_map(|it| self.of[it].streams.iter().copied()).collect();
+        let rows = self.rows(flow, &reads)?;
+        let fits = |rows: &Ranks| match rows.is_empty() {
+            false => rows.is_subset(&dims),
+            // All of it would be held at once.
+            true => dims.iter().all(|it| streams.contains(it) || flow.is_feature(*it)),
+        };
+        if rows.as_ref().is_some_and(|it| !fits(it)) {
             return Err(self.parted(flow, &reads));
         }
         let deep = matches!(einsum.op, Op::Reduce(..)) || reads.iter().any(|it| self.of[it].deep);
@@ -116,6 +112,23 @@ impl Shapes {
             self.check_cost(flow, einsum, &reads, &shape)?;
         }
         Ok(shape)
+    }
+
+    /// The rows that some tensors have in common. What is there once for all rows of others is stored.
+    fn rows(&self, flow: &Flow<'_>, reads: &[TensorId]) -> Result<Option<Ranks>, Clash> {
+        let mut all: Vec<&Ranks> = reads.iter().filter_map(|it| self.of[it].rows.as_ref()).collect();
+        all.sort();
+        all.dedup();
+        match all.as_slice() {
+            [] => Ok(None),
+            [rows] => Ok(Some((*rows).clone())),
+            [none, _] if none.is_empty() => {
+                let once = |it: &&TensorId| self.of[it].rows.as_ref().is_some_and(Ranks::is_empty);
+                let once: Vec<TensorId> = reads.iter().filter(once).copied().collect();
+                Err(self.parted(flow, &once))
+            }
+            [..] => Err(self.parted(flow, reads)),
+        }
     }
 
     /// Rows cannot be kept: what is there once for each row is stored.
@@ -146,7 +159,7 @@ impl Shapes {
     ) -> Result<(), Clash> {
         let Op::Reduce(op, _) = &einsum.op else { return Ok(()) };
         let (mut along, mut kept, mut by_row) = (Ranks::new(), Ranks::new(), Ranks::new());
-        let (mut parts, mut powers) = (BTreeSet::new(), false);
+        let mut powers = false;
         for &read in reads {
             let (it, ranks) = (&self.of[&read], flow.ranks(read));
             let streamed = self.is_streamed(flow, read, &it.streams);
@@ -155,7 +168,6 @@ impl Shapes {
             } else if it.deep && ranks.intersection(reduced).any(|it| !flow.is_feature(*it)) {
                 along.extend(ranks.intersection(reduced).filter(|it| !flow.is_feature(**it)));
                 kept.extend(ranks.difference(reduced));
-                parts.insert(read);
             }
         }
         if matches!(op, ReduceOp::Sum | ReduceOp::Mean) && flow.is_real(einsum.value) {
@@ -175,8 +187,9 @@ impl Shapes {
             }
             return Ok(());
         }
-        if shape.rows.is_none() && kept.is_empty() {
-            return if parts.is_empty() { Ok(()) } else { Err(Clash(parts)) };
+        if kept.is_empty() {
+            // Every point of the result takes the same fiber; features are held together.
+            kept = flow.ranks(einsum.tensor).into_iter().filter(|it| !flow.is_feature(*it)).collect();
         }
         shape.rows.get_or_insert(kept);
         shape.streams.extend(along.iter().copied());

@@ -10,8 +10,28 @@ use crate::ir::expr::{BinaryOp, Expr, UnaryOp};
 use crate::ir::nest::ValueId;
 use crate::schedule::{Act, presence};
 
-/// The least and the greatest value of an integer.
+/// The first coordinate of a rank in a box, and one past the last.
 type Span = (ValueId, ValueId);
+
+/// Between which integers an expression lies, both included.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Interval {
+    pub(super) low: ValueId,
+    pub(super) high: ValueId,
+    /// A condition without which nothing is said, not even that the value is present.
+    pub(super) given: Option<ValueId>,
+}
+
+impl Interval {
+    fn of(low: ValueId, high: ValueId) -> Interval {
+        Interval { low, high, given: None }
+    }
+
+    /// The value, if it is the same at all points of the box.
+    pub(super) fn single(self) -> Option<ValueId> {
+        (self.low == self.high && self.given.is_none()).then_some(self.low)
+    }
+}
 
 /// Whether a condition may hold somewhere, and whether it holds everywhere.
 #[derive(Debug, Clone, Copy)]
@@ -165,7 +185,15 @@ impl Tiling<'_> {
         match *self.cascade.exprs.get(condition) {
             Expr::Compare(op, a, b) if self.cascade.exprs.kind(a) == Kind::Int => {
                 let (a, b) = (self.interval(a)?, self.interval(b)?);
-                Some(self.compared(op, a, b))
+                let truth = self.compared(op, a, b);
+                Some(match self.builder.both(a.given, b.given) {
+                    None => truth,
+                    Some(given) => {
+                        let unknown = self.builder.not(given);
+                        let may = self.builder.or(unknown, truth.may);
+                        Truth { may, must: self.builder.and(given, truth.must) }
+                    }
+                })
             }
             Expr::Binary(op @ (BinaryOp::And | BinaryOp::Or), a, b) => {
                 let (a, b) = (self.truth(a)?, self.truth(b)?);
@@ -191,14 +219,19 @@ impl Tiling<'_> {
         known.present.is_none().then_some(known.value)
     }
 
-    fn compared(&mut self, op: CompareOp, a: Span, b: Span) -> Truth {
+    fn compared(&mut self, op: CompareOp, a: Interval, b: Interval) -> Truth {
         let mut test = |op, a, b| self.builder.compare(op, a, b);
         match op {
-            CompareOp::Lt | CompareOp::Le => Truth { may: test(op, a.0, b.1), must: test(op, a.1, b.0) },
-            CompareOp::Gt | CompareOp::Ge => Truth { may: test(op, a.1, b.0), must: test(op, a.0, b.1) },
+            CompareOp::Lt | CompareOp::Le => {
+                Truth { may: test(op, a.low, b.high), must: test(op, a.high, b.low) }
+            }
+            CompareOp::Gt | CompareOp::Ge => {
+                Truth { may: test(op, a.high, b.low), must: test(op, a.low, b.high) }
+            }
             CompareOp::Eq | CompareOp::Ne => {
-                let (low, high) = (test(CompareOp::Le, a.0, b.1), test(CompareOp::Le, b.0, a.1));
-                let (first, second) = (test(CompareOp::Eq, a.0, b.1), test(CompareOp::Eq, a.1, b.0));
+                let (low, high) = (test(CompareOp::Le, a.low, b.high), test(CompareOp::Le, b.low, a.high));
+                let (first, second) =
+                    (test(CompareOp::Eq, a.low, b.high), test(CompareOp::Eq, a.high, b.low));
                 let (meet, same) = (self.builder.and(low, high), self.builder.and(first, second));
                 if op == CompareOp::Eq {
                     return Truth { may: meet, must: same };
@@ -210,37 +243,52 @@ impl Tiling<'_> {
 
     /// Between which integers an expression lies.
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
-    pub(super) fn interval(&mut self, expr: ExprId) -> Option<Span> {
+    pub(super) fn interval(&mut self, expr: ExprId) -> Option<Interval> {
         if let Some(value) = self.constant(expr) {
-            return Some((value, value));
+            return Some(Interval::of(value, value));
         }
         match *self.cascade.exprs.get(expr) {
             Expr::Index(rank) => self.index_interval(rank),
             Expr::Read(..) => self.extremes(expr),
             Expr::Unary(UnaryOp::Neg, a) => {
-                let (low, high) = self.interval(a)?;
+                let a = self.interval(a)?;
                 let mut negated = |it| self.builder.unary(UnaryOp::Neg, it);
-                Some((negated(high), negated(low)))
+                Some(Interval { low: negated(a.high), high: negated(a.low), ..a })
             }
             Expr::Unary(UnaryOp::Abs, a) => {
-                let (low, high) = self.interval(a)?;
-                let (zero, down) = (self.builder.int(0), self.builder.unary(UnaryOp::Neg, low));
-                let most = self.builder.binary(BinaryOp::Max, high, down);
-                let up = self.builder.binary(BinaryOp::Max, low, zero);
-                let beyond = self.builder.unary(UnaryOp::Neg, high);
-                let least = self.builder.binary(BinaryOp::Max, up, beyond);
-                Some((least, most))
+                let a = self.interval(a)?;
+                let (zero, down) = (self.builder.int(0), self.builder.unary(UnaryOp::Neg, a.low));
+                let high = self.builder.binary(BinaryOp::Max, a.high, down);
+                let up = self.builder.binary(BinaryOp::Max, a.low, zero);
+                let beyond = self.builder.unary(UnaryOp::Neg, a.high);
+                let low = self.builder.binary(BinaryOp::Max, up, beyond);
+                Some(Interval { low, high, ..a })
             }
             Expr::Binary(op, a, b) => {
                 let (a, b) = (self.interval(a)?, self.interval(b)?);
-                self.combined(op, a, b)
+                let (low, high) = self.combined(op, a, b)?;
+                let mut given = self.builder.both(a.given, b.given);
+                if matches!(op, BinaryOp::FloorDiv | BinaryOp::Mod) {
+                    let positive = self.positive(b.low);
+                    given = self.builder.both(given, positive);
+                }
+                Some(Interval { low, high, given })
             }
             _ => None,
         }
     }
 
+    /// That a number is positive; `None` where that is known.
+    pub(super) fn positive(&mut self, number: ValueId) -> Option<ValueId> {
+        if self.builder.is_positive(number) {
+            return None;
+        }
+        let zero = self.builder.int(0);
+        Some(self.builder.compare(CompareOp::Gt, number, zero))
+    }
+
     /// The least and the greatest of what is read along one rank of the box, found by a walk along it.
-    fn extremes(&mut self, expr: ExprId) -> Option<Span> {
+    fn extremes(&mut self, expr: ExprId) -> Option<Interval> {
         let free = self.cascade.exprs.free(expr).iter().copied();
         let open: Vec<RankId> = free.filter(|it| !self.builder.indices.contains_key(it)).collect();
         let &[rank] = open.as_slice() else { return None };
@@ -253,55 +301,60 @@ impl Tiling<'_> {
         let low = self.builder.binary(BinaryOp::Min, seen[0], known.value);
         let high = self.builder.binary(BinaryOp::Max, seen[1], known.value);
         let all = self.builder.close_loop(&[low, high]);
-        known.present.is_none().then(|| (all[0], all[1]))
+        known.present.is_none().then(|| Interval::of(all[0], all[1]))
     }
 
-    fn index_interval(&mut self, rank: RankId) -> Option<Span> {
+    fn index_interval(&mut self, rank: RankId) -> Option<Interval> {
         if let Some(&index) = self.builder.indices.get(&rank) {
-            return Some((index, index));
+            return Some(Interval::of(index, index));
         }
         let parts = self.cascade.ranks[rank].parts.clone();
         if parts.is_empty() {
             let (from, to) = self.span(rank);
-            return Some((from, self.plus(to, -1)));
+            return Some(Interval::of(from, self.plus(to, -1)));
         }
-        let mut all: Option<Span> = None;
+        let mut all: Option<Interval> = None;
         for part in parts {
-            let (low, high) = self.index_interval(part)?;
-            let Some((lows, highs)) = all else {
-                all = Some((low, high));
+            let it = self.index_interval(part)?;
+            let Some(majors) = all else {
+                all = Some(it);
                 continue;
             };
             let extent = self.extent(part);
-            let (lows, highs) = [lows, highs].map(|it| self.builder.binary(BinaryOp::Mul, it, extent)).into();
-            let mut sum = |a, b| self.builder.binary(BinaryOp::Add, a, b);
-            all = Some((sum(lows, low), sum(highs, high)));
+            let mut composed = |major, minor| {
+                let major = self.builder.binary(BinaryOp::Mul, major, extent);
+                self.builder.binary(BinaryOp::Add, major, minor)
+            };
+            all = Some(Interval::of(composed(majors.low, it.low), composed(majors.high, it.high)));
         }
         all
     }
 
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
-    fn combined(&mut self, op: BinaryOp, a: Span, b: Span) -> Option<Span> {
-        let mut of = |a, b| self.builder.binary(op, a, b);
+    fn combined(&mut self, op: BinaryOp, a: Interval, b: Interval) -> Option<(ValueId, ValueId)> {
+        let mut of = |op, a, b| self.builder.binary(op, a, b);
         match op {
-            BinaryOp::Add | BinaryOp::Min | BinaryOp::Max => Some((of(a.0, b.0), of(a.1, b.1))),
-            BinaryOp::Sub => Some((of(a.0, b.1), of(a.1, b.0))),
+            BinaryOp::Add | BinaryOp::Min | BinaryOp::Max => {
+                Some((of(op, a.low, b.low), of(op, a.high, b.high)))
+            }
+            BinaryOp::Sub => Some((of(op, a.low, b.high), of(op, a.high, b.low))),
             BinaryOp::Mul => {
-                let corners = [of(a.0, b.0), of(a.0, b.1), of(a.1, b.0), of(a.1, b.1)];
-                let mut all = |op| corners.into_iter().reduce(|a, b| self.builder.binary(op, a, b));
+                let corners = [(a.low, b.low), (a.low, b.high), (a.high, b.low), (a.high, b.high)];
+                let corners = corners.map(|(a, b)| of(op, a, b));
+                let mut all = |op| corners.into_iter().reduce(|a, b| of(op, a, b));
                 Some((all(BinaryOp::Min)?, all(BinaryOp::Max)?))
             }
-            // A divisor of which nothing is known could be 0, or negative.
-            BinaryOp::FloorDiv if b.0 == b.1 && self.builder.is_positive(b.0) => {
-                let mut of = |a, b| self.builder.binary(op, a, b);
-                Some((of(a.0, b.0), of(a.1, b.0)))
+            // By one positive number; a caller sees to it that it is.
+            BinaryOp::FloorDiv => {
+                let by = b.single()?;
+                Some((of(op, a.low, by), of(op, a.high, by)))
             }
-            BinaryOp::Mod if b.0 == b.1 && self.builder.is_positive(b.0) => {
-                let mut of = |op, a, b| self.builder.binary(op, a, b);
-                let (first, last) = (of(BinaryOp::FloorDiv, a.0, b.0), of(BinaryOp::FloorDiv, a.1, b.0));
-                let (low, high) = (of(BinaryOp::Mod, a.0, b.0), of(BinaryOp::Mod, a.1, b.0));
+            BinaryOp::Mod => {
+                let by = b.single()?;
+                let (first, last) = (of(BinaryOp::FloorDiv, a.low, by), of(BinaryOp::FloorDiv, a.high, by));
+                let (low, high) = (of(op, a.low, by), of(op, a.high, by));
                 let one_turn = self.builder.compare(CompareOp::Eq, first, last);
-                let (zero, top) = (self.builder.int(0), self.plus(b.0, -1));
+                let (zero, top) = (self.builder.int(0), self.plus(by, -1));
                 Some((self.builder.select(one_turn, low, zero), self.builder.select(one_turn, high, top)))
             }
             _ => None,

@@ -38,16 +38,16 @@ pub fn run(
 ) -> Result<IndexMap<String, Array>, NestError> {
     let machine = bind(cascade, call).map_err(NestError::Call)?;
     let mut state = State::new(nest, manner, &machine);
-    state.block(&nest.prologue)?;
-    state.defaults(call, cascade)?;
-    state.block(&nest.prologue)?;
-    state.checks(&nest.extent_checks)?;
-    state.place_workspace()?;
-    state.checks(&nest.call_checks)?;
-    for stage in &nest.stages {
-        state.stage(stage)?;
-    }
+    state.call(call, cascade)?;
     state.outputs()
+}
+
+/// How often loops over each rank go round in a call, those of all tasks together, by the rank's name.
+pub fn rounds(nest: &Nest, cascade: &Cascade, call: &Call) -> Result<IndexMap<String, u64>, NestError> {
+    let machine = bind(cascade, call).map_err(NestError::Call)?;
+    let mut state = State::new(nest, Manner::default(), &machine);
+    state.call(call, cascade)?;
+    Ok(nest.ranks.iter().cloned().zip(state.rounds).collect())
 }
 
 struct State<'a> {
@@ -61,6 +61,8 @@ struct State<'a> {
     memory: Vec<Memory>,
     workspace_bytes: i64,
     turn: Turn,
+    /// By rank: how often loops over it went round.
+    rounds: Vec<u64>,
 }
 
 /// The address of the workspace, where nothing else lies.
@@ -90,7 +92,19 @@ impl<'a> State<'a> {
         let memory: Vec<Memory> = memory.collect();
         let words = words(nest, machine, &memory);
         let tiles = vec![Vec::new(); nest.values.len()];
-        State { nest, manner, words, tiles, memory, workspace_bytes: 0, turn: Turn::default() }
+        let rounds = vec![0; nest.ranks.len()];
+        State { nest, manner, words, tiles, memory, workspace_bytes: 0, turn: Turn::default(), rounds }
+    }
+
+    /// Everything that a call does.
+    fn call(&mut self, call: &Call, cascade: &Cascade) -> Result<(), NestError> {
+        self.block(&self.nest.prologue)?;
+        self.defaults(call, cascade)?;
+        self.block(&self.nest.prologue)?;
+        self.checks(&self.nest.extent_checks)?;
+        self.place_workspace()?;
+        self.checks(&self.nest.call_checks)?;
+        self.nest.stages.iter().try_for_each(|stage| self.stage(stage))
     }
 
     /// Fills in the parameters that the caller leaves out; what the prologue made of them is void.
@@ -222,6 +236,7 @@ impl<'a> State<'a> {
         let mut handed: Vec<Vec<Value>> =
             it.carried.iter().map(|it| self.tiles[it.init.idx()].clone()).collect();
         while at + step <= to {
+            self.rounds[it.rank.idx()] += 1;
             self.tiles[it.index.idx()] = vec![Value::Int(at)];
             for (carried, tile) in it.carried.iter().zip(handed) {
                 self.tiles[carried.current.idx()] = tile;

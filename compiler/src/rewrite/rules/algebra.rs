@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use attnc_dsl::ast::CompareOp;
+
 use super::{Equation, Exactness, Phase, Rule, is_statistic, with, without};
 use crate::ir::cascade::{RankId, ReduceOp};
 use crate::ir::expr::{BinaryOp, UnaryOp};
@@ -73,6 +75,13 @@ pub(super) const RULES: &[Rule] = &[
         phase: Phase::Algebra,
         exactness: Exactness::Rounds,
         find: homogeneous,
+    },
+    Rule {
+        name: "zero-of-product",
+        law: "c·x = 0 exactly if x = 0, for c > 0",
+        phase: Phase::Normalise,
+        exactness: Exactness::Exact,
+        find: zero_of_product,
     },
 ];
 
@@ -419,6 +428,34 @@ fn homogeneous(graph: &mut Graph, term: &Term) -> Vec<Equation> {
             }
         }
         _ => {}
+    }
+    found
+}
+
+/// On demand: without the statistics that lack a rank of the product, so that none of them has to be there before.
+fn zero_of_product(graph: &mut Graph, term: &Term) -> Vec<Equation> {
+    let Term::Compare(CompareOp::Eq | CompareOp::Ne, [a, zero]) = term else { return Vec::new() };
+    if graph.constant_real(*zero) != Some(0.0) {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for factors in graph.products(*a) {
+        let is_fixed = |it: &Class| {
+            let facts = graph.facts(*it);
+            is_statistic(graph, *it) && facts.range.positive && facts.free != graph.facts(*a).free
+        };
+        let (fixed, rest): (Vec<Class>, Vec<Class>) = factors.iter().partition(|it| is_fixed(it));
+        if fixed.is_empty() || rest.is_empty() {
+            continue;
+        }
+        let inner = graph.exactly(&Term::Product(factors.clone().into()));
+        let before = graph.exactly(&term.with(&[inner, *zero]));
+        let rest = graph.product(rest);
+        let mut after = graph.exactly(&term.with(&[rest, *zero]));
+        for factor in fixed {
+            after = present_with(graph, after, factor);
+        }
+        found.push((before, after));
     }
     found
 }

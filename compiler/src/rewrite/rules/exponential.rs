@@ -1,5 +1,7 @@
 //! Exponentials and logarithms: what turns sums into products and back.
 
+use attnc_dsl::ast::CompareOp;
+
 use super::{Equation, Exactness, Phase, Rule, is_statistic, product_with, without};
 use crate::ir::expr::UnaryOp;
 use crate::rewrite::build::Build;
@@ -55,6 +57,13 @@ pub(super) const RULES: &[Rule] = &[
         phase: Phase::Normalise,
         exactness: Exactness::Rounds,
         find: log_of_power,
+    },
+    Rule {
+        name: "zero-of-exp",
+        law: "exp x = 0 exactly if x = −∞",
+        phase: Phase::Normalise,
+        exactness: Exactness::Ranges,
+        find: zero_of_exp,
     },
 ];
 
@@ -191,6 +200,21 @@ fn log_of_power(graph: &mut Graph, term: &Term) -> Vec<Equation> {
             let factor = graph.real(f64::from_bits(bits));
             found.push((before, graph.product(vec![factor, log])));
         }
+    }
+    found
+}
+
+fn zero_of_exp(graph: &mut Graph, term: &Term) -> Vec<Equation> {
+    let Term::Compare(CompareOp::Eq | CompareOp::Ne, [a, zero]) = term else { return Vec::new() };
+    if graph.constant_real(*zero) != Some(0.0) {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for x in arguments(graph, *a, UnaryOp::Exp) {
+        let power = graph.exactly(&Term::Unary(UnaryOp::Exp, [x]));
+        let before = graph.exactly(&term.with(&[power, *zero]));
+        let sunken = graph.real(f64::NEG_INFINITY);
+        found.push((before, graph.exactly(&term.with(&[x, sunken]))));
     }
     found
 }

@@ -1,11 +1,11 @@
 //! Presence: where a value is present, what stands in for it where it is not, and when neither has to be asked.
 
-use attnc_dsl::ast::Kind;
+use attnc_dsl::ast::{CompareOp, Kind};
 use egg::Language;
 
 use super::{Equation, Exactness, Phase, Rule, with, without};
 use crate::ir::cascade::ReduceOp;
-use crate::ir::expr::BinaryOp;
+use crate::ir::expr::{BinaryOp, UnaryOp};
 use crate::rewrite::build::Build;
 use crate::rewrite::domain::{Atom, Domain, canonical, implies, is_total};
 use crate::rewrite::facts::{Graph, TRUE};
@@ -67,6 +67,13 @@ pub(super) const RULES: &[Rule] = &[
         phase: Phase::Normalise,
         exactness: Exactness::Exact,
         find: if_known,
+    },
+    Rule {
+        name: "if-zero",
+        law: "if c then 0 else x = (x where not c) else 0, where c is present",
+        phase: Phase::Normalise,
+        exactness: Exactness::Exact,
+        find: if_zero,
     },
     Rule {
         name: "join",
@@ -238,6 +245,29 @@ fn zero_absorbs(graph: &mut Graph, term: &Term) -> Vec<Equation> {
         }
     }
     found
+}
+
+/// A case that gives 0 is a term that is left out.
+fn if_zero(graph: &mut Graph, term: &Term) -> Vec<Equation> {
+    let Term::If([condition, zero, value]) = term else { return Vec::new() };
+    let class = graph.exactly(term);
+    let is_zero = graph.constant_real(*zero) == Some(0.0);
+    if !is_zero || !covers(graph, &domain(graph, *condition), class, *value) {
+        return Vec::new();
+    }
+    let otherwise = graph.terms(*condition).into_iter().find_map(|it| match it {
+        Term::Compare(CompareOp::Eq, both) => Some(Term::Compare(CompareOp::Ne, both)),
+        Term::Compare(CompareOp::Ne, both) => Some(Term::Compare(CompareOp::Eq, both)),
+        _ => None,
+    });
+    let otherwise = graph.exactly(&otherwise.unwrap_or(Term::Unary(UnaryOp::Not, [*condition])));
+    let kept = graph.exactly(&Term::Where([*value, otherwise]));
+    let mut after = graph.exactly(&Term::Else([kept, *zero]));
+    if !covers(graph, &domain(graph, after), after, *condition) {
+        let present = graph.exactly(&Term::Present([*condition]));
+        after = graph.exactly(&Term::Where([after, present]));
+    }
+    vec![(class, after)]
 }
 
 fn present_known(graph: &mut Graph, term: &Term) -> Vec<Equation> {

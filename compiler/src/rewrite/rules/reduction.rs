@@ -49,6 +49,13 @@ pub(super) const RULES: &[Rule] = &[
         find: sum_of_sum,
     },
     Rule {
+        name: "narrow",
+        law: "f64(c·x) = c·f64(x), if c is constant along a rank of x",
+        phase: Phase::Algebra,
+        exactness: Exactness::Rounds,
+        find: narrow,
+    },
+    Rule {
         name: "shift-out",
         law: "maxᵣ (c + x) = c + maxᵣ x, if c is constant along r",
         phase: Phase::Algebra,
@@ -216,7 +223,7 @@ fn sum_of_sum(graph: &mut Graph, term: &Term) -> Vec<Equation> {
                 let rest = without(&factors, position);
                 let product = product_with(graph, &factors, position, exactly);
                 let before = graph.exactly(&term.with(&[product]));
-                let precise = cancels(graph, &rest, &terms, &over);
+                let precise = is_square(graph, exactly) || cancels(graph, &rest, &terms, &over);
                 let mut products = Vec::new();
                 for term in &terms {
                     let product = graph.product([rest.clone(), term.clone()].concat());
@@ -229,6 +236,12 @@ fn sum_of_sum(graph: &mut Graph, term: &Term) -> Vec<Equation> {
         }
     }
     found
+}
+
+/// Of a square whose terms are taken apart all sums are much larger than what they come to: `Σ w·(c - x)²` is right for
+/// any `c` that is nearly the mean, if it is the same one, and the same weights, in all of them.
+fn is_square(graph: &Graph, class: Class) -> bool {
+    matches!(graph.id_to_node(class), Term::Power(..))
 }
 
 /// Along the ranks, sums of these terms are likely to be much larger than their difference, as in `Σ (x − mean x)·w`.
@@ -266,6 +279,27 @@ fn widened(graph: &mut Graph, value: Class) -> Class {
     if is_wide { value } else { graph.exactly(&Term::Cast(DType::F64, [value])) }
 }
 
+/// On demand: a statistic, so that it may leave a sum whose terms are taken in f64.
+fn narrow(graph: &mut Graph, term: &Term) -> Vec<Equation> {
+    let Term::Cast(DType::F64, [value]) = term else { return Vec::new() };
+    let mut found = Vec::new();
+    for factors in graph.fewest(graph.products(*value)) {
+        let is_fixed =
+            |it: &Class| is_statistic(graph, *it) && graph.facts(*it).free != graph.facts(*value).free;
+        let (fixed, rest): (Vec<Class>, Vec<Class>) = factors.iter().partition(|it| is_fixed(it));
+        let moves = rest.iter().any(|it| graph.constant_real(*it).is_none());
+        if fixed.is_empty() || !moves {
+            continue;
+        }
+        let inner = graph.exactly(&Term::Product(factors.clone().into()));
+        let before = graph.exactly(&term.with(&[inner]));
+        let rest = graph.product(rest);
+        let rest = widened(graph, rest);
+        found.push((before, graph.product([fixed, vec![rest]].concat())));
+    }
+    found
+}
+
 /// How many terms a sum may have that is taken apart.
 const TERMS: usize = 8;
 
@@ -301,8 +335,12 @@ fn spread(graph: &mut Graph, factor: Class, over: &[RankId]) -> Vec<(Class, Vec<
 /// their sum is small, and a variance from moments in f32 would be worth nothing.
 fn squared(graph: &mut Graph, terms: &[Class], over: &[RankId]) -> Vec<Vec<Class>> {
     let (fixed, moves): (Vec<Class>, Vec<Class>) = terms.iter().partition(|it| is_free_of(graph, **it, over));
-    let fixed = fixed.into_iter().map(|it| in_f64(graph, it, over)).collect();
-    let (fixed, moving, two) = (graph.sum(fixed), graph.sum(moves), graph.real(2.0));
+    let mut precise = Vec::new();
+    for it in fixed {
+        let sum = in_f64(graph, it, over);
+        precise.push(if sum == it { widened(graph, it) } else { sum });
+    }
+    let (fixed, moving, two) = (graph.sum(precise), graph.sum(moves), graph.real(2.0));
     let moving = widened(graph, moving);
     vec![vec![moving, moving], vec![two, fixed, moving], vec![fixed, fixed]]
 }
@@ -403,15 +441,36 @@ fn skip_identity(graph: &mut Graph, term: &Term) -> Vec<Equation> {
         if none.is_none() || graph.constant_real(*other) != none {
             continue;
         }
-        for innermost in graph.terms(*body) {
-            let Term::Else([x, y]) = innermost else { continue };
-            if graph.constant_real(y) == none {
-                let inner_else = graph.exactly(&innermost);
-                let reduced = graph.exactly(&inner.with(&[inner_else]));
-                let before = graph.exactly(&term.with(&[reduced, *other]));
-                let after = graph.reduce(*op, ranks.to_vec(), x);
-                found.push((before, graph.exactly(&Term::Else([after, *other]))));
+        for (innermost, value) in standing_in(graph, *body, none) {
+            let reduced = graph.exactly(&inner.with(&[innermost]));
+            let before = graph.exactly(&term.with(&[reduced, *other]));
+            let after = graph.reduce(*op, ranks.to_vec(), value);
+            found.push((before, graph.exactly(&Term::Else([after, *other]))));
+        }
+    }
+    found
+}
+
+/// The ways to see a class as `x else y` for that constant y, or as `(x else y) where p`, each with `x`, or `x where p`.
+fn standing_in(graph: &mut Graph, class: Class, constant: Option<f64>) -> Vec<(Class, Class)> {
+    let mut found = Vec::new();
+    for term in graph.terms(class) {
+        match &term {
+            Term::Else([x, y]) if graph.constant_real(*y) == constant => {
+                found.push((graph.exactly(&term), *x));
             }
+            Term::Where([inner, condition]) => {
+                for it in graph.terms(*inner) {
+                    if let Term::Else([x, y]) = it
+                        && graph.constant_real(y) == constant
+                    {
+                        let inner = graph.exactly(&it);
+                        let seen = graph.exactly(&Term::Where([inner, *condition]));
+                        found.push((seen, graph.exactly(&Term::Where([x, *condition]))));
+                    }
+                }
+            }
+            _ => {}
         }
     }
     found
