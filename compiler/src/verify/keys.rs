@@ -70,7 +70,8 @@ fn grown(
     if let Some(exact) = with(keys).filter(|it| it[rank.idx()] == keys) {
         return Some(exact);
     }
-    let powers = std::iter::successors(Some(1), |it| Some(2 * it)).take_while(|it| *it <= MOST_FOR_ONE * keys);
+    let powers =
+        std::iter::successors(Some(1), |it| Some(2 * it)).take_while(|it| *it <= MOST_FOR_ONE * keys);
     powers.filter_map(with).find(|it| it[rank.idx()] >= keys)
 }
 

@@ -123,9 +123,10 @@ impl Spec<'_> {
             Some((rank, complete(all)?))
         };
         let by_param = |rank: RankId| {
-            let params = cascade.params.iter().filter(|(_, it)| {
-                it.dtype.kind() == Kind::Int && matches!(it.value, ParamValue::Fixed(_))
-            });
+            let params = cascade
+                .params
+                .iter()
+                .filter(|(_, it)| it.dtype.kind() == Kind::Int && matches!(it.value, ParamValue::Fixed(_)));
             params.into_iter().find_map(|(_, it)| {
                 let all = SIZES.map(|keys| self.grown(cascade, rank, keys, &it.name));
                 Some((rank, complete(all)?))

@@ -13,9 +13,7 @@ use attnc_dsl::ast::{CompareOp, Kind};
 use super::draft::Draft;
 use super::pair::{Pair, Pairs};
 use super::worth;
-use crate::ir::cascade::{
-    At, Dim, Einsum, ExprId, Op, RankId, Recurrence, ReduceOp, ScanOp, Step, TensorId,
-};
+use crate::ir::cascade::{At, Dim, Einsum, ExprId, Op, RankId, Recurrence, ReduceOp, ScanOp, Step, TensorId};
 use crate::ir::expr::{BinaryOp, Expr};
 use crate::schedule::live;
 

@@ -36,6 +36,8 @@ pub(super) struct Form<'a> {
     pub(super) terms: Vec<Product>,
     /// Terms are there for every token, whatever the token.
     pub(super) total: bool,
+    /// What stands for the factor that depends on the state.
+    pub(super) solved: Option<ExprId>,
     /// The state before each chunk.
     pub(super) carried: TensorId,
 }
@@ -54,8 +56,8 @@ pub(super) fn apply(draft: &mut Draft, state: &State, tokens: Tokens) {
     let is_own = |factor: ExprId| state.own.as_ref().is_some_and(|it| it.factor == factor);
     let there = |&it: &ExprId| is_own(it) || draft.is_total(it);
     let total = terms.iter().all(|it| it.conditions.is_empty() && it.factors.iter().all(there));
-    let (gate, fading) = (None, None);
-    let mut form = Form { draft, state, tokens, name, others, gate, fading, terms, total, carried };
+    let (gate, fading, solved) = (None, None, None);
+    let mut form = Form { draft, state, tokens, name, others, gate, fading, terms, total, solved, carried };
     let steps = form.draft.cascade.steps.clone();
     let mut all = Vec::new();
     for (number, step) in steps.into_iter().enumerate() {
@@ -106,6 +108,10 @@ impl Form<'_> {
         body.push(update);
         let recurrence = Recurrence { rank: self.tokens.chunk, bases, body };
         self.draft.new.push(Step::Recurrence(recurrence));
+        let named = self.state.own.as_ref().and_then(|it| it.named.clone());
+        if let (Some(named), Some(value)) = (named, self.solved) {
+            self.draft.new.push(Step::Einsum(Einsum { op: Op::Map, value, ..named }));
+        }
     }
 
     /// Ranks that come before those of a chunk in memory, and features, which come after.

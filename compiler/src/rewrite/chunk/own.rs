@@ -102,7 +102,8 @@ impl Update {
         let features = draft.atoms(over).iter().all(|it| draft.atoms(&state_ranks).contains(it));
         let apart = |it: &ExprId| !self.depends(draft, *it);
         let direct = |it: &ExprId| draft.reads(*it, self.state.tensor);
-        let total = |it: &Product| it.conditions.is_empty() && it.factors.iter().all(|&it| draft.is_total(it));
+        let total =
+            |it: &Product| it.conditions.is_empty() && it.factors.iter().all(|&it| draft.is_total(it));
         let rate = Product { factors: [rate?, outside].concat(), conditions: Vec::new() };
         let steady = weights.factors.iter().chain(gate).all(apart);
         let parts = || [&weights, &rate].into_iter().chain(&rest);
@@ -138,12 +139,17 @@ impl Update {
         let named = own.and_then(|it| it.named.as_ref()).map(|it| it.tensor);
         let locals = it.body.iter().map(|it| it.tensor);
         let mut hidden = locals.filter(|it| *it != self.state.tensor && Some(*it) != named);
-        let others: Vec<&Einsum> = draft.cascade.steps.iter().enumerate().filter(|it| it.0 != step).flat_map(
-            |(_, step)| match step {
+        let others: Vec<&Einsum> = draft
+            .cascade
+            .steps
+            .iter()
+            .enumerate()
+            .filter(|it| it.0 != step)
+            .flat_map(|(_, step)| match step {
                 Step::Einsum(it) => vec![it],
                 Step::Recurrence(it) => it.bases.iter().chain(&it.body).collect(),
-            },
-        ).collect();
+            })
+            .collect();
         hidden.all(|tensor| {
             let is_output = draft.cascade.tensors[tensor].role == Role::Output;
             !is_output && !others.iter().any(|it| draft.reads(it.value, tensor))

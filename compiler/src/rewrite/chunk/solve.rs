@@ -17,9 +17,7 @@ use super::form::Form;
 use super::own::Own;
 use super::product::Product;
 use super::tokens::Tokens;
-use crate::ir::cascade::{
-    At, Einsum, ExprId, Extent, Op, RankId, Recurrence, ReduceOp, Step, TensorId,
-};
+use crate::ir::cascade::{At, Einsum, ExprId, Extent, Op, RankId, Recurrence, ReduceOp, Step, TensorId};
 use crate::ir::expr::Expr;
 
 impl Form<'_> {
@@ -33,9 +31,7 @@ impl Form<'_> {
         let solved = self.solved(inverse, right, &dims);
         let terms = self.terms.iter_mut().flat_map(|it| &mut it.factors);
         terms.filter(|it| **it == own.factor).for_each(|it| *it = solved);
-        if let Some(named) = &own.named {
-            self.draft.new.push(Step::Einsum(Einsum { op: Op::Map, value: solved, ..named.clone() }));
-        }
+        self.solved = Some(solved);
     }
 
     /// The inverse of the triangle: how much of what an earlier token would add by itself a token adds.

@@ -10,7 +10,9 @@ use super::super::plan::{Act, Axis, Walk};
 use super::super::weave::Weaver;
 use super::Group;
 use super::fit::{Time, distance, fold_of, shift, timed};
-use crate::ir::cascade::{At, Cascade, Dim, Einsum, ExprId, Extent, Op, RankId, ReduceOp, Step, Tensor, TensorId};
+use crate::ir::cascade::{
+    At, Cascade, Dim, Einsum, ExprId, Extent, Op, RankId, ReduceOp, Step, Tensor, TensorId,
+};
 use crate::ir::expr::{Expr, operands, with_operands};
 
 /// How many coordinates of a row in boxes a task has.
