@@ -129,9 +129,12 @@ fn stored(plan: &Plan) -> Vec<TensorId> {
     stored
 }
 
-/// How much of a plan streams or walks; what has no size counts for nothing.
+/// How much of a plan streams or walks; what has no size, and what is handed back anyway, counts for nothing.
 fn fused(plan: &Plan) -> &'static str {
-    let has_size = |it: &&Einsum| !plan.cascade.tensors[it.tensor].dims.is_empty();
+    let has_size = |it: &&Einsum| {
+        let tensor = &plan.cascade.tensors[it.tensor];
+        !tensor.dims.is_empty() && tensor.role != Role::Output
+    };
     let whole = plan.stages.iter().any(|stage| match stage {
         Stage::Whole(Step::Einsum(it)) => has_size(&it),
         Stage::Whole(Step::Recurrence(it)) => it.body.iter().any(|it| has_size(&it)),
@@ -186,7 +189,6 @@ fn stages(plan: &Plan) -> String {
 fn reason(plan: &Plan, einsum: &Einsum) -> Option<String> {
     let tensor = &plan.cascade.tensors[einsum.tensor];
     let name = quoted(plan, einsum.tensor);
-    let is_other = |it: &&&Einsum| quoted(plan, it.tensor) != name;
     let rank = |it: &RankId| format!("`{}`", plan.cascade.ranks[*it].name);
     match &einsum.op {
         Op::Select(_, from, _) => return Some(format!("{name} selects along {}", rank(from))),
@@ -209,43 +211,61 @@ fn reason(plan: &Plan, einsum: &Einsum) -> Option<String> {
             .zip(&tensor.dims)
             .all(|(it, dim)| *exprs.get(*it) == Expr::Index(dim.rank) && dim.lag == 0)
     };
-    let readers = plan.einsums();
-    let elsewhere = readers.iter().filter(is_other).find(|reader| {
+    // Who is called otherwise is a better reason.
+    let (others, rest): (Vec<&Einsum>, Vec<&Einsum>) = plan
+        .einsums()
+        .into_iter()
+        .filter(|it| it.tensor != einsum.tensor)
+        .partition(|it| quoted(plan, it.tensor) != name);
+    let readers: Vec<&Einsum> = others.into_iter().chain(rest).collect();
+    let elsewhere = readers.iter().find(|reader| {
         let mut reads = exprs.reads(reader.value);
         reads.any(|(it, coords)| it == einsum.tensor && !in_place(coords))
     });
     match elsewhere {
         Some(reader) => {
-            Some(format!("{name} is stored: read at other coordinates by {}", quoted(plan, reader.tensor)))
+            Some(format!("{name} is stored: read at other coordinates by {}", called(plan, &name, reader)))
         }
         None => {
             let reads = |it: &&&Einsum| exprs.reads(it.value).any(|(it, _)| it == einsum.tensor);
-            let reader = readers.iter().filter(is_other).find(reads)?;
-            Some(format!("{name} is stored for {}", used(plan, einsum, reader)))
+            let reader = readers.iter().find(reads)?;
+            Some(format!("{name} is stored {}", used(plan, einsum, reader, &called(plan, &name, reader))))
         }
     }
 }
 
+/// Who reads something of that name.
+fn called(plan: &Plan, name: &str, reader: &Einsum) -> String {
+    let reader = quoted(plan, reader.tensor);
+    if reader == name { format!("the rest of {name}") } else { reader }
+}
+
 /// Who reads a tensor, and for which ranks it would compute each point of it again.
-fn used(plan: &Plan, einsum: &Einsum, reader: &Einsum) -> String {
+fn used(plan: &Plan, einsum: &Einsum, reader: &Einsum, called: &str) -> String {
     let atoms = |ranks: &[RankId]| -> Vec<RankId> {
         ranks.iter().flat_map(|&it| plan.cascade.exprs.atoms(it).to_vec()).collect()
     };
     let own = atoms(&einsum.iterated());
     let all = atoms(&[reader.iterated().as_slice(), reader.op.reduced()].concat());
     let list = |ranks: &[RankId]| {
-        let mut names: Vec<String> =
-            ranks.iter().map(|&it| format!("`{}`", plan.cascade.ranks[it].name)).collect();
-        names.dedup();
+        let mut names: Vec<String> = Vec::new();
+        for &rank in ranks {
+            let name = &plan.cascade.ranks[rank].name;
+            let name = format!("`{}`", name.split('.').next().unwrap_or(name));
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
         names.join(", ")
     };
     let again: Vec<RankId> = all.into_iter().filter(|it| !own.contains(it)).collect();
-    let name = quoted(plan, reader.tensor);
-    match (einsum.op.reduced(), again.as_slice()) {
-        ([], []) => name,
-        ([], again) => format!("all {} of {name}", list(again)),
-        (over, []) => format!("{name}, after its sum over {}", list(over)),
-        (over, again) => format!("all {} of {name}, after its sum over {}", list(again), list(over)),
+    let whom = match again.as_slice() {
+        [] => format!("for {called}"),
+        again => format!("once for all {} of {called}", list(again)),
+    };
+    match einsum.op.reduced() {
+        [] => whom,
+        over => format!("{whom}, reduced over {}", list(over)),
     }
 }
 
