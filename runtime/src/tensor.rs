@@ -73,6 +73,21 @@ macro_rules! constructors {
             Ok(Self { raw, data: PhantomData })
         }
 
+        /// Part of the bytes, as elements of a dtype that is known at run time: which one, is said as for `strided`.
+        pub fn strided_bytes(
+            dtype: DType,
+            bytes: $bytes,
+            first: usize,
+            shape: &'a [usize],
+            strides: &'a [isize],
+        ) -> Result<Self> {
+            let raw = Raw { data: bytes.$as_ptr().cast(), dtype, shape, strides: Some(strides) };
+            if !raw.data.addr().is_multiple_of(dtype.size()) {
+                return Err(Error::Misaligned { what: "a view".into(), dtype });
+            }
+            Ok(Self { raw: raw.starting_at(first, bytes.len() / dtype.size())?, data: PhantomData })
+        }
+
         /// What the pointer leads to, with a stride in elements for each dimension.
         ///
         /// # Safety

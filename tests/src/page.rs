@@ -10,7 +10,7 @@ use attnc::analyze::passes::passes;
 use attnc::choose::choose;
 use attnc::driver::{Request, outline, plan};
 use attnc::files::{fetch, read_spec, root_of};
-use attnc::ir::cascade::{Cascade, Einsum, ExprId, Op, RankId, Role, Step, TensorId};
+use attnc::ir::cascade::{Cascade, Einsum, ExprId, Extent, Op, RankId, Role, Step, TensorId};
 use attnc::ir::expr::Expr;
 use attnc::rewrite::{carried, saturate};
 use attnc::schedule::{Mapping, Plan, Stage};
@@ -28,6 +28,8 @@ pub struct System {
     pub passes: Counts,
     /// What has to be kept for it, beside inputs and outputs.
     pub memory: &'static str,
+    /// How much of it runs in stages that stream or walk.
+    pub fused: &'static str,
     /// How it is evaluated.
     pub stages: String,
 }
@@ -71,7 +73,7 @@ pub fn system(path: &Path, rank: &str) -> System {
     let plan = plan(&bound, &Mapping::default());
     let about = |it: &&String| !it.starts_with("Passes over ");
     let what = open.docs.iter().filter(about).map(|it| it.trim()).collect::<Vec<_>>().join(" ");
-    System { name, what, passes, memory: memory(&plan, rank), stages: stages(&plan) }
+    System { name, what, passes, memory: memory(&plan, rank), fused: fused(&plan), stages: stages(&plan) }
 }
 
 /// The first kernel with its ranks open, and with those that nothing binds given an extent.
@@ -95,7 +97,12 @@ fn memory(plan: &Plan, rank: &str) -> &'static str {
     let cascade = &plan.cascade;
     let keys: Vec<RankId> =
         cascade.ranks.iter().filter(|(_, it)| it.name == rank).map(|(id, _)| id).collect();
-    let keys: Vec<RankId> = keys.iter().flat_map(|&it| cascade.exprs.atoms(it).to_vec()).collect();
+    let mut keys: Vec<RankId> = keys.iter().flat_map(|&it| cascade.exprs.atoms(it).to_vec()).collect();
+    // A place in a block of known size does not grow.
+    let is_open = |it: &RankId| !matches!(cascade.ranks[*it].extent, Extent::Fixed(_));
+    if keys.iter().any(is_open) {
+        keys.retain(is_open);
+    }
     let stored = stored(plan);
     let has_keys = |it: &TensorId| {
         let dims = cascade.tensors[*it].dims.iter();
@@ -120,6 +127,25 @@ fn stored(plan: &Plan) -> Vec<TensorId> {
         }
     }
     stored
+}
+
+/// How much of a plan streams or walks; what has no size, and what is handed back anyway, counts for nothing.
+fn fused(plan: &Plan) -> &'static str {
+    let has_size = |it: &&Einsum| {
+        let tensor = &plan.cascade.tensors[it.tensor];
+        !tensor.dims.is_empty() && tensor.role != Role::Output
+    };
+    let whole = plan.stages.iter().any(|stage| match stage {
+        Stage::Whole(Step::Einsum(it)) => has_size(&it),
+        Stage::Whole(Step::Recurrence(it)) => it.body.iter().any(|it| has_size(&it)),
+        Stage::Stream(_) | Stage::Walk(_) => false,
+    });
+    let some = plan.stages.iter().any(|it| matches!(it, Stage::Stream(_) | Stage::Walk(_)));
+    match (some, whole) {
+        (true, false) => "all",
+        (true, true) => "in part",
+        (false, _) => "nothing",
+    }
 }
 
 /// How many stages stream, what carries a state, and what is evaluated whole, each with the reason.
@@ -163,13 +189,16 @@ fn stages(plan: &Plan) -> String {
 fn reason(plan: &Plan, einsum: &Einsum) -> Option<String> {
     let tensor = &plan.cascade.tensors[einsum.tensor];
     let name = quoted(plan, einsum.tensor);
-    let is_other = |it: &&&Einsum| quoted(plan, it.tensor) != name;
     let rank = |it: &RankId| format!("`{}`", plan.cascade.ranks[*it].name);
     match &einsum.op {
         Op::Select(_, from, _) => return Some(format!("{name} selects along {}", rank(from))),
         Op::Place(along) => return Some(format!("{name} ranks along {}", rank(along))),
         Op::Arg(_, along) => return Some(format!("{name} looks for a place along {}", rank(along))),
-        Op::Scan(_, along) => return Some(format!("{name} runs along {}", rank(along))),
+        Op::Scan(_, along) => {
+            let chunk = plan.cascade.ranks[*along].name.strip_suffix(".place");
+            let along = chunk.map_or_else(|| rank(along), |it| format!("a chunk of `{it}`"));
+            return Some(format!("{name} runs along {along}"));
+        }
         Op::Map | Op::Reduce(..) => {}
     }
     if tensor.role == Role::Output || tensor.dims.is_empty() {
@@ -182,20 +211,61 @@ fn reason(plan: &Plan, einsum: &Einsum) -> Option<String> {
             .zip(&tensor.dims)
             .all(|(it, dim)| *exprs.get(*it) == Expr::Index(dim.rank) && dim.lag == 0)
     };
-    let readers = plan.einsums();
-    let elsewhere = readers.iter().filter(is_other).find(|reader| {
+    // Who is called otherwise is a better reason.
+    let (others, rest): (Vec<&Einsum>, Vec<&Einsum>) = plan
+        .einsums()
+        .into_iter()
+        .filter(|it| it.tensor != einsum.tensor)
+        .partition(|it| quoted(plan, it.tensor) != name);
+    let readers: Vec<&Einsum> = others.into_iter().chain(rest).collect();
+    let elsewhere = readers.iter().find(|reader| {
         let mut reads = exprs.reads(reader.value);
         reads.any(|(it, coords)| it == einsum.tensor && !in_place(coords))
     });
     match elsewhere {
         Some(reader) => {
-            Some(format!("{name} is stored: read at other coordinates by {}", quoted(plan, reader.tensor)))
+            Some(format!("{name} is stored: read at other coordinates by {}", called(plan, &name, reader)))
         }
         None => {
             let reads = |it: &&&Einsum| exprs.reads(it.value).any(|(it, _)| it == einsum.tensor);
-            let reader = readers.iter().filter(is_other).find(reads)?;
-            Some(format!("{name} is stored for {}", quoted(plan, reader.tensor)))
+            let reader = readers.iter().find(reads)?;
+            Some(format!("{name} is stored {}", used(plan, einsum, reader, &called(plan, &name, reader))))
         }
+    }
+}
+
+/// Who reads something of that name.
+fn called(plan: &Plan, name: &str, reader: &Einsum) -> String {
+    let reader = quoted(plan, reader.tensor);
+    if reader == name { format!("the rest of {name}") } else { reader }
+}
+
+/// Who reads a tensor, and for which ranks it would compute each point of it again.
+fn used(plan: &Plan, einsum: &Einsum, reader: &Einsum, called: &str) -> String {
+    let atoms = |ranks: &[RankId]| -> Vec<RankId> {
+        ranks.iter().flat_map(|&it| plan.cascade.exprs.atoms(it).to_vec()).collect()
+    };
+    let own = atoms(&einsum.iterated());
+    let all = atoms(&[reader.iterated().as_slice(), reader.op.reduced()].concat());
+    let list = |ranks: &[RankId]| {
+        let mut names: Vec<String> = Vec::new();
+        for &rank in ranks {
+            let name = &plan.cascade.ranks[rank].name;
+            let name = format!("`{}`", name.split('.').next().unwrap_or(name));
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names.join(", ")
+    };
+    let again: Vec<RankId> = all.into_iter().filter(|it| !own.contains(it)).collect();
+    let whom = match again.as_slice() {
+        [] => format!("for {called}"),
+        again => format!("once for all {} of {called}", list(again)),
+    };
+    match einsum.op.reduced() {
+        [] => whom,
+        over => format!("{whom}, reduced over {}", list(over)),
     }
 }
 
@@ -207,8 +277,8 @@ fn quoted(plan: &Plan, tensor: TensorId) -> String {
 
 /// The page, given the systems and the pictures of their masks.
 pub fn page(systems: &[System], pictures: &[(String, String)]) -> String {
-    let streaming =
-        systems.iter().filter(|it| it.stages.contains("stream") || it.stages.contains("walks")).count();
+    let number = |fused: &str| systems.iter().filter(|it| it.fused == fused).count();
+    let [all, part] = ["all", "in part"].map(number);
     let mut text = format!(
         "# The gallery\n\n\
          Generated by `ATTNC_BLESS=1 cargo test -p attnc-tests --test gallery_page`; do not edit.\n\n\
@@ -216,15 +286,19 @@ pub fn page(systems: &[System], pictures: &[(String, String)]) -> String {
          *Passes* are traversals of the rank that is named: as written → the fewest of any equal cascade that is known, and those of what is compiled.\n\
          *Memory* is what is stored beside inputs, outputs and tiles: nothing that has a size (constant), something for each row, or something that grows with the rank named.\n\
          *Plan* says how many stages stream over tiles, which walk along a rank with a carried state, and what is evaluated whole, and why.\n\
-         {streaming} of the systems have a stage that streams or walks.\n\n\
-         | system | passes | memory | plan |\n|---|---|---|---|\n",
+         A name there stands for what its author calls so, and for what is computed on the way to it.\n\
+         *Fused* says how much of it runs in stages that stream or walk: {all} systems all, {part} in part.\n\n\
+         All of this holds for both back ends that compile, Cranelift and LLVM, without exception: the plan is made before either is asked, and each compiles all of it; they differ in instructions alone.\n\
+         What one materialises, the other does, and for the reason given.\n\
+         The interpreter is the meaning and not a plan: it evaluates every tensor whole, as written.\n\n\
+         | system | passes | memory | fused | plan |\n|---|---|---|---|---|\n",
         systems.len()
     );
     for it in systems {
         let Counts { rank, written, bound, chosen } = &it.passes;
         text += &format!(
-            "| [{0}](../examples/gallery/{0}.attn) | `{rank}` {written} → {bound}, compiled {chosen} | {1} | {2} |\n",
-            it.name, it.memory, it.stages
+            "| [{0}](../examples/gallery/{0}.attn) | `{rank}` {written} → {bound}, compiled {chosen} | {1} | {2} | {3} |\n",
+            it.name, it.memory, it.fused, it.stages
         );
     }
     text += "\n## What they are\n\n";

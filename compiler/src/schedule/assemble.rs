@@ -120,7 +120,7 @@ impl Weaver<'_> {
                     }
                     Op::Map | Op::Scan(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..) => BTreeSet::new(),
                 },
-                Act::Define(_) | Act::Loop(_) | Act::Choose(..) => BTreeSet::new(),
+                Act::Define(_) | Act::Loop(_) | Act::Along(..) | Act::Choose(..) => BTreeSet::new(),
             };
             let conditions: Vec<ExprId> = conditions.into_iter().collect();
             if !matters.contains(&conditions) {
@@ -159,7 +159,9 @@ impl Weaver<'_> {
     fn with_needs(&self, round: &Round, act: Act, done: &mut BTreeSet<TensorId>, acts: &mut Vec<Act>) {
         let einsum = match &act {
             Act::Define(it) | Act::Fold(it) => it,
-            Act::Loop(_) | Act::Choose(..) => unreachable!("the acts of a round are einsums"),
+            Act::Loop(_) | Act::Along(..) | Act::Choose(..) => {
+                unreachable!("the acts of a round are einsums")
+            }
         };
         for (tensor, _) in self.cascade.exprs.reads(einsum.value) {
             if tensor == einsum.tensor || done.contains(&tensor) {

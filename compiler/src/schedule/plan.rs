@@ -114,6 +114,9 @@ pub enum Act {
     Fold(Einsum),
     /// Runs acts for every tile of some ranks.
     Loop(Loop),
+    /// Runs acts for one coordinate of a rank after the other; each computes that coordinate of a tensor that is held
+    /// with all of them.
+    Along(RankId, Vec<Act>),
     /// Runs some acts where a condition on extents holds, else others.
     Choose(ExprId, Vec<Act>, Vec<Act>),
 }
@@ -208,7 +211,9 @@ impl Act {
     pub(crate) fn einsums<'a>(&'a self, see: &mut dyn FnMut(&'a Einsum)) {
         match self {
             Act::Define(einsum) | Act::Fold(einsum) => see(einsum),
-            Act::Loop(it) => it.acts.iter().for_each(|act| act.einsums(see)),
+            Act::Loop(Loop { acts, .. }) | Act::Along(_, acts) => {
+                acts.iter().for_each(|act| act.einsums(see));
+            }
             Act::Choose(_, then, otherwise) => then.iter().chain(otherwise).for_each(|act| act.einsums(see)),
         }
     }
@@ -218,7 +223,7 @@ impl Act {
 fn stores(acts: &[Act], tensor: TensorId) -> bool {
     acts.iter().any(|act| match act {
         Act::Define(it) | Act::Fold(it) => it.tensor == tensor,
-        Act::Loop(it) => stores(&it.acts, tensor),
+        Act::Loop(Loop { acts, .. }) | Act::Along(_, acts) => stores(acts, tensor),
         Act::Choose(_, then, otherwise) => stores(then, tensor) || stores(otherwise, tensor),
     })
 }
@@ -226,7 +231,7 @@ fn stores(acts: &[Act], tensor: TensorId) -> bool {
 /// How many loops acts run one after the other.
 fn one_by_one(acts: &[Act]) -> usize {
     let loops = |act: &Act| match act {
-        Act::Define(_) | Act::Fold(_) => 0,
+        Act::Define(_) | Act::Fold(_) | Act::Along(..) => 0,
         Act::Loop(_) => 1,
         Act::Choose(_, then, otherwise) => one_by_one(then).max(one_by_one(otherwise)),
     };
@@ -238,7 +243,7 @@ pub(crate) fn loops(acts: &[Act]) -> Vec<&Loop> {
     let mut found = Vec::new();
     for act in acts {
         match act {
-            Act::Define(_) | Act::Fold(_) => {}
+            Act::Define(_) | Act::Fold(_) | Act::Along(..) => {}
             Act::Loop(it) => {
                 found.push(it);
                 found.extend(loops(&it.acts));

@@ -248,7 +248,9 @@ impl Weaver<'_> {
             .map(|act| match act {
                 Act::Define(it) => Act::Define(moved(it, self.read_from(it.value, others))),
                 Act::Fold(it) => Act::Fold(moved(it, self.read_from(it.value, others))),
-                Act::Loop(_) | Act::Choose(..) => unreachable!("what merges parts are einsums"),
+                Act::Loop(_) | Act::Along(..) | Act::Choose(..) => {
+                    unreachable!("what merges parts are einsums")
+                }
             })
             .collect()
     }
@@ -293,7 +295,7 @@ impl Weaver<'_> {
 fn defined(act: &Act) -> Option<TensorId> {
     match act {
         Act::Define(it) => Some(it.tensor),
-        Act::Fold(_) | Act::Loop(_) | Act::Choose(..) => None,
+        Act::Fold(_) | Act::Loop(_) | Act::Along(..) | Act::Choose(..) => None,
     }
 }
 

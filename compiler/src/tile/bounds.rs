@@ -365,6 +365,6 @@ impl Tiling<'_> {
 pub(super) fn einsum(act: &Act) -> Option<&Einsum> {
     match act {
         Act::Define(it) | Act::Fold(it) => Some(it),
-        Act::Loop(_) | Act::Choose(..) => None,
+        Act::Loop(_) | Act::Along(..) | Act::Choose(..) => None,
     }
 }

@@ -204,6 +204,8 @@ struct Region {
     composites: Vec<RankId>,
     /// Ranks with one coordinate at a time.
     fixed: BTreeSet<RankId>,
+    /// Ranks one coordinate of which is worked on at a time, though all are held.
+    at_hand: BTreeSet<RankId>,
     /// The stage is a walk: what is not fixed is held whole.
     walks: bool,
     /// The ranks that boxes are made of.

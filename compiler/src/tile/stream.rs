@@ -135,6 +135,7 @@ impl Tiling<'_> {
                 Act::Define(einsum) => self.boxed_einsum(einsum),
                 Act::Fold(einsum) => self.fold_into(einsum),
                 Act::Loop(it) => self.traverse(it, 0),
+                Act::Along(rank, acts) => self.along(*rank, acts),
                 Act::Choose(condition, then, otherwise) => {
                     let condition = self.value(*condition).value;
                     let [then, otherwise] = [then, otherwise].map(|acts| {
@@ -149,13 +150,23 @@ impl Tiling<'_> {
         }
     }
 
+    /// Acts at each coordinate of a rank, which tiles keep all of.
+    fn along(&mut self, rank: RankId, acts: &[Act]) {
+        self.open(rank, &[]);
+        self.region.at_hand.insert(rank);
+        self.acts(acts);
+        self.region.at_hand.remove(&rank);
+        self.builder.close_loop(&[]);
+    }
+
     /// The ranks of an einsum, the composite ones of the region in parts, without those that are bound.
     pub(super) fn open_ranks(&self, einsum: &Einsum) -> Vec<RankId> {
         let parts = |it: RankId| match self.region.composites.contains(&it) {
             true => self.cascade.exprs.atoms(it).to_vec(),
             false => vec![it],
         };
-        self.unbound(einsum.iterated().into_iter().flat_map(parts))
+        let ranks = einsum.iterated().into_iter().filter(|it| !self.region.at_hand.contains(it));
+        self.unbound(ranks.flat_map(parts))
     }
 
     /// Ranks that have more than the coordinate at hand.
@@ -328,7 +339,7 @@ pub(super) fn stores(acts: &[Act], tiles: &std::collections::BTreeSet<TensorId>)
         match act {
             Act::Define(it) if !tiles.contains(&it.tensor) => stored.push(it.tensor),
             Act::Define(_) | Act::Fold(_) => {}
-            Act::Loop(it) => stored.extend(stores(&it.acts, tiles)),
+            Act::Loop(Loop { acts, .. }) | Act::Along(_, acts) => stored.extend(stores(acts, tiles)),
             Act::Choose(_, then, otherwise) => {
                 stored.extend(stores(then, tiles));
                 stored.extend(stores(otherwise, tiles));

@@ -190,7 +190,7 @@ impl Tiling<'_> {
         let here: Vec<&Einsum> = acts.iter().filter_map(super::bounds::einsum).collect();
         let defined = acts.iter().filter_map(|act| match act {
             Act::Define(einsum) => Some(einsum.tensor),
-            Act::Fold(_) | Act::Loop(_) | Act::Choose(..) => None,
+            Act::Fold(_) | Act::Loop(_) | Act::Along(..) | Act::Choose(..) => None,
         });
         let own = |it: &TensorId| {
             self.is_tile(*it) && self.region.mentions[it].iter().all(|einsum| here.contains(&einsum))
@@ -247,7 +247,7 @@ impl Tiling<'_> {
     }
 
     /// Distances from where the strip begins, counted from where the box does.
-    pub(super) fn shifted(&mut self, rank: RankId, offsets: ValueId) -> ValueId {
+    pub(super) fn from_the_box(&mut self, rank: RankId, offsets: ValueId) -> ValueId {
         match self.region.strip.shifts.get(&rank).copied() {
             Some(shift) => self.sum(shift, offsets),
             None => offsets,

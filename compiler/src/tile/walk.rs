@@ -128,6 +128,6 @@ impl Tiling<'_> {
 fn defined(act: &Act) -> Option<&Einsum> {
     match act {
         Act::Define(it) | Act::Fold(it) => Some(it),
-        Act::Loop(_) | Act::Choose(..) => None,
+        Act::Loop(_) | Act::Along(..) | Act::Choose(..) => None,
     }
 }

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use super::draw;
 use super::random::Random;
 use crate::analyze::passes::passes;
-use crate::ir::cascade::{Cascade, Extent, RankId, Step};
+use crate::ir::cascade::{Cascade, Dim, Extent, RankId, Step};
 use crate::ir::expr::Expr;
 use crate::schedule::live;
 use attnc_dsl::ast::Kind;
@@ -17,20 +17,32 @@ use attnc_dsl::ast::Kind;
 /// How often other extents are drawn before the constraints count as not to be met.
 const TRIES: i64 = 12;
 
-/// The rank that takes the place of keys: of those that follow from what inputs carry and that something traverses, the
-/// one that is traversed most often as written; of equals the one that most inputs have next to last. Features come only
-/// where there is no other.
-pub fn key_rank(cascade: &Cascade) -> Option<RankId> {
+/// How many coordinates of what inputs carry there may be for one key.
+const MOST_FOR_ONE: i64 = 64;
+
+/// Ranks that may take the place of keys.
+pub struct Keys {
+    /// Those that something traverses: first the one that is traversed most often as written; of equals the one that
+    /// most inputs have next to last.
+    pub proper: Vec<RankId>,
+    /// Features among them, in the same order.
+    pub features: Vec<RankId>,
+}
+
+/// The ranks of a kernel that may take the place of keys.
+pub fn key_ranks(cascade: &Cascade) -> Keys {
     let traversed = traversed(cascade);
-    let candidates = cascade.ranks.ids().filter(|&it| {
-        let atoms = cascade.exprs.atoms(it);
-        !cascade.ranks[it].local
-            && atoms.iter().any(|atom| traversed.contains(atom))
-            && !drivers(cascade, it).is_empty()
-    });
-    let order =
-        |it| (is_feature(cascade, it), Reverse((passes(cascade, it).passes, next_to_last(cascade, it))));
-    candidates.min_by_key(|&it| order(it))
+    let mut all: Vec<RankId> = cascade
+        .ranks
+        .ids()
+        .filter(|&it| {
+            let atoms = cascade.exprs.atoms(it);
+            !cascade.ranks[it].local && atoms.iter().any(|atom| traversed.contains(atom))
+        })
+        .collect();
+    all.sort_by_key(|&it| Reverse((passes(cascade, it).passes, next_to_last(cascade, it))));
+    let (features, proper) = all.into_iter().partition(|&it| is_feature(cascade, it));
+    Keys { proper, features }
 }
 
 /// Extents that meet the constraints of a kernel, with that many coordinates along a rank, or the next number of them
@@ -40,7 +52,9 @@ pub fn with_keys(cascade: &Cascade, rank: RankId, keys: i64) -> Option<Vec<i64>>
     (0..TRIES).find_map(|attempt| {
         let most = 1 + attempt / 2;
         let drawn: Vec<i64> = (0..cascade.ranks.len()).map(|_| 1 + random.below(most)).collect();
-        drivers.iter().find_map(|&driver| grown(cascade, &drawn, driver, (rank, keys), random))
+        let found = drivers.iter().find_map(|&driver| grown(cascade, &drawn, driver, (rank, keys), random));
+        let fixed = |random: &mut Random| draw::settled(cascade, drawn.clone(), None, random);
+        found.or_else(|| fixed(random)).filter(|it| it[rank.idx()] >= keys && it.iter().all(|it| *it > 0))
     })
 }
 
@@ -56,7 +70,8 @@ fn grown(
     if let Some(exact) = with(keys).filter(|it| it[rank.idx()] == keys) {
         return Some(exact);
     }
-    let powers = std::iter::successors(Some(1), |it| Some(2 * it)).take_while(|it| *it <= keys);
+    let powers =
+        std::iter::successors(Some(1), |it| Some(2 * it)).take_while(|it| *it <= MOST_FOR_ONE * keys);
     powers.filter_map(with).find(|it| it[rank.idx()] >= keys)
 }
 
@@ -98,12 +113,13 @@ fn traversed(cascade: &Cascade) -> Vec<RankId> {
     ranks.flat_map(|it| cascade.exprs.atoms(it).to_vec()).collect()
 }
 
-/// The last rank of every input of several ranks that has it, and not only of ids and masks.
+/// The last rank of every input of several ranks that has it, and not only of ids and masks, or a part of such a rank.
 fn is_feature(cascade: &Cascade, rank: RankId) -> bool {
     let inputs: Vec<_> =
         cascade.inputs().map(|it| &cascade.tensors[it]).filter(|it| it.dims.len() > 1).collect();
-    inputs.iter().all(|it| it.dims[..it.dims.len() - 1].iter().all(|dim| dim.rank != rank))
-        && inputs.iter().any(|it| it.kind == Kind::Real && it.dims.iter().any(|dim| dim.rank == rank))
+    let has = |dim: &Dim| dim.rank == rank || cascade.ranks[dim.rank].parts.contains(&rank);
+    inputs.iter().all(|it| !it.dims[..it.dims.len() - 1].iter().any(|dim| dim.rank == rank))
+        && inputs.iter().any(|it| it.kind == Kind::Real && it.dims.iter().any(has))
 }
 
 fn next_to_last(cascade: &Cascade, rank: RankId) -> usize {

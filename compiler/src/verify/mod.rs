@@ -17,7 +17,7 @@ mod random;
 pub use compare::{Distance, Reference};
 pub use draw::Character;
 pub use equal::Trial;
-pub use keys::{key_rank, with_keys};
+pub use keys::{Keys, key_ranks, with_keys};
 pub use parallel::on_all_cores;
 
 use crate::ir::cascade::Cascade;

@@ -13,6 +13,10 @@ const PAGED: &str = "kernel paged {\n  rank p, d\n  rank s = 2\n  rank n = (c, s
      input table[c]: i32\n  input masks[d, c]: bool\n  output O[d] = sum[n](K[table[c], s, d] where masks[d, c])\n}\n";
 const FIXED: &str = "kernel fixed { rank n = 3 input A[n]: f32 output O = sum[n](A) }\n";
 
+/// Pixels of an image whose height is a parameter, in the middle of another one.
+const PIXELS: &str = "kernel pixels {\n  param H: i64 = 2\n  rank d\n  rank n = (y = H, x = 3)\n  \
+     input A[n, d]: f32\n  most[n] = max[d](A)\n  output O = sum[n](most * most[n = |n| - 1 - n])\n}\n";
+
 fn memory(spec: &str) -> (i32, String, u64, u64) {
     let folder = Folder::new();
     folder.write("k.attn", spec);
@@ -49,6 +53,13 @@ fn keys_that_follow_from_other_ranks_are_as_many_as_asked() {
 }
 
 #[test]
+fn extents_that_parameters_give_grow_with_them() {
+    let (status, class, few, many) = memory(PIXELS);
+    assert_eq!((status, class.as_str()), (0, "grows with the keys"));
+    assert!(many - few >= 4 * 7 * 4096, "{few} and {many}");
+}
+
+#[test]
 fn kernels_of_a_folder_are_all_listed() {
     let folder = Folder::new();
     std::fs::create_dir(folder.path("specs")).unwrap();
@@ -56,7 +67,7 @@ fn kernels_of_a_folder_are_all_listed() {
         folder.write(&format!("specs/{name}.attn"), text);
     }
     let ran = folder.attnc("verify specs --memory");
-    ran.expect(0, &["measured 3 kernels: 0 constant, 1 per row, 1 grows with the keys, 1 unknown"]);
+    ran.expect(0, &["measured 3 kernels: 0 constant, 1 per row, 1 grows with the keys; 1 with keys that cannot grow, 0 unknown"]);
     let starts: Vec<_> =
         ran.stdout.lines().map(|it| it.split_whitespace().next().unwrap().to_owned()).collect();
     assert_eq!(starts, ["kernel", "rows", "fixed", "grows"]);

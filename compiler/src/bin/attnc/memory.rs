@@ -1,6 +1,6 @@
 //! `attnc verify --memory`: kernels to the workspace that they need for few and for many keys.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use attnc::codegen;
 use attnc::codegen::Backend;
@@ -8,7 +8,7 @@ use attnc::driver;
 use attnc::ir::cascade::{Cascade, ParamValue, RankId};
 use attnc::schedule::Mapping;
 use attnc::target::Target;
-use attnc::verify::{key_rank, with_keys};
+use attnc::verify::{key_ranks, with_keys};
 use attnc_dsl::ast::Kind;
 use attnc_runtime::{Kernel, Scalar, TensorView};
 use serde_json::json;
@@ -18,20 +18,29 @@ use crate::exit::{Outcome, Stop};
 use crate::mapping::MappingArg;
 use crate::report::count;
 use crate::spec::Settings;
-use crate::{folder, output, report};
+use crate::{folder, output, report, spec};
 
 /// How many keys the two calls have that are shown; more, where there cannot be that many.
 const KEYS: [i64; 2] = [4 << 10, 32 << 10];
 /// How many keys tell what still grows: below, it may be the number of parts in which keys are taken, which has an end.
 const BEYOND: i64 = 64 << 10;
-/// An input beyond that is not allocated to find out.
-const MOST_ELEMENTS: usize = 1 << 27;
+const SIZES: [i64; 3] = [KEYS[0], KEYS[1], BEYOND];
+/// How much of a parameter there may be for one key.
+const MOST: i64 = 4;
 
 /// The workspace of one kernel.
 struct Row {
     kernel: String,
     /// Why it is not known, if it is not.
-    found: Result<Memory, String>,
+    found: Result<Memory, Unknown>,
+}
+
+/// Why the workspace of a kernel for many keys is not known.
+enum Unknown {
+    /// It has no rank of keys that may grow.
+    Fixed(String),
+    /// The kernel does not say.
+    Refused(String),
 }
 
 struct Memory {
@@ -50,6 +59,14 @@ struct Call {
     bytes: u64,
 }
 
+/// A kernel at a number of keys: itself, or with another value of a parameter that its extents follow from.
+struct Grown {
+    cascade: Cascade,
+    extents: Vec<i64>,
+    /// The parameter differs from what the spec says.
+    param: Option<String>,
+}
+
 /// Prints a table, or JSON: for each kernel the bytes of workspace that one thread needs.
 pub(crate) fn measure(
     specs: &[PathBuf],
@@ -57,9 +74,10 @@ pub(crate) fn measure(
     mapping: &MappingArg,
     as_json: bool,
 ) -> Outcome {
-    let (rows, refused) = folder::rows(specs, settings, |_, front| {
+    let (rows, refused) = folder::rows(specs, settings, |path, front| {
         let mapping = mapping.of(&front.cascades, &Target::native(), Backend::default())?;
-        front.cascades.iter().map(|it| row(it, &mapping)).collect()
+        let spec = Spec { path, settings, mapping: &mapping };
+        front.cascades.iter().map(|it| spec.row(it)).collect()
     })?;
     if as_json {
         report::json(&rows.iter().map(Row::json).collect())?;
@@ -69,56 +87,114 @@ pub(crate) fn measure(
     let number =
         |class| rows.iter().filter(|it| it.found.as_ref().is_ok_and(|it| it.class() == class)).count();
     let [constant, per_row, grows] = [CONSTANT, PER_ROW, GROWS].map(number);
+    let fixed = rows.iter().filter(|it| matches!(it.found, Err(Unknown::Fixed(_)))).count();
     eprintln!(
-        "measured {}: {constant} {CONSTANT}, {per_row} {PER_ROW}, {grows} {GROWS}, {} unknown",
+        "measured {}: {constant} {CONSTANT}, {per_row} {PER_ROW}, {grows} {GROWS}; {fixed} {FIXED}, {} unknown",
         count(rows.len(), "kernel"),
-        rows.len() - constant - per_row - grows
+        rows.len() - constant - per_row - grows - fixed
     );
     refused.map_or(Ok(()), Err)
 }
 
-fn row(cascade: &Cascade, mapping: &Mapping) -> Outcome<Row> {
-    let kernel = cascade.name.clone();
-    let Some(rank) = key_rank(cascade) else {
-        return Ok(Row {
-            kernel,
-            found: Err("none of its ranks takes the place of keys and may grow".to_owned()),
-        });
-    };
-    let compiled = driver::jit_by(cascade, mapping, codegen::Backend::default()).map_err(Stop::codegen)?;
-    let found = memory(cascade, &compiled, rank);
-    let found = found.map_err(|why| format!("keys `{}`: {why}", cascade.ranks[rank].name));
-    Ok(Row { kernel, found })
+/// A spec as it is measured.
+struct Spec<'a> {
+    path: &'a Path,
+    settings: &'a Settings,
+    mapping: &'a Mapping,
 }
 
-fn memory(cascade: &Cascade, kernel: &Kernel, rank: RankId) -> Result<Memory, String> {
-    let mut has_rows = false;
-    let mut call = |keys| {
-        let extents = with_keys(cascade, rank, keys).ok_or("its constraints do not allow so many")?;
-        let mut dims = cascade.outputs().flat_map(|it| &cascade.tensors[it].dims);
-        has_rows = dims.any(|dim| extents[dim.rank.idx()] >= keys);
-        Ok::<_, String>(Call { keys: extents[rank.idx()], bytes: workspace(cascade, kernel, &extents)? })
-    };
-    let (calls, beyond) = ([call(KEYS[0])?, call(KEYS[1])?], call(BEYOND)?);
-    Ok(Memory { rank: cascade.ranks[rank].name.clone(), calls, beyond, has_rows })
+impl Spec<'_> {
+    fn row(&self, cascade: &Cascade) -> Outcome<Row> {
+        let kernel = cascade.name.clone();
+        let Some(found) = self.memory(cascade) else {
+            let why = "neither inputs nor parameters give any of its ranks many coordinates";
+            return Ok(Row { kernel, found: Err(Unknown::Fixed(why.to_owned())) });
+        };
+        Ok(Row { kernel, found: found?.map_err(Unknown::Refused) })
+    }
+
+    /// The first rank of keys that may grow: proper keys by what inputs carry, then by a parameter, then features.
+    fn memory(&self, cascade: &Cascade) -> Option<Outcome<Result<Memory, String>>> {
+        let keys = key_ranks(cascade);
+        let itself = |rank: RankId| {
+            let all = SIZES.map(|keys| {
+                let extents = with_keys(cascade, rank, keys)?;
+                Some(Grown { cascade: cascade.clone(), extents, param: None })
+            });
+            Some((rank, complete(all)?))
+        };
+        let by_param = |rank: RankId| {
+            let params = cascade
+                .params
+                .iter()
+                .filter(|(_, it)| it.dtype.kind() == Kind::Int && matches!(it.value, ParamValue::Fixed(_)));
+            params.into_iter().find_map(|(_, it)| {
+                let all = SIZES.map(|keys| self.grown(cascade, rank, keys, &it.name));
+                Some((rank, complete(all)?))
+            })
+        };
+        let proper = || keys.proper.iter().copied();
+        let found = proper().find_map(itself).or_else(|| proper().find_map(by_param));
+        let (rank, grown) = found.or_else(|| keys.features.iter().copied().find_map(itself))?;
+        Some(self.measured(rank, &grown))
+    }
+
+    /// The kernel with so much of a parameter that a rank has enough coordinates.
+    fn grown(&self, cascade: &Cascade, rank: RankId, keys: i64, param: &str) -> Option<Grown> {
+        let powers = std::iter::successors(Some(2), |it| Some(2 * it)).take_while(|it| *it <= MOST * keys);
+        powers.into_iter().find_map(|value| {
+            let front = spec::with_param(self.path, self.settings, param, value)?;
+            let cascade = front.cascades.into_iter().find(|it| it.name == cascade.name)?;
+            let extents = with_keys(&cascade, rank, keys)?;
+            Some(Grown { cascade, extents, param: Some(param.to_owned()) })
+        })
+    }
+
+    fn measured(&self, rank: RankId, grown: &[Grown; 3]) -> Outcome<Result<Memory, String>> {
+        let compile = |it: &Cascade| {
+            driver::jit_by(it, self.mapping, codegen::Backend::default()).map_err(Stop::codegen)
+        };
+        let mut own = None;
+        let mut calls = Vec::new();
+        for it in grown {
+            if it.param.is_some() || own.is_none() {
+                own = Some(compile(&it.cascade)?);
+            }
+            let kernel = own.as_ref().expect("it was compiled just now");
+            match workspace(&it.cascade, kernel, &it.extents) {
+                Ok(bytes) => calls.push(Call { keys: it.extents[rank.idx()], bytes }),
+                Err(why) => return Ok(Err(why)),
+            }
+        }
+        let last = &grown[2];
+        let mut dims = last.cascade.outputs().flat_map(|it| &last.cascade.tensors[it].dims);
+        let has_rows = dims.any(|dim| last.extents[dim.rank.idx()] >= calls[2].keys);
+        let mut name = last.cascade.ranks[rank].name.clone();
+        name.extend(last.param.iter().map(|it| format!(" by {it}")));
+        Ok(Ok(Memory { rank: name, calls: [calls[0], calls[1]], beyond: calls[2], has_rows }))
+    }
 }
 
-/// What the kernel itself says that it needs for inputs of that size.
+/// All of them, or none.
+fn complete(all: [Option<Grown>; 3]) -> Option<[Grown; 3]> {
+    let [Some(a), Some(b), Some(c)] = all else { return None };
+    Some([a, b, c])
+}
+
+/// What the kernel itself says that it needs for inputs of that size, all elements of which are one.
 fn workspace(cascade: &Cascade, kernel: &Kernel, extents: &[i64]) -> Result<u64, String> {
     let mut inputs = Vec::new();
     for id in cascade.inputs() {
         let tensor = &cascade.tensors[id];
         let shape: Vec<usize> =
             tensor.dims.iter().map(|it| usize::try_from(extents[it.rank.idx()]).unwrap_or(0)).collect();
-        let len = shape.iter().try_fold(1_usize, |all, it| all.checked_mul(*it));
-        let elements = tensor.dtype.filter(|_| len.is_some_and(|it| it <= MOST_ELEMENTS));
-        let elements = elements.and_then(|dtype| Elements::zeros(dtype, &shape));
-        let elements = elements.ok_or_else(|| format!("`{}` does not fit into memory", tensor.name))?;
-        inputs.push((&tensor.name, elements, shape));
+        let element = tensor.dtype.and_then(|dtype| Elements::zeros(dtype, &[1]));
+        let element = element.ok_or_else(|| format!("`{}` has no elements", tensor.name))?;
+        inputs.push((&tensor.name, element, vec![0; shape.len()], shape));
     }
     let mut call = kernel.call();
-    for (name, elements, shape) in &inputs {
-        let view = TensorView::from_bytes(elements.stored_as(), elements.bytes(), shape);
+    for (name, element, strides, shape) in &inputs {
+        let view = TensorView::strided_bytes(element.stored_as(), element.bytes(), 0, shape, strides);
         call = call.input(name, view.map_err(|it| it.to_string())?);
     }
     for (_, param) in cascade.params.iter().filter(|(_, it)| it.value == ParamValue::Launch(None)) {
@@ -135,6 +211,7 @@ fn workspace(cascade: &Cascade, kernel: &Kernel, extents: &[i64]) -> Result<u64,
 const CONSTANT: &str = "constant";
 const PER_ROW: &str = "per row";
 const GROWS: &str = "grows with the keys";
+const FIXED: &str = "with keys that cannot grow";
 
 impl Memory {
     /// How the workspace depends on the number of keys.
@@ -162,7 +239,8 @@ impl Row {
                 "kernel": self.kernel, "rank": it.rank, "keys": it.calls.map(|it| it.keys),
                 "bytes": it.calls.map(|it| it.bytes), "class": it.class(),
             }),
-            Err(why) => json!({ "kernel": self.kernel, "unknown": why }),
+            Err(Unknown::Fixed(why)) => json!({ "kernel": self.kernel, "fixed": why }),
+            Err(Unknown::Refused(why)) => json!({ "kernel": self.kernel, "unknown": why }),
         }
     }
 }
@@ -185,8 +263,12 @@ fn table(rows: &[Row]) -> String {
                     (&it.rank, it.class(), it.ratio(), few.bytes, many.bytes);
                 format!("{kernel:width$}  {rank:6}  {few:>14}  {many:>14}  {ratio:>6.2}  {class}{others}\n")
             }
-            Err(why) => {
-                format!("{kernel:width$}  {:6}  {:>14}  {:>14}  {:>6}  unknown: {why}\n", "-", "-", "-", "-")
+            Err(unknown) => {
+                let (word, why) = match unknown {
+                    Unknown::Fixed(why) => ("fixed", why),
+                    Unknown::Refused(why) => ("unknown", why),
+                };
+                format!("{kernel:width$}  {:6}  {:>14}  {:>14}  {:>6}  {word}: {why}\n", "-", "-", "-", "-")
             }
         };
     }

@@ -137,6 +137,26 @@ pub(crate) fn bound(path: &Path, settings: &Settings) -> Outcome<Front> {
     front(path, &settings)
 }
 
+/// The kernels of a spec with one more parameter fixed; none if it is fixed already, or the spec then means nothing.
+pub(crate) fn with_param(path: &Path, settings: &Settings, param: &str, value: i64) -> Option<Front> {
+    if path.as_os_str() == "-" || settings.params.iter().any(|(name, _)| name == param) {
+        return None;
+    }
+    let mut settings = settings.clone();
+    settings.params.push((param.to_owned(), value.to_string()));
+    let quiet = |settings: &Settings| {
+        let (fixed, root) = (settings.fixed().ok()?, files::root_of(path));
+        let mut fetch = |path: &str| files::fetch(&root, path);
+        driver::outline(Request { source: read(path).ok()?.ok()?, fetch: &mut fetch, fixed }).ok()
+    };
+    let outlined = quiet(&settings)?;
+    if outlined.checked.unfixed.is_empty() {
+        return Some(outlined);
+    }
+    outlined.checked.unbound.into_iter().for_each(|rank| settings.set(rank, EXTENT));
+    quiet(&settings)
+}
+
 /// Reports what is wrong with a spec.
 pub(crate) fn refused(failure: &Failure) -> Stop {
     report::text(&failure.sources, &failure.diagnostics);

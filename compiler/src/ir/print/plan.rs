@@ -65,6 +65,11 @@ impl Printer<'_> {
                 }
                 it.acts.iter().for_each(|act| self.act(depth + 1, act));
             }
+            Act::Along(rank, acts) => {
+                let rank = self.rank(*rank).to_owned();
+                self.line(depth, &format!("along {rank}"));
+                acts.iter().for_each(|act| self.act(depth + 1, act));
+            }
             Act::Choose(when, then, otherwise) => {
                 let when = self.expr(depth, *when);
                 for (word, acts) in [("where", then), ("unless", otherwise)] {

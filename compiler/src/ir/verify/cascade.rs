@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use attnc_dsl::ast::Kind;
+use attnc_dsl::ast::{CompareOp, Kind};
 
 use super::{Broken, operands};
 use crate::ir::cascade::{
@@ -179,7 +179,10 @@ fn check_recurrence(
         broken.expect(bases as i64 == lag, &tensor.name, "there is a base for each coordinate in front");
         for (read, coords) in cascade.exprs.reads(einsum.value) {
             let is_there = match members.iter().position(|&it| it == read) {
-                Some(member) => is_written(cascade, it.rank, (read, coords), member < place),
+                Some(member) => {
+                    is_written(cascade, it.rank, (read, coords), member < place)
+                        || is_earlier(cascade, it.rank, einsum, (read, coords))
+                }
                 None => defined.contains(&read),
             };
             let text = format!("`{}` is written before it is read", cascade.tensors[read].name);
@@ -196,6 +199,22 @@ fn is_written(cascade: &Cascade, rank: RankId, (read, coords): (TensorId, &[Expr
         let distance = if dim.rank == rank { shift_of(cascade, rank, coord) } else { None };
         distance.is_some_and(|shift| shift < dim.lag || shift == dim.lag && earlier)
     })
+}
+
+/// A member is read at all of its earlier coordinates: at the index of a rank that is reduced where it is less.
+fn is_earlier(
+    cascade: &Cascade,
+    rank: RankId,
+    einsum: &Einsum,
+    (read, coords): (TensorId, &[ExprId]),
+) -> bool {
+    let exprs = &cascade.exprs;
+    let &Expr::Where(_, condition) = exprs.get(einsum.value) else { return false };
+    let &Expr::Compare(CompareOp::Lt, a, b) = exprs.get(condition) else { return false };
+    let bounded = *exprs.get(b) == Expr::Index(rank)
+        && einsum.op.reduced().iter().any(|&it| *exprs.get(a) == Expr::Index(it));
+    let dims = &cascade.tensors[read].dims;
+    bounded && dims.iter().zip(coords).any(|(dim, &coord)| dim.rank == rank && coord == a)
 }
 
 /// `c` of `index + c`.

@@ -13,9 +13,7 @@ use attnc_dsl::ast::{CompareOp, Kind};
 use super::draft::Draft;
 use super::pair::{Pair, Pairs};
 use super::worth;
-use crate::ir::cascade::{
-    At, Dim, Einsum, ExprId, Op, RankId, Recurrence, ReduceOp, Role, ScanOp, Step, TensorId,
-};
+use crate::ir::cascade::{At, Dim, Einsum, ExprId, Op, RankId, Recurrence, ReduceOp, ScanOp, Step, TensorId};
 use crate::ir::expr::{BinaryOp, Expr};
 use crate::schedule::live;
 
@@ -86,12 +84,7 @@ fn replaced(draft: &Draft, chosen: &[&(usize, Pairs)]) -> Option<Draft> {
         Step::Einsum(it) => live.contains(&it.tensor),
         Step::Recurrence(_) => true,
     });
-    let defined: Vec<TensorId> = next.cascade.einsums().map(|it| it.tensor).collect();
-    for id in next.cascade.tensors.ids() {
-        if next.cascade.tensors[id].role == Role::Intermediate && !defined.contains(&id) {
-            next.cascade.tensors[id].role = Role::Temporary;
-        }
-    }
+    next.forget_undefined();
     Some(next)
 }
 

@@ -112,6 +112,32 @@ impl Draft {
         tensor
     }
 
+    /// Takes out those of the new einsums that need a tensor, in order.
+    pub(super) fn take_readers(&mut self, tensor: TensorId) -> Vec<Einsum> {
+        let mut needed = vec![tensor];
+        let mut readers = Vec::new();
+        for step in std::mem::take(&mut self.new) {
+            match step {
+                Step::Einsum(it) if needed.iter().any(|&tensor| self.reads(it.value, tensor)) => {
+                    needed.push(it.tensor);
+                    readers.push(it);
+                }
+                step => self.new.push(step),
+            }
+        }
+        readers
+    }
+
+    /// A tensor that is not defined any more has no name.
+    pub(super) fn forget_undefined(&mut self) {
+        let defined: Vec<TensorId> = self.cascade.einsums().map(|it| it.tensor).collect();
+        for id in self.cascade.tensors.ids() {
+            if self.cascade.tensors[id].role == Role::Intermediate && !defined.contains(&id) {
+                self.cascade.tensors[id].role = Role::Temporary;
+            }
+        }
+    }
+
     /// A tensor where some ranks have other coordinates than their index.
     pub(super) fn read_at(&mut self, tensor: TensorId, at: &[(RankId, ExprId)]) -> ExprId {
         let Tensor { dims, kind, .. } = self.cascade.tensors[tensor].clone();

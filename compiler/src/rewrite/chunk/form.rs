@@ -18,7 +18,7 @@ use super::fade::Fading;
 use super::product::Product;
 use super::state::{Reading, State};
 use super::tokens::Tokens;
-use crate::ir::cascade::{At, Dim, Einsum, ExprId, Op, RankId, Recurrence, Role, Step, TensorId};
+use crate::ir::cascade::{At, Dim, Einsum, ExprId, Op, RankId, Recurrence, Step, TensorId};
 use crate::ir::expr::{BinaryOp, Expr};
 
 /// A state in the making.
@@ -32,8 +32,14 @@ pub(super) struct Form<'a> {
     /// The gate at a token, 1 beyond the last one; none if the state does not fade.
     pub(super) gate: Option<ExprId>,
     pub(super) fading: Option<Fading>,
+    /// What each token adds.
+    pub(super) terms: Vec<Product>,
+    /// Terms are there for every token, whatever the token.
+    pub(super) total: bool,
+    /// What stands for the factor that depends on the state.
+    pub(super) solved: Option<ExprId>,
     /// The state before each chunk.
-    carried: TensorId,
+    pub(super) carried: TensorId,
 }
 
 /// Replaces a state and what reads it.
@@ -46,7 +52,12 @@ pub(super) fn apply(draft: &mut Draft, state: &State, tokens: Tokens) {
         false => *it,
     });
     let carried = draft.tensor(&format!("{name}.carried"), dims.collect());
-    let mut form = Form { draft, state, tokens, name, others, gate: None, fading: None, carried };
+    let terms = state.terms.clone();
+    let is_own = |factor: ExprId| state.own.as_ref().is_some_and(|it| it.factor == factor);
+    let there = |&it: &ExprId| is_own(it) || draft.is_total(it);
+    let total = terms.iter().all(|it| it.conditions.is_empty() && it.factors.iter().all(there));
+    let (gate, fading, solved) = (None, None, None);
+    let mut form = Form { draft, state, tokens, name, others, gate, fading, terms, total, solved, carried };
     let steps = form.draft.cascade.steps.clone();
     let mut all = Vec::new();
     for (number, step) in steps.into_iter().enumerate() {
@@ -62,14 +73,18 @@ pub(super) fn apply(draft: &mut Draft, state: &State, tokens: Tokens) {
         all.append(&mut form.draft.new);
     }
     draft.cascade.steps = draft.ordered(all);
+    draft.forget_undefined();
 }
 
 impl Form<'_> {
     /// The state before each chunk.
     fn carry(&mut self) {
         self.fade();
-        let state = self.state;
-        let gains: Vec<ExprId> = state.terms.iter().map(|term| self.gain(term)).collect();
+        if let Some(own) = &self.state.own {
+            self.solve(own);
+        }
+        let terms = self.terms.clone();
+        let gains: Vec<ExprId> = terms.iter().map(|term| self.gain(term)).collect();
         let mut value = self.draft.read(self.carried);
         if let Some(start) = self.fading.as_ref().map(|it| it.start) {
             let last = self.last_place();
@@ -88,9 +103,15 @@ impl Form<'_> {
         };
         let einsum = |at, value| Einsum { tensor: self.carried, at, op: Op::Map, value, exact: false };
         let bases = vec![einsum(at(At::Const(0)), self.state.base.unwrap_or(zero))];
-        let body = vec![einsum(at(At::Rank(self.tokens.chunk, 1)), value)];
+        let update = einsum(at(At::Rank(self.tokens.chunk, 1)), value);
+        let mut body = self.draft.take_readers(self.carried);
+        body.push(update);
         let recurrence = Recurrence { rank: self.tokens.chunk, bases, body };
         self.draft.new.push(Step::Recurrence(recurrence));
+        let named = self.state.own.as_ref().and_then(|it| it.named.clone());
+        if let (Some(named), Some(value)) = (named, self.solved) {
+            self.draft.new.push(Step::Einsum(Einsum { op: Op::Map, value, ..named }));
+        }
     }
 
     /// Ranks that come before those of a chunk in memory, and features, which come after.
@@ -104,24 +125,30 @@ impl Form<'_> {
     /// What a term adds to the state in one chunk.
     fn gain(&mut self, term: &Product) -> ExprId {
         let Tokens { chunk, place, key, keys, rank, .. } = self.tokens;
-        let mut factors = Vec::new();
-        if let Some(end) = self.fading.as_ref().map(|it| it.end) {
-            let (last, index) = (self.last_place(), self.draft.exprs().index(key));
+        let fade = self.fading.as_ref().map(|it| it.end).map(|end| {
+            let (last, index) = (self.last_place(), self.draft.exprs().index(place));
             let back = self.draft.exprs().binary(BinaryOp::Sub, last, index);
-            factors.push(self.draft.read_at(end, &[(place, back)]));
+            self.draft.read_at(end, &[(place, back)])
+        });
+        let features = self.features();
+        let (mut features, mut others) = self.sides(term, &features);
+        match fade {
+            Some(it) if self.draft.touches(it, &self.features()) => features.push(it),
+            Some(it) => others.push(it),
+            None => {}
         }
-        let others = self.others.clone();
-        let held: Vec<ExprId> = term.factors.iter().map(|&it| self.held(it, &others)).collect();
+        let (factors, ends) = self.at_keys(&[features, others]);
+        let mut value = self.draft.multiplied(&factors.concat());
         let at = self.draft.exprs().index(keys);
-        factors.extend(held.iter().map(|&it| self.at_key(it)).collect::<Vec<_>>());
-        let mut value = self.draft.multiplied(&factors);
         for &condition in &term.conditions {
             let condition = self.draft.moved(condition, rank, at);
             value = self.draft.exprs().add(Expr::Where(value, condition));
         }
-        let extent = self.draft.extent(rank);
-        let exists = self.draft.compare(CompareOp::Lt, at, extent);
-        value = self.draft.exprs().add(Expr::Where(value, exists));
+        if !ends {
+            let extent = self.draft.extent(rank);
+            let exists = self.draft.compare(CompareOp::Lt, at, extent);
+            value = self.draft.exprs().add(Expr::Where(value, exists));
+        }
         let mut free = self.draft.free(&[value]);
         free.retain(|it| *it != chunk && *it != key);
         let mut dims: Vec<RankId> =
@@ -129,32 +156,6 @@ impl Form<'_> {
         dims = self.draft.dims(&[free, vec![chunk]].concat(), &dims);
         let tensor = self.draft.sum(&format!("{}.gain", self.name), &dims, &[key], value);
         self.draft.read(tensor)
-    }
-
-    /// A value that is computed once for each token of a chunk, if it has to be computed: it is used for every pair.
-    fn held(&mut self, value: ExprId, order: &[RankId]) -> ExprId {
-        let Tokens { chunk, place, .. } = self.tokens;
-        let free = self.draft.free(&[value]);
-        let is_computed = match self.draft.cascade.exprs.get(value) {
-            Expr::Read(tensor, ..) => self.draft.cascade.tensors[*tensor].role != Role::Input,
-            _ => !self.draft.is_held(value),
-        };
-        if !(is_computed && free.contains(&chunk) && free.contains(&place)) {
-            return value;
-        }
-        let own: Vec<RankId> = free.into_iter().filter(|it| *it != chunk && *it != place).collect();
-        let (outer, inner) = self.parted(&own, order);
-        let dims = [outer.as_slice(), &[chunk, place], &inner].concat();
-        let tensor = self.draft.sum(&format!("{}.factor", self.name), &dims, &[], value);
-        self.draft.read(tensor)
-    }
-
-    /// What is read or held for a token, for an earlier one of the chunk.
-    fn at_key(&mut self, value: ExprId) -> ExprId {
-        let Tokens { rank, place, key, keys, .. } = self.tokens;
-        let (token, within) = (self.draft.exprs().index(keys), self.draft.exprs().index(key));
-        let value = self.draft.moved(value, rank, token);
-        self.draft.moved(value, place, within)
     }
 
     /// A sum over features, from the state before the chunk and from earlier tokens of the chunk.
@@ -170,7 +171,7 @@ impl Form<'_> {
             conditions: weights.conditions.clone(),
         };
         let mut value = self.before(&name, &dims, &reading.over, &weights, *inclusive);
-        for term in &self.state.terms {
+        for term in &self.terms.clone() {
             let inner = self.within(&name, &dims, &reading.over, &weights, term, *inclusive);
             value = self.draft.plus(value, inner);
         }
@@ -187,7 +188,7 @@ impl Form<'_> {
     }
 
     /// What the state before the chunk gives to a reading.
-    fn before(
+    pub(super) fn before(
         &mut self,
         name: &str,
         dims: &[RankId],
@@ -216,7 +217,7 @@ impl Form<'_> {
     }
 
     /// What earlier tokens of the chunk give to a reading.
-    fn within(
+    pub(super) fn within(
         &mut self,
         name: &str,
         dims: &[RankId],
@@ -225,34 +226,12 @@ impl Form<'_> {
         term: &Product,
         inclusive: bool,
     ) -> ExprId {
-        let Tokens { rank, chunk, place, key, keys, .. } = self.tokens;
-        let atoms = self.draft.atoms(over);
-        let at = self.draft.exprs().index(keys);
-        let others = self.others.clone();
-        let held: Vec<ExprId> = term.factors.iter().map(|&it| self.held(it, &others)).collect();
-        let mut moved: Vec<ExprId> = held.iter().map(|&it| self.at_key(it)).collect();
-        moved.extend(self.between(inclusive));
-        let (inside, outside): (Vec<ExprId>, Vec<ExprId>) =
-            moved.into_iter().partition(|&it| self.draft.touches(it, &atoms));
-        let conditions: Vec<ExprId> =
-            term.conditions.iter().map(|&it| self.draft.moved(it, rank, at)).collect();
-        let (hidden, shown): (Vec<ExprId>, Vec<ExprId>) =
-            conditions.into_iter().partition(|&it| self.draft.touches(it, &atoms));
-        let score = self.conditioned(
-            &[weights.factors.as_slice(), &inside].concat(),
-            &[weights.conditions.as_slice(), &hidden].concat(),
-        );
-        let mut free = self.draft.free(&[score]);
-        free.retain(|it| !atoms.contains(it));
-        let order = [dims, &others, &[chunk, place, key]].concat();
-        let ranks = self.draft.dims(&free, &order);
-        let score = self.draft.sum(&format!("{name}.score"), &ranks, over, score);
-        let score = self.draft.read(score);
+        let Tokens { chunk, place, key, .. } = self.tokens;
+        let mut pair = self.pair(name, dims, over, weights, term, inclusive);
         let (index, earlier) = (self.draft.exprs().index(place), self.draft.exprs().index(key));
         let op = if inclusive { CompareOp::Le } else { CompareOp::Lt };
-        let sees = self.draft.compare(op, earlier, index);
-        let value =
-            self.conditioned(&[&[score], outside.as_slice()].concat(), &[shown.as_slice(), &[sees]].concat());
+        pair.conditions.push(self.draft.compare(op, earlier, index));
+        let value = self.conditioned(&pair.factors, &pair.conditions);
         let mut free = self.draft.free(&[value]);
         free.retain(|it| *it != key);
         free.extend([chunk, place]);
@@ -263,7 +242,49 @@ impl Form<'_> {
         self.draft.read(tensor)
     }
 
-    fn conditioned(&mut self, factors: &[ExprId], conditions: &[ExprId]) -> ExprId {
+    /// What one earlier token of the chunk gives to a reading, as a product; the sum over features is its first factor.
+    pub(super) fn pair(
+        &mut self,
+        name: &str,
+        dims: &[RankId],
+        over: &[RankId],
+        weights: &Product,
+        term: &Product,
+        inclusive: bool,
+    ) -> Product {
+        let Tokens { rank, chunk, place, key, keys, .. } = self.tokens;
+        let atoms = self.draft.atoms(over);
+        let (features, rest) = self.sides(term, &atoms);
+        let ([mut inside, mut outside], _) = self.at_keys(&[features, rest]);
+        let fade = self.between(inclusive);
+        inside.extend(fade.filter(|&it| self.draft.touches(it, &atoms)));
+        let fade = fade.filter(|it| !inside.contains(it));
+        let at = self.draft.exprs().index(keys);
+        let conditions: Vec<ExprId> =
+            term.conditions.iter().map(|&it| self.draft.moved(it, rank, at)).collect();
+        let (hidden, shown): (Vec<ExprId>, Vec<ExprId>) =
+            conditions.into_iter().partition(|&it| self.draft.touches(it, &atoms));
+        let score = self.conditioned(
+            &[weights.factors.as_slice(), &inside].concat(),
+            &[weights.conditions.as_slice(), &hidden].concat(),
+        );
+        let mut free = self.draft.free(&[score]);
+        free.retain(|it| !atoms.contains(it));
+        let order = [dims, &self.others, &[chunk, place, key]].concat();
+        let ranks = self.draft.dims(&free, &order);
+        let score = self.draft.sum(&format!("{name}.score"), &ranks, over, score);
+        let mut score = self.draft.read(score);
+        if let Some(fade) = fade {
+            let faded = self.draft.times(score, fade);
+            let ranks = self.draft.dims(&self.draft.free(&[faded]), &order);
+            let faded = self.draft.sum(&format!("{name}.faded"), &ranks, &[], faded);
+            score = self.draft.read(faded);
+        }
+        outside.insert(0, score);
+        Product { factors: outside, conditions: shown }
+    }
+
+    pub(super) fn conditioned(&mut self, factors: &[ExprId], conditions: &[ExprId]) -> ExprId {
         let value = self.draft.multiplied(factors);
         conditions.iter().fold(value, |value, &it| self.draft.exprs().add(Expr::Where(value, it)))
     }

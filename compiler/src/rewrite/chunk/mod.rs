@@ -6,9 +6,10 @@
 //! G[c+1, d, e] = D * G[c, d, e] + U;     o = q · G + masked pairs     a state for each chunk of tokens
 //! ```
 //!
-//! Two laws, each applied as often as it is worth it: *carried-state* takes the first form to the second
-//! (`carry.rs`), *chunked-state* the second to the third (`form.rs`). This is no search: both are decided by the
-//! sizes of what is computed (`worth.rs`), so the e-graph need not know of chunks.
+//! Three laws, each applied as often as it is worth it: *carried-state* takes the first form to the second
+//! (`carry.rs`), *chunked-state* the second to the third (`form.rs`), and *solved-state* does so where what a token adds
+//! depends on the state, `v - sum[d](k * H[t])` in place of `v` (`own.rs`, `solve.rs`). This is no search: all are
+//! decided by the sizes of what is computed (`worth.rs`), so the e-graph need not know of chunks.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a law asks for some forms, whatever others there are")]
 
@@ -16,8 +17,11 @@ mod carry;
 mod draft;
 mod fade;
 mod form;
+mod own;
 mod pair;
 mod product;
+mod sides;
+mod solve;
 mod state;
 mod tokens;
 mod worth;
@@ -52,8 +56,17 @@ const CHUNKED: Law = Law {
     exactness: Exactness::Reassociates,
 };
 
-/// Both laws.
-pub(super) const LAWS: [Law; 2] = [CARRIED, CHUNKED];
+/// What the tokens of a chunk add, where it depends on the state, is what they would add to the state before the chunk,
+/// times the inverse of a triangle.
+const SOLVED: Law = Law {
+    name: "solved-state",
+    law: "u[(c,i)] = Σ_j≤i T[i,j]·(f[j] + g[j]·(Π_l<j a[l])·Σ_d w[j]·G[c]), if H[t+1] = a[t]·H[t] + k[t]·u[t], \
+          u[t] = f[t] + g[t]·Σ_d w[t]·H[t], T = 1 + N·T and N[i,j] = g[i]·(Π_j<l<i a[l])·Σ_d w[i]·k[j] for j < i",
+    exactness: Exactness::Reassociates,
+};
+
+/// All of them.
+pub(super) const LAWS: [Law; 3] = [CARRIED, CHUNKED, SOLVED];
 
 /// A law, applied once.
 #[derive(Debug, Clone)]
@@ -119,7 +132,8 @@ impl Chunking {
                     self.saved[at] += saving;
                     self.scores.extend(worth::scores(&self.draft, &state));
                     form::apply(&mut self.draft, &state, tokens);
-                    self.all.push(Applied { law: &LAWS[1], cascade: self.draft.cascade.clone() });
+                    let law = if state.own.is_some() { &LAWS[2] } else { &LAWS[1] };
+                    self.all.push(Applied { law, cascade: self.draft.cascade.clone() });
                 }
                 None if self.draft.may_split(state.rank) => {
                     let size = worth::smallest(&mut self.draft.clone(), state.rank, size);

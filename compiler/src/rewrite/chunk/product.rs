@@ -133,6 +133,15 @@ impl Draft {
                 };
                 Some(Linear { gate, terms: [a.terms, b.terms].concat() })
             }
+            Expr::Unary(UnaryOp::Neg, a) => {
+                let minus = self.exprs().real(-1.0);
+                Some(self.linear(a, state, read)?.times(&[minus]))
+            }
+            Expr::Binary(BinaryOp::Div, a, b) if !self.reads(b, state) => {
+                let one = self.exprs().real(1.0);
+                let inverse = self.exprs().binary(BinaryOp::Div, one, b);
+                Some(self.linear(a, state, read)?.times(&[inverse]))
+            }
             Expr::Binary(BinaryOp::Mul, a, b) => {
                 let (factor, rest) = if self.reads(a, state) { (b, a) } else { (a, b) };
                 if self.reads(factor, state) {

@@ -6,9 +6,10 @@
 //! S[d, e] = H[|t|, d, e]                                    its last value
 //! ```
 
-use attnc_dsl::ast::{DType, Kind};
+use attnc_dsl::ast::Kind;
 
 use super::draft::Draft;
+use super::own::{Own, Update, is_wide};
 use super::product::{Linear, Look, Product};
 use crate::ir::cascade::{
     At, Einsum, ExprId, Op, RankId, Recurrence, ReduceOp, Role, ScanOp, Step, TensorId,
@@ -29,6 +30,8 @@ pub(super) struct State {
     pub(super) gate: Vec<ExprId>,
     /// What each token adds.
     pub(super) terms: Vec<Product>,
+    /// The part of it that depends on the state itself.
+    pub(super) own: Option<Own>,
     pub(super) readings: Vec<Reading>,
     /// Reads of what it is after all tokens: the step, and the read.
     pub(super) lasts: Vec<(usize, ExprId)>,
@@ -43,6 +46,13 @@ pub(super) struct Reading {
     pub(super) over: Vec<RankId>,
     /// What the state is multiplied by.
     pub(super) weights: Product,
+}
+
+impl State {
+    /// Every sum over its features: for others, and for itself.
+    pub(super) fn all_readings(&self) -> impl Iterator<Item = &Reading> {
+        self.readings.iter().chain(self.own.iter().map(|it| &it.reading))
+    }
 }
 
 /// The first state that is read by sums over its features, and by nothing else but for its last value.
@@ -75,6 +85,7 @@ fn of_scan(draft: &mut Draft, step: usize, einsum: &Einsum, rank: RankId) -> Opt
         base: None,
         gate: Vec::new(),
         terms,
+        own: None,
         readings: Vec::new(),
         lasts: Vec::new(),
     };
@@ -82,7 +93,9 @@ fn of_scan(draft: &mut Draft, step: usize, einsum: &Einsum, rank: RankId) -> Opt
 }
 
 fn of_recurrence(draft: &mut Draft, step: usize, it: &Recurrence) -> Option<State> {
-    let ([base], [body]) = (it.bases.as_slice(), it.body.as_slice()) else { return None };
+    let [base] = it.bases.as_slice() else { return None };
+    let update = Update::of(draft, it, base.tensor)?;
+    let body = &update.state;
     let axis = body.at.iter().position(|at| *at == At::Rank(it.rank, 1))?;
     let others = body.at.iter().enumerate().filter(|(at, _)| *at != axis);
     if base.op != Op::Map
@@ -95,8 +108,17 @@ fn of_recurrence(draft: &mut Draft, step: usize, it: &Recurrence) -> Option<Stat
     let read = read_along(draft, body.tensor, axis, index);
     let Linear { gate, terms } = draft.linear(body.value, body.tensor, read)?;
     let gate = gate?;
-    let always = gate.iter().all(|&it| draft.is_total(it))
-        && terms.iter().all(|it| it.conditions.is_empty() && it.factors.iter().all(|&it| draft.is_total(it)));
+    let own = match update.is_alone() {
+        true => None,
+        false => Some(update.own(draft, (step, it), axis, (&gate, &terms))?),
+    };
+    if !update.is_private(draft, step, own.as_ref()) {
+        return None;
+    }
+    let is_own = |factor: ExprId| own.as_ref().is_some_and(|it| it.factor == factor);
+    let is_there = |&it: &ExprId| draft.is_total(it) || is_own(it);
+    let always = gate.iter().all(is_there)
+        && terms.iter().all(|it| it.conditions.is_empty() && it.factors.iter().all(is_there));
     let state = State {
         step,
         tensor: body.tensor,
@@ -105,6 +127,7 @@ fn of_recurrence(draft: &mut Draft, step: usize, it: &Recurrence) -> Option<Stat
         base: Some(base.value),
         gate,
         terms,
+        own,
         readings: Vec::new(),
         lasts: Vec::new(),
     };
@@ -114,13 +137,13 @@ fn of_recurrence(draft: &mut Draft, step: usize, it: &Recurrence) -> Option<Stat
 /// Laws may touch it, and it is kept in full precision.
 fn may_change(draft: &Draft, state: &State, einsum: &Einsum) -> bool {
     let it = &draft.cascade.tensors[state.tensor];
-    let wide = matches!(it.dtype, None | Some(DType::F32 | DType::F64));
+    let wide = is_wide(draft, state.tensor);
     let spoken_of = draft.cascade.assumes.iter().any(|it| draft.reads(it.condition, state.tensor));
     !einsum.exact && wide && it.kind == Kind::Real && it.role != Role::Output && !spoken_of
 }
 
 /// A tensor in place, but for one dimension.
-fn read_along(draft: &mut Draft, tensor: TensorId, axis: usize, coordinate: ExprId) -> ExprId {
+pub(super) fn read_along(draft: &mut Draft, tensor: TensorId, axis: usize, coordinate: ExprId) -> ExprId {
     let rank = draft.cascade.tensors[tensor].dims[axis].rank;
     draft.read_at(tensor, &[(rank, coordinate)])
 }

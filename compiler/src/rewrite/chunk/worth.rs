@@ -3,6 +3,7 @@
 //! ```text
 //! a state for each token    |d|·|e| + 4·|d|·|e|
 //! a state for each chunk    |d|·|e| + |d|·|e| + |i|/2·(|d| + |e|)
+//! one that is read in its own update    |d|·|e| more; in chunks |d|·|e| + |i|/2·(|d| + |e|) + |i|²/6 more
 //! ```
 
 use crate::ir::cascade::{ExprId, Extent, RankId, Step};
@@ -16,6 +17,8 @@ use super::state::{self, Reading, State};
 const CHUNK: i64 = 64;
 /// How many if gates differ between features: each pair of tokens has a product of gates for every feature.
 const FINE: i64 = 16;
+/// How many if what they add depends on each other.
+const SOLVED: i64 = 16;
 /// A likely extent of features and heads.
 const LIKELY: f64 = 64.0;
 /// Operations for each element of a state at each token: it fades, gains, and is stored.
@@ -33,7 +36,7 @@ pub(super) fn scores(draft: &Draft, state: &State) -> Vec<Score> {
         factors.sort_unstable();
         (reading.over.clone(), factors)
     };
-    state.readings.iter().flat_map(|it| state.terms.iter().map(move |term| of(it, term))).collect()
+    state.all_readings().flat_map(|it| state.terms.iter().map(move |term| of(it, term))).collect()
 }
 
 /// How many tokens a chunk should have; none if the state is better computed for each token. `known` are sums over
@@ -46,7 +49,11 @@ pub(super) fn chunk(draft: &Draft, state: &State, known: &[Score]) -> Option<i64
 /// none if there are too few tokens.
 pub(super) fn saving(draft: &Draft, state: &State, known: &[Score]) -> Option<(i64, f64)> {
     let fades = draft.free(&state.gate);
-    let size = if is_fine(draft, state) { FINE } else { CHUNK };
+    let size = match (is_fine(draft, state), &state.own) {
+        (true, _) => FINE,
+        (false, Some(_)) => SOLVED,
+        (false, None) => CHUNK,
+    };
     let tokens = match draft.cascade.ranks[state.rank].extent {
         Extent::Fixed(it) => it,
         Extent::Carried | Extent::Derived(_) => i64::MAX,
@@ -72,7 +79,15 @@ pub(super) fn saving(draft: &Draft, state: &State, known: &[Score]) -> Option<(i
         let out = draft.atoms(&einsum.iterated());
         work += half * state.terms.len() as f64 * points(draft, &out, &along);
     }
-    (tokens >= 2 * size).then_some((size, DIRECT * elements - work))
+    let mut direct = DIRECT * elements;
+    if let Some(own) = &state.own {
+        let out = points(draft, &draft.atoms(&own.ranks), &along);
+        let heads = [along.as_slice(), &draft.atoms(&own.reading.over)].concat();
+        let pulls = points(draft, &draft.free(&own.reading.weights.factors), &heads);
+        direct += elements;
+        work += elements + half * state.terms.len() as f64 * out + half * half * pulls / 1.5;
+    }
+    (tokens >= 2 * size).then_some((size, direct - work))
 }
 
 /// A state takes fewer operations than all pairs of tokens.
@@ -109,10 +124,13 @@ pub(super) fn smallest(draft: &mut Draft, rank: RankId, size: i64) -> i64 {
 fn is_fine(draft: &Draft, state: &State) -> bool {
     let fades = draft.free(&state.gate);
     let along = draft.atoms(&[state.rank]);
-    state.readings.iter().any(|reading| {
-        let Step::Einsum(einsum) = &draft.cascade.steps[reading.step] else { return false };
+    let ranks = |reading: &Reading| match (&draft.cascade.steps[reading.step], &state.own) {
+        (Step::Einsum(einsum), _) => einsum.iterated(),
+        (Step::Recurrence(_), own) => own.as_ref().map_or(Vec::new(), |it| it.ranks.clone()),
+    };
+    state.all_readings().any(|reading| {
         let weighed = draft.free(&reading.weights.factors);
-        let mut out = draft.atoms(&einsum.iterated());
+        let mut out = draft.atoms(&ranks(reading));
         out.retain(|it| !along.contains(it));
         let summed = draft.atoms(&reading.over).iter().any(|it| fades.contains(it));
         let given = out.iter().all(|it| fades.contains(it)) && out.iter().any(|it| !weighed.contains(it));

@@ -10,7 +10,9 @@ use super::super::plan::{Act, Axis, Walk};
 use super::super::weave::Weaver;
 use super::Group;
 use super::fit::{Time, distance, fold_of, shift, timed};
-use crate::ir::cascade::{At, Cascade, Dim, Einsum, ExprId, Extent, Op, RankId, ReduceOp, Tensor, TensorId};
+use crate::ir::cascade::{
+    At, Cascade, Dim, Einsum, ExprId, Extent, Op, RankId, ReduceOp, Step, Tensor, TensorId,
+};
 use crate::ir::expr::{Expr, operands, with_operands};
 
 /// How many coordinates of a row in boxes a task has.
@@ -28,6 +30,8 @@ struct Carry<'a> {
     stored: BTreeSet<TensorId>,
     /// Tensors that are replaced point by point.
     in_place: BTreeSet<TensorId>,
+    /// Tensors of recurrences along other ranks: the first tensor of the recurrence, and its rank.
+    nested: BTreeMap<TensorId, (TensorId, RankId)>,
     /// Where a tensor is held that was written so many coordinates ago.
     held: BTreeMap<(TensorId, i64), TensorId>,
 }
@@ -52,7 +56,12 @@ impl Weaver<'_> {
             self.begin(&carry, einsum, &mut walk.before);
         }
         for &einsum in &order {
-            self.at_each(&carry, einsum, &mut walk);
+            let acts = self.at_each(&carry, einsum, &mut walk.before);
+            match (carry.nested.get(&einsum.tensor), walk.step.last_mut()) {
+                (None, _) => walk.step.extend(acts),
+                (Some((first, _)), Some(Act::Along(_, all))) if *first != einsum.tensor => all.extend(acts),
+                (Some((_, rank)), _) => walk.step.push(Act::Along(*rank, acts)),
+            }
         }
         for &einsum in order.iter().filter(|it| !carry.in_place.contains(&it.tensor)) {
             for back in (1..=carry.depth.get(&einsum.tensor).copied().unwrap_or(0)).rev() {
@@ -136,33 +145,36 @@ impl Weaver<'_> {
     }
 
     /// What is done for a tensor at each coordinate.
-    fn at_each(&mut self, carry: &Carry<'_>, einsum: &Einsum, walk: &mut Walk) {
-        let tensor = einsum.tensor;
+    fn at_each(&mut self, carry: &Carry<'_>, einsum: &Einsum, before: &mut Vec<Act>) -> Vec<Act> {
+        let (tensor, mut acts) = (einsum.tensor, Vec::new());
         let mut value = self.local(carry, Time::At, einsum.value);
         let mut op = einsum.op.clone();
         if let Op::Scan(scan, along) = op
             && along == carry.group.rank
         {
-            (op, value) = (Op::Map, self.accumulated(carry, einsum, fold_of(scan), value, walk));
+            let (clear, fold, read) = self.accumulated(carry, einsum, fold_of(scan), value);
+            before.push(clear);
+            acts.push(fold);
+            (op, value) = (Op::Map, read);
         }
         if carry.depth.contains_key(&tensor) {
-            walk.step.push(self.held_from(carry, tensor, 0, op, value));
+            acts.push(self.held_from(carry, tensor, 0, op, value));
             (op, value) = (Op::Map, self.read_held(carry, tensor, 0));
         }
         if carry.stored.contains(&tensor) {
-            walk.step.push(Act::Define(Einsum { op, value, ..einsum.clone() }));
+            acts.push(Act::Define(Einsum { op, value, ..einsum.clone() }));
         }
+        acts
     }
 
-    /// A new accumulator of a scan, fed at each coordinate; gives what it reads.
+    /// A new accumulator of a scan: what clears it, what feeds it at each coordinate, and what reads it.
     fn accumulated(
         &mut self,
         carry: &Carry<'_>,
         einsum: &Einsum,
         op: ReduceOp,
         value: ExprId,
-        walk: &mut Walk,
-    ) -> ExprId {
+    ) -> (Act, Act, ExprId) {
         let name = format!("{}.{}", self.cascade.tensors[einsum.tensor].name, op.name());
         let kind = self.cascade.exprs.kind(value);
         let dims = self.dims(carry, einsum.tensor);
@@ -170,11 +182,11 @@ impl Weaver<'_> {
         let at: Vec<At> = dims.iter().map(|it| At::Rank(it.rank, 0)).collect();
         let empty = self.identity(op, kind);
         let clear = Einsum { tensor, at: at.clone(), op: Op::Map, value: empty, exact: false };
-        walk.before.push(Act::Define(clear));
         let op = Op::Reduce(op, Vec::new());
-        walk.step.push(Act::Fold(Einsum { tensor, at, op, value, exact: einsum.exact }));
+        let fold = Einsum { tensor, at, op, value, exact: einsum.exact };
         let coords = dims.iter().map(|it| self.cascade.exprs.index(it.rank)).collect();
-        self.cascade.exprs.add(Expr::Read(tensor, coords, kind))
+        let read = self.cascade.exprs.add(Expr::Read(tensor, coords, kind));
+        (Act::Define(clear), Act::Fold(fold), read)
     }
 
     /// Computes what is held of a tensor.
@@ -245,7 +257,16 @@ impl<'a> Carry<'a> {
         stored.extend(cascade.outputs());
         stored.retain(|it| inside.contains(it));
         let (in_place, held) = (BTreeSet::new(), BTreeMap::new());
-        Carry { group, all, writers, depth, stored, in_place, held }
+        let mut nested = BTreeMap::new();
+        for &step in &group.steps {
+            if let Step::Recurrence(it) = &cascade.steps[step]
+                && it.rank != group.rank
+            {
+                let first = it.body[0].tensor;
+                nested.extend(it.body.iter().map(|einsum| (einsum.tensor, (first, it.rank))));
+            }
+        }
+        Carry { group, all, writers, depth, stored, in_place, nested, held }
     }
 
     /// The first coordinates of a tensor.
@@ -293,6 +314,11 @@ impl<'a> Carry<'a> {
         by_points && exprs.reads(einsum.value).all(|(it, coords)| it != tensor || in_place(coords))
     }
 
+    /// The einsum that comes first of those that stay together.
+    fn first(&self, tensor: TensorId) -> TensorId {
+        self.nested.get(&tensor).map_or(tensor, |it| it.0)
+    }
+
     /// Einsums after those whose result they read in the same step, and before those that replace what they read.
     fn sorted(&self, weaver: &Weaver<'_>) -> Option<Vec<&'a Einsum>> {
         let cascade = weaver.flow.cascade;
@@ -302,19 +328,26 @@ impl<'a> Carry<'a> {
             for (tensor, coords) in cascade.exprs.reads(einsum.value) {
                 let Some(written) = self.writers.get(&tensor) else { continue };
                 match distance(cascade, self.group.rank, Time::At, written, coords)? {
-                    0 => edges.insert((tensor, einsum.tensor)),
+                    0 => edges.insert((self.first(tensor), self.first(einsum.tensor))),
                     _ if self.in_place.contains(&tensor) && tensor != einsum.tensor => {
-                        edges.insert((einsum.tensor, tensor))
+                        edges.insert((self.first(einsum.tensor), self.first(tensor)))
                     }
                     _ => false,
                 };
             }
         }
+        // A recurrence along another rank keeps its own order.
+        edges.retain(|(a, b)| a != b || !self.nested.contains_key(a));
         let mut done = Vec::new();
         while !open.is_empty() {
-            let free = |it: &&Einsum| !open.iter().any(|other| edges.contains(&(other.tensor, it.tensor)));
-            let at = open.iter().position(free)?;
-            done.push(open.remove(at));
+            let free = |it: &&Einsum| {
+                let first = self.first(it.tensor);
+                !open.iter().any(|other| edges.contains(&(self.first(other.tensor), first)))
+            };
+            let first = self.first(open[open.iter().position(free)?].tensor);
+            let (next, rest) = open.into_iter().partition(|it| self.first(it.tensor) == first);
+            done.extend::<Vec<&Einsum>>(next);
+            open = rest;
         }
         Some(done)
     }

@@ -6,7 +6,7 @@ use attnc_dsl::ast::Kind;
 
 use super::{Finder, Group, einsums};
 use crate::ir::cascade::{
-    At, Cascade, Einsum, ExprId, Extent, Op, RankId, ReduceOp, Role, ScanOp, Step, TensorId,
+    At, Cascade, Einsum, ExprId, Extent, Op, RankId, Recurrence, ReduceOp, Role, ScanOp, Step, TensorId,
 };
 use crate::ir::expr::{BinaryOp, Expr};
 
@@ -230,6 +230,12 @@ impl Finder<'_> {
     pub(super) fn overlap(&self, a: RankId, b: RankId) -> bool {
         let exprs = &self.cascade.exprs;
         exprs.atoms(a).iter().any(|it| exprs.atoms(b).contains(it))
+    }
+
+    /// A recurrence along another rank, all of which is run at each coordinate of the walk.
+    pub(super) fn is_nested(&self, group: &Group, it: &Recurrence) -> bool {
+        let own = |einsum: &Einsum| einsum.at.contains(&At::Rank(group.rank, 0));
+        it.bases.is_empty() && !self.overlap(it.rank, group.rank) && it.body.iter().all(own)
     }
 
     /// The tensors that a walk defines.

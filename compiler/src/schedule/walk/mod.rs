@@ -275,7 +275,7 @@ impl<'a> Finder<'a> {
             return false;
         }
         match &self.cascade.steps[step] {
-            Step::Recurrence(it) => it.rank == group.rank,
+            Step::Recurrence(it) => it.rank == group.rank || self.is_nested(group, it),
             Step::Einsum(it) => {
                 let by_points = match it.op {
                     Op::Map | Op::Reduce(..) | Op::Scan(..) => true,
