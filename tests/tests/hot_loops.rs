@@ -1,0 +1,76 @@
+//! The innermost loops of contractions, as LLVM writes them: how many instructions of which kind, and none that keeps
+//! a sum in memory. A check of speed that needs no clock.
+#![cfg(feature = "llvm")]
+#![allow(clippy::unwrap_used, reason = "what a test cannot do fails it")]
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use attnc::codegen::{Backend, listing};
+use attnc::driver::plan;
+use attnc::schedule::Mapping;
+use attnc::target::Target;
+use attnc::tile::tile;
+
+/// A loop with so many fused products is one of a register tile.
+const HOT: usize = 12;
+
+/// What a loop does, an iteration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Counts {
+    fused: usize,
+    instructions: usize,
+    stack: usize,
+}
+
+/// The loops of one block each that have many fused products.
+fn hot_loops(assembly: &str) -> Vec<Counts> {
+    let mut found = Vec::new();
+    let mut block: (&str, Vec<&str>) = ("", Vec::new());
+    for line in assembly.lines().map(|it| it.split(['#', ';']).next().unwrap_or("").trim()) {
+        if let Some(label) = line.strip_suffix(':') {
+            block = (label, Vec::new());
+            continue;
+        }
+        if line.is_empty() || line.starts_with('.') || line.starts_with("//") {
+            continue;
+        }
+        block.1.push(line);
+        let jumps_back = line.starts_with(['j', 'b']) && line.split_whitespace().last() == Some(block.0);
+        if jumps_back {
+            let number = |test: &dyn Fn(&str) -> bool| block.1.iter().filter(|it| test(it)).count();
+            let fused = number(&|it| it.starts_with("vfmadd") || it.starts_with("fmla"));
+            let stack = number(&|it| it.contains("(%rsp)") || it.contains("[sp"));
+            if fused >= HOT {
+                found.push(Counts { fused, instructions: block.1.len(), stack });
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn sums_of_register_tiles_stay_in_registers() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../bench/cpu/specs");
+    let mut report = String::from("fused products, instructions and accesses of the stack in an iteration: loops\n");
+    for target in ["x86-64-v4", "x86-64-v3", "aarch64"] {
+        let machine = Target::named(target).unwrap();
+        for name in ["plain", "causal", "sigmoid"] {
+            let text = std::fs::read_to_string(format!("{folder}/{name}.attn")).unwrap();
+            let cascade = attnc_tests::spec::cascade(&text).unwrap();
+            let nest = tile(&plan(&cascade, &Mapping::of(&machine, Backend::Llvm)));
+            let assembly = listing(&nest, &machine, Backend::Llvm).unwrap();
+            let loops = hot_loops(&assembly);
+            let products = |it: &&Counts| it.fused.is_multiple_of(12) && it.stack > 0;
+            let spilled: Vec<&Counts> = loops.iter().filter(products).collect();
+            assert!(spilled.is_empty(), "{name} for {target} keeps sums in memory: {spilled:?}");
+            let mut kinds: BTreeMap<Counts, usize> = BTreeMap::new();
+            loops.into_iter().for_each(|it| *kinds.entry(it).or_default() += 1);
+            assert!(!kinds.is_empty(), "{name} for {target} has no loop of a register tile");
+            for (Counts { fused, instructions, stack }, number) in kinds {
+                writeln!(report, "{target} {name}: {fused}, {instructions}, {stack}: {number}").unwrap();
+            }
+        }
+    }
+    insta::assert_snapshot!(report);
+}
