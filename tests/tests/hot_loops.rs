@@ -40,7 +40,10 @@ fn hot_loops(assembly: &str) -> Vec<Counts> {
         if jumps_back {
             let number = |test: &dyn Fn(&str) -> bool| block.1.iter().filter(|it| test(it)).count();
             let fused = number(&|it| it.starts_with("vfmadd") || it.starts_with("fmla"));
-            let stack = number(&|it| it.contains("(%rsp)") || it.contains("[sp"));
+            // Of vectors; an address may well lie there.
+            let stack = number(&|it| {
+                it.contains("(%rsp)") && it.contains("mm") || it.contains("[sp") && it.contains(" q")
+            });
             if fused >= HOT {
                 found.push(Counts { fused, instructions: block.1.len(), stack });
             }
@@ -52,7 +55,9 @@ fn hot_loops(assembly: &str) -> Vec<Counts> {
 #[test]
 fn sums_of_register_tiles_stay_in_registers() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../bench/cpu/specs");
-    let mut report = String::from("fused products, instructions and accesses of the stack in an iteration: loops\n");
+    let mut report = String::from(
+        "fused products, instructions, and accesses of vectors on the stack, in an iteration: loops\n",
+    );
     for target in ["x86-64-v4", "x86-64-v3", "aarch64"] {
         let machine = Target::named(target).unwrap();
         for name in ["plain", "causal", "sigmoid"] {
@@ -61,8 +66,7 @@ fn sums_of_register_tiles_stay_in_registers() {
             let nest = tile(&plan(&cascade, &Mapping::of(&machine, Backend::Llvm)));
             let assembly = listing(&nest, &machine, Backend::Llvm).unwrap();
             let loops = hot_loops(&assembly);
-            let products = |it: &&Counts| it.fused.is_multiple_of(12) && it.stack > 0;
-            let spilled: Vec<&Counts> = loops.iter().filter(products).collect();
+            let spilled: Vec<&Counts> = loops.iter().filter(|it| it.stack > 0).collect();
             assert!(spilled.is_empty(), "{name} for {target} keeps sums in memory: {spilled:?}");
             let mut kinds: BTreeMap<Counts, usize> = BTreeMap::new();
             loops.into_iter().for_each(|it| *kinds.entry(it).or_default() += 1);
