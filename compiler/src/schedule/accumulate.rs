@@ -64,7 +64,7 @@ impl Weaver<'_> {
         let fiber = Fiber {
             name: self.cascade.tensors[einsum.tensor].name.clone(),
             level,
-            ranks: part.into_iter().chain(self.ranks_of(einsum.tensor)).collect(),
+            ranks: part.into_iter().chain(self.as_the_root(self.ranks_of(einsum.tensor))).collect(),
             over: self.flow.reduced_in_order(einsum),
             along,
             part,
@@ -102,6 +102,13 @@ impl Weaver<'_> {
                 Scaled::plain(read)
             }
         }
+    }
+
+    /// Ranks of a tile in the order that they have in what the stage stores, so that the same rank comes last in both.
+    fn as_the_root(&self, mut ranks: Vec<RankId>) -> Vec<RankId> {
+        let order = self.ranks_of(self.group.roots[0]);
+        ranks.sort_by_key(|it| order.iter().position(|other| other == it));
+        ranks
     }
 
     /// A new accumulator, and what it comes to over all parts of the fiber.

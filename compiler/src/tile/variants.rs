@@ -81,7 +81,11 @@ impl Tiling<'_> {
         conditions.flatten().filter(|it| !self.holding.contains(it)).find_map(|condition| {
             let &Expr::Compare(_, a, _) = exprs.get(condition) else { return None };
             let told = exprs.reads(condition).map(|(it, _)| there(it)).max()?;
-            let ranks: Vec<RankId> = self.unbound(exprs.free(condition).iter().copied());
+            // In the order of the tile, so that neighbours come last.
+            let tile = exprs.reads(condition).map(|(it, _)| it).max_by_key(|it| there(*it))?;
+            let order: Vec<RankId> = self.cascade.tensors[tile].dims.iter().map(|it| it.rank).collect();
+            let mut ranks: Vec<RankId> = self.unbound(exprs.free(condition).iter().copied());
+            ranks.sort_by_key(|it| order.iter().position(|other| other == it));
             let plain = ranks
                 .iter()
                 .all(|it| self.cascade.ranks[*it].parts.is_empty() && self.region.spans.contains_key(it));
