@@ -5,9 +5,10 @@
 //! part of every expression's meaning (design section 3.5) and is made explicit only by `tile`.
 //!
 //! Invariants, checked by `verify`: a tensor is defined before it is read, within a recurrence at
-//! coordinates already written; the ranks of one tensor share no part; an expression mentions only
-//! ranks that its einsum iterates over; operands have the kinds that the operation takes; what has to
-//! hold between extents for a call to make sense is listed in `checks`.
+//! coordinates already written, or at all that a condition says are earlier; the ranks of one tensor
+//! share no part; an expression mentions only ranks that its einsum iterates over; operands have the
+//! kinds that the operation takes; what has to hold between extents for a call to make sense is listed
+//! in `checks`.
 
 use attnc_dsl::ast::{DType, Kind};
 

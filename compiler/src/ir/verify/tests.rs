@@ -1,21 +1,28 @@
 //! Each verifier accepts what the stages make, and tells what is wrong with a copy that was damaged.
 
-use attnc_dsl::ast::Kind;
+use attnc_dsl::ast::{CompareOp, Kind};
 use attnc_dsl::check::Fixed;
 use attnc_dsl::diag::Source;
 
 use super::{Broken, cascade, nest};
 use crate::driver::{Request, front};
 use crate::ir::cascade::{At, Cascade, Recurrence, Step};
+use crate::ir::expr::Expr;
 use crate::ir::nest::{Nest, Op, Scalar, Stmt};
+use crate::rewrite::in_chunks;
 use crate::schedule::{Mapping, schedule};
 use crate::tile::tile;
 
 fn lowered() -> Cascade {
-    let text = "kernel k { rank m, n; input x[m, n]: f32
+    cascade_of(
+        "kernel k { rank m, n; input x[m, n]: f32
         output p[m, n] = softmax[n](x)
         h[m, 0] = 0.0  h[m, n+1] = h[m, n] + p
-        output o[m] = h[m, |n|] }";
+        output o[m] = h[m, |n|] }",
+    )
+}
+
+fn cascade_of(text: &str) -> Cascade {
     let source = Source { name: "k.attn".to_owned(), text: text.to_owned() };
     let mut fetch = |_: &str| Err("there are no imports".to_owned());
     let front = front(Request { source, fetch: &mut fetch, fixed: Fixed::default() }).unwrap();
@@ -67,6 +74,29 @@ fn a_damaged_cascade_is_told_what_is_wrong() {
             });
         });
     });
+}
+
+#[test]
+fn all_earlier_coordinates_may_be_read_where_they_are_earlier() {
+    let text = "kernel k { rank t, d, e; input k[t, d]: f32; input v[t, e]: f32
+        H[0, d, e] = 0.0  H[t+1, d, e] = H[t, d, e] + k * (v - sum[d](k * H[t, d, e]))
+        output o[t, e] = sum[d](k * H[t, d, e]) }";
+    let mut solved = in_chunks(&cascade_of(text));
+    assert_eq!(cascade(&solved), Ok(()));
+    let mut steps = solved.steps.clone();
+    for step in &mut steps {
+        let Step::Recurrence(it) = step else { continue };
+        for einsum in &mut it.body {
+            if let &Expr::Where(x, condition) = solved.exprs.get(einsum.value)
+                && let &Expr::Compare(CompareOp::Lt, a, b) = solved.exprs.get(condition)
+            {
+                let too_late = solved.exprs.compare(CompareOp::Le, a, b);
+                einsum.value = solved.exprs.add(Expr::Where(x, too_late));
+            }
+        }
+    }
+    solved.steps = steps;
+    tells(cascade(&solved), "H.inverse.sum: `H.inverse` is written before it is read");
 }
 
 #[test]
