@@ -12,7 +12,7 @@ use attnc::schedule::Mapping;
 use attnc::target::Target;
 use attnc::tile::tile;
 
-/// A loop with so many fused products is one of a register tile.
+/// A loop with so many fused products, and not many other instructions, is one of a register tile.
 const HOT: usize = 12;
 
 /// What a loop does, an iteration.
@@ -27,12 +27,13 @@ struct Counts {
 fn hot_loops(assembly: &str) -> Vec<Counts> {
     let mut found = Vec::new();
     let mut block: (&str, Vec<&str>) = ("", Vec::new());
-    for line in assembly.lines().map(|it| it.split(['#', ';']).next().unwrap_or("").trim()) {
+    let code = |line: &'_ str| line.split("//").next().and_then(|it| it.split('#').next()).map(str::len);
+    for line in assembly.lines().map(|it| it[..code(it).unwrap_or(0)].trim()) {
         if let Some(label) = line.strip_suffix(':') {
             block = (label, Vec::new());
             continue;
         }
-        if line.is_empty() || line.starts_with('.') || line.starts_with("//") {
+        if line.is_empty() || line.starts_with('.') {
             continue;
         }
         block.1.push(line);
@@ -44,7 +45,7 @@ fn hot_loops(assembly: &str) -> Vec<Counts> {
             let stack = number(&|it| {
                 it.contains("(%rsp)") && it.contains("mm") || it.contains("[sp") && it.contains(" q")
             });
-            if fused >= HOT {
+            if fused >= HOT && 3 * fused >= block.1.len() {
                 found.push(Counts { fused, instructions: block.1.len(), stack });
             }
         }
