@@ -33,13 +33,14 @@ impl Tiling<'_> {
     /// It is an f32, or a condition on some.
     fn is_single(&self, value: ExprId) -> bool {
         let exprs = &self.cascade.exprs;
+        let compares = |it: &ExprId| {
+            let &Expr::Compare(_, a, b) = exprs.get(*it) else { return false };
+            self.widths.joined(self.cascade, a, b) == Scalar::F32
+        };
         match self.widths.scalar(self.cascade, value) {
             Scalar::F32 => true,
             Scalar::F64 | Scalar::I64 => false,
-            Scalar::Bool => exprs.postorder(value).iter().any(|it| match *exprs.get(*it) {
-                Expr::Compare(_, a, b) => self.widths.joined(self.cascade, a, b) == Scalar::F32,
-                _ => false,
-            }),
+            Scalar::Bool => exprs.postorder(value).iter().any(compares),
         }
     }
 

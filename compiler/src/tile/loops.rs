@@ -131,7 +131,7 @@ impl Tiling<'_> {
         let indices = self.builder.binary(BinaryOp::Add, first, iota);
         self.bind(dim.rank, indices);
         let offsets = self.bind_offset(dim.rank, indices);
-        let shifted = self.from_the_box(dim.rank, offsets);
+        let shifted = self.counted_in_box(dim.rank, offsets);
         Lanes { dim, indices, offsets, shifted, mask: None, reduced: false }
     }
 

@@ -94,7 +94,7 @@ impl Tiling<'_> {
         if !plain || it.parts.is_some() {
             return None;
         }
-        self.region.rows.iter().copied().filter(|it| many(it) && whole(it)).last()
+        self.region.rows.iter().copied().rfind(|it| many(it) && whole(it))
     }
 
     /// Acts in runs of those that have a rank and those that do not; the latter go first where order leaves it open.
@@ -247,7 +247,7 @@ impl Tiling<'_> {
     }
 
     /// Distances from where the strip begins, counted from where the box does.
-    pub(super) fn from_the_box(&mut self, rank: RankId, offsets: ValueId) -> ValueId {
+    pub(super) fn counted_in_box(&mut self, rank: RankId, offsets: ValueId) -> ValueId {
         match self.region.strip.shifts.get(&rank).copied() {
             Some(shift) => self.sum(shift, offsets),
             None => offsets,

@@ -73,11 +73,10 @@ impl Tiling<'_> {
             let wrote = all.iter().rposition(|it| it.tensor == tensor);
             wrote.map_or(0, |it| it + 1)
         };
-        let conditions =
-            all.iter().flat_map(|it| exprs.postorder(it.value)).filter_map(|it| match exprs.get(it) {
-                Expr::Where(_, condition) => Some(presence::parts(exprs, *condition)),
-                _ => None,
-            });
+        let conditions = all.iter().flat_map(|it| exprs.postorder(it.value)).filter_map(|it| {
+            let Expr::Where(_, condition) = exprs.get(it) else { return None };
+            Some(presence::parts(exprs, *condition))
+        });
         conditions.flatten().filter(|it| !self.holding.contains(it)).find_map(|condition| {
             let &Expr::Compare(_, a, _) = exprs.get(condition) else { return None };
             let told = exprs.reads(condition).map(|(it, _)| there(it)).max()?;
