@@ -193,7 +193,7 @@ pub enum Stmt {
     /// Defines a value.
     Let(ValueId, Op),
     /// Writes a value, where the guard holds: an element for every point of the ranks of the
-    /// coordinates, the value and the guard together.
+    /// coordinates, the value and the guard together, those of the last coordinate last.
     Store {
         /// The buffer.
         buffer: BufferId,

@@ -121,6 +121,11 @@ fn a_mapping_that_cannot_be_followed_is_refused() {
         ("[ranks.n]\nstrem = 1", &["unknown field `strem`", "`stream`"]),
         ("[ranks.n]\nstream = -4", &["-4", "u32"]),
         ("[defaults]\nrow = 1", &["unknown field `row`", "`rows`"]),
+        (
+            "[defaults]\nlanes = 24",
+            &["`defaults.lanes` is 24", "a power of two, 4 to 64", "the nearest is 16"],
+        ),
+        ("[defaults]\nvector = 16", &["`defaults.vector` is 16", "at most `defaults.lanes`, 8"]),
     ];
     for (text, said) in cases {
         folder.write("a.map.toml", text);

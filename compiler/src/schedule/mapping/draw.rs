@@ -3,6 +3,7 @@
 use super::legal::Key;
 use super::{Cut, Mapping};
 use crate::schedule::{Plan, loops};
+use crate::target::Tiles;
 
 /// What tiles are drawn from: one, few, what is no multiple of a vector, the usual, and more than there is.
 const TILES: [u32; 8] = [1, 2, 3, 8, 16, 48, 64, 100];
@@ -18,6 +19,8 @@ impl Mapping {
         let mut mapping = Mapping::default();
         let plan = plan_by(&mapping);
         mapping.defaults.tasks = draw.one_of(&[1, 32]);
+        let (strip, lanes, vector) = REGISTERS[draw.below(REGISTERS.len())];
+        mapping.defaults = Tiles { strip, lanes, vector, ..mapping.defaults };
         let mut cut = |rank, change: &mut dyn FnMut(&mut Cut)| {
             let rank: &crate::ir::cascade::Rank = &plan.cascade.ranks[rank];
             if !rank.local {
@@ -49,12 +52,20 @@ impl Mapping {
     }
 }
 
+/// What tiles of registers are drawn from: rows, neighbours, and how many are taken together at the end of a rank.
+const REGISTERS: [(u32, u32, u32); 6] =
+    [(6, 8, 1), (6, 64, 16), (2, 16, 8), (1, 4, 4), (3, 32, 1), (6, 8, 8)];
+
 /// Numbers that look random, from a seed.
 struct Draw(u64);
 
 impl Draw {
-    fn one_of(&mut self, sizes: &[u32]) -> u32 {
+    fn below(&mut self, number: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        sizes[(self.0 >> 33) as usize % sizes.len()]
+        (self.0 >> 33) as usize % number
+    }
+
+    fn one_of(&mut self, sizes: &[u32]) -> u32 {
+        sizes[self.below(sizes.len())]
     }
 }

@@ -61,7 +61,11 @@ impl Mapping {
         let single = self.ranks.iter().flat_map(|(rank, cut)| {
             cut.sizes().map(move |(key, size)| (format!("ranks.{rank}.{key}"), key, size))
         });
-        defaults.chain(single).filter_map(|(name, key, size)| refused_size(&name, key, size)).collect()
+        let narrow = (vector > lanes).then(|| {
+            Refusal::of(format!("`defaults.vector` is {vector}, expected at most `defaults.lanes`, {lanes}"))
+        });
+        let refused = defaults.chain(single).filter_map(|(name, key, size)| refused_size(&name, key, size));
+        refused.chain(narrow).collect()
     }
 
     /// Why kernels cannot follow it, given the plans that they have by it; nothing if they can.
@@ -118,10 +122,21 @@ impl Mapping {
 }
 
 fn refused_size(name: &str, key: &str, size: u32) -> Option<Refusal> {
-    let most = if matches!(key, "chunk") { u32::MAX } else { MOST_POINTS };
-    let legal = size.clamp(1, most);
-    (legal != size)
-        .then(|| Refusal::of(format!("`{name}` is {size}, expected 1 to {most}; the nearest is {legal}")))
+    let (least, most) = match key {
+        "chunk" => (1, u32::MAX),
+        "strip" => (1, 16),
+        "lanes" => (4, 64),
+        "vector" => (1, 64),
+        _ => (1, MOST_POINTS),
+    };
+    let whole = size.clamp(least, most);
+    // Tiles of registers are cut off by masks of bits.
+    let is_power = matches!(key, "lanes" | "vector");
+    let legal = if is_power { 1 << whole.ilog2() } else { whole };
+    let kind = if is_power { "a power of two, " } else { "" };
+    (legal != size).then(|| {
+        Refusal::of(format!("`{name}` is {size}, expected {kind}{least} to {most}; the nearest is {legal}"))
+    })
 }
 
 /// Boxes and tiles that do not fit the scratch of a thread.

@@ -62,10 +62,10 @@ impl State<'_> {
 
     /// Writes an element for every point of the coordinates, the value and the guard together.
     pub(super) fn store(&mut self, access: &Access<'_>, value: ValueId) -> Result<(), NestError> {
-        let mut shape = Vec::new();
-        for &id in access.guard.iter().chain(access.index).chain([&value]) {
-            let missing = self.shape(id).iter().filter(|dim| !shape.contains(*dim)).copied();
-            shape.extend(missing.collect::<Vec<_>>());
+        let mut shape: Vec<TileDim> = Vec::new();
+        for dim in access.guard.iter().chain([&value]).chain(access.index).flat_map(|&it| self.shape(it)) {
+            shape.retain(|it| it != dim);
+            shape.push(*dim);
         }
         let coords = self.coords(access, &shape)?;
         let values: Vec<Value> = (0..coords.len()).map(self.operand(value, &shape)).collect();
