@@ -60,7 +60,7 @@ class Kernel:
         place = ctypes.c_void_p((room.ctypes.data + 63) // 64 * 64)
         self._done(self.check(words, place, ctypes.c_uint64(size), ctypes.c_uint32(threads)))
 
-        def worker(thread, stage, count, cursor, lock):
+        def worker(thread, stage, cursor, lock):
             while True:
                 with lock:
                     first = next(cursor, None)
@@ -76,7 +76,7 @@ class Kernel:
                     continue
                 cursor, lock = iter(range(count)), threading.Lock()
                 team = [
-                    threading.Thread(target=worker, args=(it, stage, count, cursor, lock))
+                    threading.Thread(target=worker, args=(it, stage, cursor, lock))
                     for it in range(threads)
                 ]
                 [it.start() for it in team]

@@ -62,7 +62,7 @@ const CPU: Tiles = Tiles {
 /// Thirty-two registers of four f32: twenty-four sums.
 const NEON: Tiles = Tiles { lanes: 16, ..CPU };
 /// Sixteen registers of eight f32; loads and stores can be masked.
-const AVX2: Tiles = Tiles { rows: 96, inner_rows: 12, stream: 128, lanes: 16, vector: 8, ..CPU };
+const AVX2: Tiles = Tiles { rows: 96, stream: 128, lanes: 16, vector: 8, ..CPU };
 /// Thirty-two registers of sixteen f32, of which one is loaded in the time of two products: a tile of 6 × 64 takes 10
 /// loads for 24 products. A box and a tile stay in the second level of cache, what a strip of them is at in the first.
 const AVX512: Tiles = Tiles { rows: 192, inner_rows: 24, stream: 256, lanes: 64, vector: 16, ..CPU };

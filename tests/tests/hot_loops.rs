@@ -27,8 +27,7 @@ struct Counts {
 fn hot_loops(assembly: &str) -> Vec<Counts> {
     let mut found = Vec::new();
     let mut block: (&str, Vec<&str>) = ("", Vec::new());
-    let code = |line: &'_ str| line.split("//").next().and_then(|it| it.split('#').next()).map(str::len);
-    for line in assembly.lines().map(|it| it[..code(it).unwrap_or(0)].trim()) {
+    for line in assembly.lines().map(without_comment) {
         if let Some(label) = line.strip_suffix(':') {
             block = (label, Vec::new());
             continue;
@@ -51,6 +50,11 @@ fn hot_loops(assembly: &str) -> Vec<Counts> {
         }
     }
     found
+}
+
+fn without_comment(line: &str) -> &str {
+    let ends = ["//", "#"].map(|it| line.find(it).unwrap_or(line.len()));
+    line[..ends[0].min(ends[1])].trim()
 }
 
 #[test]

@@ -125,12 +125,16 @@ impl Tiling<'_> {
         self.region.spans.insert(rank, (from, to));
     }
 
+    /// Tiles may hold something else than before from now on; gives what to hand to `unpin`.
+    pub(super) fn pin_tiles(&mut self) -> usize {
+        let reads_tile = &self.reads_tile;
+        self.builder.forget_those(|it| reads_tile[it.idx()]);
+        self.builder.pin()
+    }
+
     pub(super) fn acts(&mut self, acts: &[Act]) {
         for act in acts {
-            let floor = self.builder.pin();
-            let reads_tile = std::mem::take(&mut self.reads_tile);
-            self.builder.forget_those(|it| reads_tile[it.idx()]);
-            self.reads_tile = reads_tile;
+            let floor = self.pin_tiles();
             match act {
                 Act::Define(einsum) => self.boxed_einsum(einsum),
                 Act::Fold(einsum) => self.fold_into(einsum),

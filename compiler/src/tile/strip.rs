@@ -43,7 +43,7 @@ impl Strip {
     }
 }
 
-/// The tensors that are mentioned by one act only, or by acts that are the same, with all such acts.
+/// By tensor, the acts that read or write it, those that are the same once.
 pub(super) fn mentions(stream: &Stream, tiling: &Tiling<'_>) -> BTreeMap<TensorId, Vec<Einsum>> {
     let mut found: BTreeMap<TensorId, Vec<Einsum>> = BTreeMap::new();
     let mut see = |einsum: &Einsum| {
@@ -175,10 +175,7 @@ impl Tiling<'_> {
         let (number, _) = self.builder.open_loop(rank, (zero, count, 1), &[]);
         self.enter(rank, span, step, number);
         let further = self.builder.binary(BinaryOp::Mul, number, step);
-        let shift = match self.region.strip.shifts.get(&rank).copied() {
-            Some(shift) => self.sum(shift, further),
-            None => further,
-        };
+        let shift = self.counted_in_box(rank, further);
         self.region.strip.shifts.insert(rank, shift);
         self.where_it_matters(it, acts);
         self.region = outside;
@@ -236,13 +233,10 @@ impl Tiling<'_> {
     pub(super) fn offset_of(&mut self, tensor: TensorId, rank: RankId) -> ValueId {
         let known = self.builder.offsets.get(&rank).copied();
         let near = known.unwrap_or_else(|| self.builder.indices[&rank]);
-        match self.region.strip.shifts.get(&rank).copied() {
-            Some(_) if self.region.strip.own.contains(&tensor) => near,
-            Some(_) if self.lane.is_some_and(|it| it.dim.rank == rank) => {
-                self.lane.expect("there is a lane").shifted
-            }
-            Some(shift) => self.sum(shift, near),
-            None => near,
+        match self.lane {
+            _ if self.region.strip.own.contains(&tensor) => near,
+            Some(lane) if lane.dim.rank == rank => lane.shifted,
+            Some(_) | None => self.counted_in_box(rank, near),
         }
     }
 

@@ -56,9 +56,7 @@ impl Tiling<'_> {
         let Some((told, condition, ranks)) = self.told(acts) else { return self.acts(acts) };
         let (before, after) = acts.split_at(told);
         self.acts(before);
-        let floor = self.builder.pin();
-        let reads_tile = self.reads_tile.clone();
-        self.builder.forget_those(|it| reads_tile[it.idx()]);
+        let floor = self.pin_tiles();
         let hold = self.holds_everywhere(condition, &ranks);
         self.either(hold, BTreeSet::from([condition]), after);
         self.builder.unpin(floor);

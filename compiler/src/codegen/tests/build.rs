@@ -252,14 +252,7 @@ pub(super) fn apply_each<O: Copy + Default>(
     found
 }
 
-/// Calls what `elementwise` made.
+/// Calls what `elementwise` made; gives the last result.
 pub(super) fn apply<O: Copy + Default>(nest: &Nest, count: usize, inputs: &[*const ()]) -> Vec<O> {
-    let mut output = vec![O::default(); count];
-    let mut words = vec![count as u64];
-    for &input in inputs {
-        words.extend([input as u64, 1]);
-    }
-    words.extend([output.as_mut_ptr() as u64, 1]);
-    call(nest, &words);
-    output
+    apply_each(nest, count, inputs).pop().expect("there is a back end").1
 }

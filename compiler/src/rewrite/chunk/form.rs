@@ -204,16 +204,22 @@ impl Form<'_> {
             fade.into_iter().partition(|&it| self.draft.touches(it, &atoms));
         factors.extend(inside);
         let value = self.conditioned(&factors, &weights.conditions);
-        let mut free = self.draft.free(&[value]);
-        free.retain(|it| !atoms.contains(it));
-        free.extend([self.tokens.chunk, self.tokens.place]);
-        free.sort_unstable();
-        free.dedup();
+        let free = self.at_each_token(value, &atoms);
         let dims = self.draft.dims(&free, dims);
         let tensor = self.draft.sum(&format!("{name}.before"), &dims, over, value);
         let read = self.draft.read(tensor);
         let outside = self.draft.multiplied(&outside);
         self.draft.times(outside, read)
+    }
+
+    /// The ranks of a sum over some ranks that every token has its own of.
+    fn at_each_token(&mut self, value: ExprId, over: &[RankId]) -> Vec<RankId> {
+        let mut free = self.draft.free(&[value]);
+        free.retain(|it| !over.contains(it));
+        free.extend([self.tokens.chunk, self.tokens.place]);
+        free.sort_unstable();
+        free.dedup();
+        free
     }
 
     /// What earlier tokens of the chunk give to a reading.
@@ -226,17 +232,13 @@ impl Form<'_> {
         term: &Product,
         inclusive: bool,
     ) -> ExprId {
-        let Tokens { chunk, place, key, .. } = self.tokens;
+        let Tokens { place, key, .. } = self.tokens;
         let mut pair = self.pair(name, dims, over, weights, term, inclusive);
         let (index, earlier) = (self.draft.exprs().index(place), self.draft.exprs().index(key));
         let op = if inclusive { CompareOp::Le } else { CompareOp::Lt };
         pair.conditions.push(self.draft.compare(op, earlier, index));
         let value = self.conditioned(&pair.factors, &pair.conditions);
-        let mut free = self.draft.free(&[value]);
-        free.retain(|it| *it != key);
-        free.extend([chunk, place]);
-        free.sort_unstable();
-        free.dedup();
+        let free = self.at_each_token(value, &[key]);
         let ranks = self.draft.dims(&free, dims);
         let tensor = self.draft.sum(&format!("{name}.within"), &ranks, &[key], value);
         self.draft.read(tensor)
