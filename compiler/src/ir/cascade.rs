@@ -10,7 +10,7 @@
 //! kinds that the operation takes; what has to hold between extents for a call to make sense is listed
 //! in `checks`.
 
-use attnc_dsl::ast::{DType, Kind};
+use attnc_dsl::ast::{CompareOp, DType, Kind};
 
 use super::arena::{Arena, Id};
 use super::expr::{Expr, Exprs};
@@ -279,6 +279,41 @@ impl Cascade {
         let parts = &self.ranks[rank].parts;
         let product = parts.iter().try_fold(1_i64, |all, &it| fixed(it)?.checked_mul(all));
         !parts.is_empty() && (product.is_none() || product != fixed(rank))
+    }
+
+    /// In every call that passes the checks, both ranks have as many coordinates.
+    pub fn have_same_extent(&self, a: RankId, b: RankId) -> bool {
+        let mut same = vec![a];
+        let mut at = 0;
+        while let Some(&rank) = same.get(at) {
+            let checked = self.checks.iter().filter_map(|it| self.equated(it.condition));
+            let known = checked.filter_map(|(x, y)| if x == rank { Some(y) } else { (y == rank).then_some(x) });
+            let linked: Vec<RankId> = known.chain(self.ranks.ids().filter(|&it| self.is_given_alike(it, rank))).collect();
+            for it in linked {
+                if !same.contains(&it) {
+                    same.push(it);
+                }
+            }
+            at += 1;
+        }
+        same.contains(&b)
+    }
+
+    /// The two ranks whose extents a condition says are equal, if that is what it says.
+    fn equated(&self, condition: ExprId) -> Option<(RankId, RankId)> {
+        let Expr::Compare(CompareOp::Eq, a, b) = *self.exprs.get(condition) else { return None };
+        let (Expr::Extent(a), Expr::Extent(b)) = (self.exprs.get(a), self.exprs.get(b)) else { return None };
+        Some((*a, *b))
+    }
+
+    /// The extents of both are the same number, or one is that of the other.
+    fn is_given_alike(&self, a: RankId, b: RankId) -> bool {
+        let is_that_of = |a: RankId, b: RankId| match self.ranks[a].extent {
+            Extent::Derived(it) => *self.exprs.get(it) == Expr::Extent(b),
+            Extent::Fixed(_) | Extent::Carried => false,
+        };
+        let both = (self.ranks[a].extent, self.ranks[b].extent);
+        is_that_of(a, b) || is_that_of(b, a) || matches!(both, (Extent::Fixed(a), Extent::Fixed(b)) if a == b)
     }
 
     /// The tensors that are handed in, in order of declaration.

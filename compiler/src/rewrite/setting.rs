@@ -6,16 +6,17 @@ use super::empty;
 use super::facts::Graph;
 use super::term::{Class, Term};
 use crate::analyze::passes::states;
-use crate::analyze::stage::State;
+use crate::analyze::stage::{Source, State};
 use crate::ir::cascade::{Cascade, Extent, Op, RankId, ReduceOp, Role, Step, TensorId};
-use crate::ir::expr::{BinaryOp, Expr};
+use crate::ir::expr::BinaryOp;
 
 /// A cascade as written, and what the facts of terms need of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Setting {
     /// The cascade.
     pub(crate) cascade: Cascade,
-    /// The part-less ranks of each rank that something reduces over.
+    /// The part-less ranks of each rank that something reduces over, and each of them by itself where no input has them
+    /// all: passes are counted by the elements of inputs.
     pub(crate) families: Vec<Vec<RankId>>,
     /// For each family, what every tensor as written needs of its sources.
     pub(crate) written: Vec<BTreeMap<TensorId, State>>,
@@ -29,12 +30,24 @@ impl Setting {
     /// Of a cascade as written.
     pub(crate) fn new(cascade: &Cascade) -> Setting {
         let reduced: BTreeSet<RankId> = cascade.einsums().flat_map(|it| it.op.reduced().to_vec()).collect();
-        let mut families = Vec::new();
+        let mut families: Vec<Vec<RankId>> = Vec::new();
         let mut written = Vec::new();
-        for rank in reduced {
-            let family = cascade.exprs.atoms(rank).to_vec();
-            written.push(states(cascade, rank));
-            families.push(family);
+        let mut count = |rank: RankId| {
+            let states = states(cascade, rank);
+            let mut sources = states.values().flat_map(State::keys);
+            let is_traversed = sources.any(|it| match it {
+                Source::Tensor(tensor) => cascade.tensors[*tensor].role == Role::Input,
+                Source::Any => false,
+            });
+            families.push(cascade.exprs.atoms(rank).to_vec());
+            written.push(states);
+            is_traversed
+        };
+        let untraversed: BTreeSet<RankId> = reduced.iter().copied().filter(|it| !count(*it)).collect();
+        let parts: BTreeSet<RankId> =
+            untraversed.iter().flat_map(|it| cascade.exprs.atoms(*it)).copied().collect();
+        for part in parts.difference(&reduced) {
+            count(*part);
         }
         let (sizes, guarded) = (sizes(cascade), empty::guarded(cascade));
         Setting { cascade: cascade.clone(), families, written, guarded, sizes }
@@ -69,23 +82,8 @@ impl Setting {
     pub(crate) fn is_inside(&self, graph: &Graph, tensor: TensorId, coordinates: &[Class]) -> bool {
         let dims = &self.cascade.tensors[tensor].dims;
         dims.iter().zip(coordinates).all(|(dim, &at)| {
-            graph[at].nodes.iter().any(|it| matches!(it, Term::Index(rank) if self.fits(*rank, dim.rank)))
+            graph[at].nodes.iter().any(|it| matches!(it, Term::Index(rank) if self.cascade.have_same_extent(*rank, dim.rank)))
         })
-    }
-
-    /// Every coordinate of the first rank is one of the second.
-    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
-    fn fits(&self, rank: RankId, other: RankId) -> bool {
-        let extent = |rank: RankId| match self.cascade.ranks[rank].extent {
-            Extent::Derived(value) => match self.cascade.exprs.get(value) {
-                Expr::Extent(same) => (None, *same),
-                _ => (None, rank),
-            },
-            Extent::Fixed(extent) => (Some(extent), rank),
-            Extent::Carried => (None, rank),
-        };
-        let ((a, rank), (b, other)) = (extent(rank), extent(other));
-        rank == other || (a.is_some() && a == b)
     }
 
     /// Along these ranks, the coordinates are the indices themselves or a constant number of steps away.

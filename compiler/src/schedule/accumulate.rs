@@ -186,13 +186,25 @@ impl Weaver<'_> {
     /// An exponent where its term is present, so that a hidden one counts for nothing.
     fn where_present(&mut self, exponent: ExprId, value: ExprId) -> ExprId {
         let exprs = &self.cascade.exprs;
-        let needed = super::presence::conditions(exprs, &self.held, value);
+        let mut needed = super::presence::conditions(exprs, &self.held, value);
+        // An exponent of −∞ decides on no maximum.
+        needed.retain(|&it| !self.says_finite(it, exponent));
         let known = super::presence::conditions(exprs, &self.held, exponent);
         if needed.is_subset(&known) && !self.may_be_absent_otherwise(value, exponent) {
             return exponent;
         }
         let there = self.cascade.exprs.add(Expr::Present(value));
         self.cascade.exprs.add(Expr::Where(exponent, there))
+    }
+
+    /// The condition is that the exponent is not −∞.
+    fn says_finite(&self, condition: ExprId, exponent: ExprId) -> bool {
+        let exprs = &self.cascade.exprs;
+        let is_sunken = |it: ExprId| *exprs.get(it) == Expr::Real(f64::NEG_INFINITY.to_bits());
+        match *exprs.get(condition) {
+            Expr::Compare(CompareOp::Ne, x, limit) => x == exponent && is_sunken(limit),
+            _ => false,
+        }
     }
 
     /// The value may be absent for reasons that are no list of conditions and that the exponent does not share.
@@ -218,7 +230,8 @@ impl Weaver<'_> {
             Expr::Read(tensor, coords, _) => {
                 let input = !self.tiles.contains(tensor);
                 let in_place = coords.iter().zip(&self.cascade.tensors[*tensor].dims).all(|(&coord, dim)| {
-                    *exprs.get(coord) == Expr::Index(dim.rank) && self.is_walked(dim.rank)
+                    let Expr::Index(rank) = *exprs.get(coord) else { return false };
+                    self.cascade.have_same_extent(rank, dim.rank) && self.is_walked(rank)
                 });
                 input && !(in_place && self.flow.cascade.inputs().any(|it| it == *tensor))
             }

@@ -341,6 +341,6 @@ impl Tiling<'_> {
         if self.may_reach_beyond(along) {
             return false;
         }
-        along == rank || self.extent(along) == self.extent(rank)
+        self.cascade.have_same_extent(along, rank) || self.extent(along) == self.extent(rank)
     }
 }

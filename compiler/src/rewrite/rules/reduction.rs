@@ -224,10 +224,18 @@ fn sum_of_sum(graph: &mut Graph, term: &Term) -> Vec<Equation> {
                 let product = product_with(graph, &factors, position, exactly);
                 let before = graph.exactly(&term.with(&[product]));
                 let precise = is_square(graph, exactly) || cancels(graph, &rest, &terms, &over);
+                let exponents = exponents(graph, &terms, &over);
+                let terms = kept_whole(graph, &exponents, terms);
                 let mut products = Vec::new();
                 for term in &terms {
-                    let product = graph.product([rest.clone(), term.clone()].concat());
-                    products.push(if precise { in_f64(graph, product, &over) } else { product });
+                    let factors = [rest.clone(), term.clone()].concat();
+                    products.push(if exponents.is_empty() {
+                        let product = graph.product(factors);
+                        if precise { in_f64(graph, product, &over) } else { product }
+                    } else {
+                        let factors = factors.into_iter().map(|it| precisely(graph, it, &over)).collect();
+                        graph.product(factors)
+                    });
                 }
                 let sums = together(graph, &products).into_iter();
                 let sums = sums.map(|it| graph.reduce(ReduceOp::Sum, ranks.to_vec(), it)).collect();
@@ -245,7 +253,7 @@ fn is_square(graph: &Graph, class: Class) -> bool {
 }
 
 /// Along the ranks, sums of these terms are likely to be much larger than their difference, as in `Σ (x − mean x)·w`.
-/// Where exponentials weigh the terms they are no larger than what is exponentiated.
+/// Where exponentials weigh the terms that is so for exponents alone, see [`exponents`].
 fn cancels(graph: &Graph, rest: &[Class], terms: &[Vec<Class>], over: &[RankId]) -> bool {
     let fixed =
         |term: &Vec<Class>| term.iter().any(|it| is_statistic(graph, *it) && is_free_of(graph, *it, over));
@@ -255,22 +263,134 @@ fn cancels(graph: &Graph, rest: &[Class], terms: &[Vec<Class>], over: &[RankId])
 /// A product whose factors along the ranks, and whose sums over them, are taken in f64.
 fn in_f64(graph: &mut Graph, product: Class, over: &[RankId]) -> Class {
     let factors = graph.products(product).into_iter().next().unwrap_or_else(|| vec![product]);
-    let mut precise = Vec::new();
-    for factor in factors {
-        let sum = graph.terms(factor).into_iter().find_map(|it| match it {
-            Term::Reduce(ReduceOp::Sum, ranks, [body]) if atoms(graph, &ranks) == over => Some((ranks, body)),
-            _ => None,
-        });
-        precise.push(match sum {
-            Some((ranks, body)) => {
-                let body = widened(graph, body);
-                graph.reduce(ReduceOp::Sum, ranks.to_vec(), body)
-            }
-            None if is_free_of(graph, factor, over) => factor,
-            None => widened(graph, factor),
-        });
-    }
+    let precise = factors.into_iter().map(|it| precisely(graph, it, over)).collect();
     graph.product(precise)
+}
+
+/// A value in f64, if it changes along the ranks; else with its sums over them, and those that it is the logarithm of,
+/// taken in f64.
+fn precisely(graph: &mut Graph, value: Class, over: &[RankId]) -> Class {
+    let sum = graph.terms(value).into_iter().find_map(|it| match it {
+        Term::Reduce(ReduceOp::Sum, ranks, [body]) if atoms(graph, &ranks) == over => Some((ranks, body)),
+        _ => None,
+    });
+    if let Some((ranks, body)) = sum {
+        let body = widened(graph, body);
+        return graph.reduce(ReduceOp::Sum, ranks.to_vec(), body);
+    }
+    if !is_free_of(graph, value, over) {
+        return widened(graph, value);
+    }
+    logs_in_f64(graph, value, over, DEPTH, false).unwrap_or(value)
+}
+
+/// How deep in a term a logarithm of a sum or a maximum is looked for.
+const DEPTH: usize = 5;
+
+/// The exponents of which terms without the ranks are the maximum, or the logarithm of a sum of powers. Sums over the
+/// ranks of the one and the other are as large as the exponents, however small their difference.
+fn exponents(graph: &Graph, terms: &[Vec<Class>], over: &[RankId]) -> Vec<Class> {
+    let mut found = Vec::new();
+    for &it in terms.iter().flatten() {
+        if is_free_of(graph, it, over) {
+            gauged(graph, it, over, (DEPTH, false), &mut found);
+        }
+    }
+    found
+}
+
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+fn gauged(
+    graph: &Graph,
+    value: Class,
+    over: &[RankId],
+    (depth, in_log): (usize, bool),
+    found: &mut Vec<Class>,
+) {
+    for term in graph.terms(value).into_iter().filter(|_| depth > 0) {
+        let within = match &term {
+            Term::Unary(UnaryOp::Log, [of]) if !in_log => {
+                gauged(graph, *of, over, (depth - 1, true), found);
+                continue;
+            }
+            Term::Reduce(ReduceOp::Max, ranks, [x]) if !in_log && atoms(graph, ranks) == over => {
+                found.push(*x);
+                continue;
+            }
+            Term::Reduce(ReduceOp::Sum, ranks, [body]) if in_log && atoms(graph, ranks) == over => {
+                let factors = graph.products(*body).into_iter().flatten().chain([*body]);
+                found.extend(factors.flat_map(|it| graph.terms(it)).filter_map(|it| match it {
+                    Term::Unary(UnaryOp::Exp, [x]) => Some(x),
+                    _ => None,
+                }));
+                continue;
+            }
+            Term::Power(_, [base]) if in_log => std::slice::from_ref(base),
+            Term::Else([value, _]) => std::slice::from_ref(value),
+            Term::Sum(operands) | Term::Product(operands) => operands,
+            _ => continue,
+        };
+        within.iter().for_each(|it| gauged(graph, *it, over, (depth - 1, in_log), found));
+    }
+}
+
+/// The value with the sums over the ranks of which it is the logarithm taken in f64, or those sums themselves; `None` if
+/// there are none.
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+fn logs_in_f64(
+    graph: &mut Graph,
+    value: Class,
+    over: &[RankId],
+    depth: usize,
+    in_log: bool,
+) -> Option<Class> {
+    graph.terms(value).into_iter().filter(|_| depth > 0).find_map(|term| match &term {
+        Term::Reduce(ReduceOp::Sum, ranks, [body]) if in_log && atoms(graph, ranks) == over => {
+            let body = widened(graph, *body);
+            Some(graph.reduce(ReduceOp::Sum, ranks.to_vec(), body))
+        }
+        Term::Unary(UnaryOp::Log, [of]) if !in_log => {
+            let of = logs_in_f64(graph, *of, over, depth - 1, true)?;
+            Some(graph.unary(UnaryOp::Log, of))
+        }
+        Term::Power(exponent, [base]) if in_log => {
+            let base = logs_in_f64(graph, *base, over, depth - 1, true)?;
+            Some(graph.power(base, f64::from_bits(*exponent)))
+        }
+        Term::Else([value, other]) => {
+            let value = logs_in_f64(graph, *value, over, depth - 1, in_log)?;
+            Some(graph.exactly(&Term::Else([value, *other])))
+        }
+        Term::Sum(operands) | Term::Product(operands) => {
+            let wide: Vec<Option<Class>> =
+                operands.iter().map(|it| logs_in_f64(graph, *it, over, depth - 1, in_log)).collect();
+            wide.iter().any(Option::is_some).then(|| {
+                let all = wide.into_iter().zip(operands.iter()).map(|(it, old)| it.unwrap_or(*old)).collect();
+                if matches!(term, Term::Sum(_)) { graph.sum(all) } else { graph.product(all) }
+            })
+        }
+        _ => None,
+    })
+}
+
+/// The terms with those that make up an exponent put together again: it is to be the very number that others are made
+/// of, or its rounding would be multiplied by the difference of large numbers.
+fn kept_whole(graph: &Graph, exponents: &[Class], mut terms: Vec<Vec<Class>>) -> Vec<Vec<Class>> {
+    for &exponent in exponents {
+        for parts in graph.sums(exponent) {
+            let is_part =
+                |term: &[Class], part: Class| matches!(term, [it] if graph.find(*it) == graph.find(part));
+            let places: Option<Vec<usize>> =
+                parts.iter().map(|&part| terms.iter().position(|it| is_part(it, part))).collect();
+            if let Some(places) = places {
+                let mut at = 0..;
+                terms.retain(|_| at.next().is_none_or(|at| !places.contains(&at)));
+                terms.push(vec![exponent]);
+                break;
+            }
+        }
+    }
+    terms
 }
 
 /// The value in f64.
