@@ -177,7 +177,10 @@ impl<'a> Weaver<'a> {
     fn reduction(&mut self, einsum: &Einsum, op: ReduceOp, level: usize) -> Scaled {
         let name = self.cascade.tensors[einsum.tensor].name.clone();
         let over: Vec<RankId> = self.flow.reduced_in_order(einsum);
-        let ranks = self.ranks_of(einsum.tensor);
+        // What is streamed over comes last, whatever the order in memory would be: lanes go along it in every stage that
+        // computes the tensor, so that all of them add up in one order.
+        let mut ranks = self.ranks_of(einsum.tensor);
+        ranks.sort_by_key(|it| self.streams.contains(it));
         let it = self.scaled(einsum.value);
         self.note_scale(&it.scale);
         let exponent = scaled::exponent(&mut self.cascade.exprs, &it.scale);
@@ -210,8 +213,8 @@ impl<'a> Weaver<'a> {
         Scaled { scale, value, raw }
     }
 
-    /// A product whose factors lie in memory along what is summed, with the one that is used for all rows of the
-    /// box copied so that it lies along the last rank of the result.
+    /// A product whose factors lie in memory along what is summed, with the one that is used for many points of the
+    /// tile copied so that it lies along the last rank of the result.
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn packed(
         &mut self,
@@ -225,9 +228,10 @@ impl<'a> Weaver<'a> {
         else {
             return value;
         };
-        if !self.streams.contains(last) || !self.has_many_rows() {
+        if !self.streams.contains(last) {
             return value;
         }
+        let many_rows = self.has_many_rows();
         let factors = [a, b].map(|it| {
             let exprs = &self.cascade.exprs;
             let free = exprs.free(it);
@@ -237,7 +241,8 @@ impl<'a> Weaver<'a> {
                     .is_some_and(|&coord| over.iter().any(|rank| *exprs.get(coord) == Expr::Index(*rank))),
                 _ => false,
             };
-            let shared = self.group.rows.iter().any(|row| !free.contains(row));
+            let mut lacked = ranks.iter().filter(|it| !free.contains(it));
+            let shared = lacked.any(|it| self.streams.contains(it) || many_rows);
             if !(across && shared && free.contains(last)) {
                 return it;
             }
