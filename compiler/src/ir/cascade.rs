@@ -287,8 +287,10 @@ impl Cascade {
         let mut at = 0;
         while let Some(&rank) = same.get(at) {
             let checked = self.checks.iter().filter_map(|it| self.equated(it.condition));
-            let known = checked.filter_map(|(x, y)| if x == rank { Some(y) } else { (y == rank).then_some(x) });
-            let linked: Vec<RankId> = known.chain(self.ranks.ids().filter(|&it| self.is_given_alike(it, rank))).collect();
+            let known =
+                checked.filter_map(|(x, y)| if x == rank { Some(y) } else { (y == rank).then_some(x) });
+            let linked: Vec<RankId> =
+                known.chain(self.ranks.ids().filter(|&it| self.is_given_alike(it, rank))).collect();
             for it in linked {
                 if !same.contains(&it) {
                     same.push(it);

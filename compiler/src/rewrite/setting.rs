@@ -82,7 +82,10 @@ impl Setting {
     pub(crate) fn is_inside(&self, graph: &Graph, tensor: TensorId, coordinates: &[Class]) -> bool {
         let dims = &self.cascade.tensors[tensor].dims;
         dims.iter().zip(coordinates).all(|(dim, &at)| {
-            graph[at].nodes.iter().any(|it| matches!(it, Term::Index(rank) if self.cascade.have_same_extent(*rank, dim.rank)))
+            graph[at]
+                .nodes
+                .iter()
+                .any(|it| matches!(it, Term::Index(rank) if self.cascade.have_same_extent(*rank, dim.rank)))
         })
     }
 

@@ -12,7 +12,7 @@ use attnc_dsl::ast::{CompareOp, Kind};
 use super::plan::Act;
 use super::scaled::{self, Scaled};
 use super::weave::{Weaver, left};
-use crate::ir::cascade::{Einsum, ExprId, Op, RankId, ReduceOp, TensorId};
+use crate::ir::cascade::{Einsum, ExprId, Op, RankId, ReduceOp, Role, TensorId};
 use crate::ir::expr::{BinaryOp, Expr, UnaryOp};
 
 /// Which of the acts that bring a scale up to date computes what sums are multiplied by.
@@ -233,7 +233,7 @@ impl Weaver<'_> {
                     let Expr::Index(rank) = *exprs.get(coord) else { return false };
                     self.cascade.have_same_extent(rank, dim.rank) && self.is_walked(rank)
                 });
-                input && !(in_place && self.flow.cascade.inputs().any(|it| it == *tensor))
+                input && !(in_place && self.is_total(*tensor))
             }
             Expr::Int(_)
             | Expr::Real(_)
@@ -248,6 +248,24 @@ impl Weaver<'_> {
             | Expr::Present(_)
             | Expr::Cast(..) => false,
         }
+    }
+
+    /// Every point of a tensor in memory is present.
+    fn is_total(&self, tensor: TensorId) -> bool {
+        if self.cascade.tensors[tensor].role == Role::Input {
+            return true;
+        }
+        let exprs = &self.flow.cascade.exprs;
+        self.flow.einsums.get(&tensor).is_some_and(|it| match it.op {
+            // Over no points at all it is the identity, which the laws keep apart.
+            Op::Reduce(ReduceOp::Max | ReduceOp::Min, _) => exprs.kind(it.value) == Kind::Real,
+            Op::Reduce(op, _) => op != ReduceOp::Mean,
+            Op::Map => {
+                let all = exprs.postorder(it.value);
+                all.into_iter().all(|it| !matches!(exprs.get(it), Expr::Where(..)) && !self.is_partial(it))
+            }
+            Op::Scan(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..) => false,
+        })
     }
 
     /// The rank has a coordinate wherever its parts have.

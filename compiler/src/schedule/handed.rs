@@ -58,21 +58,23 @@ impl Handed {
                 self.scales.values().any(|it| it.tensor == tensor) || cascade.einsums().any(is_peak)
             })
         };
-        let is_power = |id: ExprId| match *exprs.get(id) {
-            Expr::Unary(UnaryOp::Exp | UnaryOp::Exp2, x) => match *exprs.get(x) {
-                Expr::Binary(BinaryOp::Sub, x, scale) => !is_scale(x, scale),
-                _ => true,
-            },
-            _ => false,
+        let is_power = |x: ExprId| match *exprs.get(x) {
+            Expr::Binary(BinaryOp::Sub, x, scale) => !is_scale(x, scale),
+            _ => true,
         };
         let has_power = |it: &Einsum| {
             let reduces = matches!(it.op, Op::Reduce(ReduceOp::Sum | ReduceOp::Mean, _));
-            reduces && exprs.postorder(it.value).into_iter().any(is_power)
+            reduces && scaled::exponents(exprs, it.value).into_iter().any(is_power)
         };
         stages.iter().any(|stage| match stage {
             Stage::Whole(Step::Einsum(it)) => has_power(it),
             Stage::Whole(Step::Recurrence(_)) | Stage::Stream(_) | Stage::Walk(_) => false,
         })
+    }
+
+    /// A scale in memory is the maximum of that exponent.
+    pub(super) fn is_top_of(&self, exponent: ExprId) -> bool {
+        self.tops.values().any(|it| *it == exponent)
     }
 
     /// The tensor is stored scaled.

@@ -60,6 +60,9 @@ impl Weaver<'_> {
                 let source = *x;
                 let x = self.one(source);
                 if *op == UnaryOp::Exp {
+                    if let Some(it) = self.power_of_sum(source) {
+                        return Some(it);
+                    }
                     self.sources.insert(x, source);
                 }
                 let safe = self.is_moderate(x) || self.is_below_peak(x);
@@ -110,6 +113,20 @@ impl Weaver<'_> {
             }
             _ => None,
         }
+    }
+
+    /// `exp(a + b)` as `e^a · e^b`, if an earlier stage stored the maximum of one of them as a scale.
+    fn power_of_sum(&mut self, exponent: ExprId) -> Option<Scaled> {
+        let Expr::Binary(BinaryOp::Add, a, b) = *self.cascade.exprs.get(exponent) else { return None };
+        if a == b || ![a, b].iter().any(|it| self.handed.is_top_of(*it)) {
+            return None;
+        }
+        let powers = [a, b].map(|source| {
+            let x = self.one(source);
+            self.sources.insert(x, source);
+            scaled::power(&mut self.cascade.exprs, UnaryOp::Exp, x)
+        });
+        scaled::binary(&mut self.cascade.exprs, BinaryOp::Mul, &powers[0], &powers[1])
     }
 
     /// Whether a number is present.

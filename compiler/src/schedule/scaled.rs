@@ -275,19 +275,30 @@ pub(super) fn keeps(kind: Kind, dtype: Option<DType>) -> bool {
     }
 }
 
-/// The exponents of the powers that are factors of a value, or of its terms.
+/// The exponents of the powers that keep a value apart from plain numbers: those of its factors, and of its terms or cases
+/// if all of them have some.
 #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 pub(super) fn exponents(exprs: &Exprs, value: ExprId) -> Vec<ExprId> {
-    let (mut found, mut todo) = (Vec::new(), vec![value]);
-    while let Some(id) = todo.pop() {
-        match *exprs.get(id) {
-            Expr::Unary(UnaryOp::Exp | UnaryOp::Exp2, x) => found.push(x),
-            Expr::Unary(UnaryOp::Neg, x) | Expr::Where(x, _) | Expr::Cast(DType::F64, x) => todo.push(x),
-            Expr::Binary(BinaryOp::Mul | BinaryOp::Div, a, b) | Expr::If(_, a, b) | Expr::Else(a, b) => {
-                todo.extend([a, b]);
-            }
-            _ => {}
+    match *exprs.get(value) {
+        Expr::Unary(UnaryOp::Exp | UnaryOp::Exp2, x) => vec![x],
+        Expr::Unary(UnaryOp::Neg, x) | Expr::Where(x, _) | Expr::Cast(DType::F64, x) => exponents(exprs, x),
+        Expr::Binary(BinaryOp::Mul | BinaryOp::Div, a, b) => {
+            [exponents(exprs, a), exponents(exprs, b)].concat()
         }
+        Expr::If(is_zero, a, b) if is_comparison_with_zero(exprs, is_zero, a) => exponents(exprs, b),
+        Expr::Binary(BinaryOp::Add | BinaryOp::Sub, a, b) | Expr::If(_, a, b) | Expr::Else(a, b) => {
+            let either = [a, b].map(|it| (it, exponents(exprs, it)));
+            let is_plain = |(it, powers): &(ExprId, Vec<ExprId>)| {
+                powers.is_empty() && *exprs.get(*it) != Expr::Real(0.0_f64.to_bits())
+            };
+            if either.iter().any(is_plain) { Vec::new() } else { either.map(|it| it.1).concat() }
+        }
+        _ => Vec::new(),
     }
-    found
+}
+
+/// The condition of [`put_together`].
+fn is_comparison_with_zero(exprs: &Exprs, condition: ExprId, value: ExprId) -> bool {
+    let Expr::Compare(CompareOp::Eq, a, zero) = *exprs.get(condition) else { return false };
+    a == value && *exprs.get(zero) == Expr::Real(0.0_f64.to_bits())
 }

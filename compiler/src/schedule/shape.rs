@@ -211,19 +211,21 @@ impl Shapes {
         reads.iter().for_each(|&it| cone.extend(self.cone(flow, it)));
         let mut spaces: Vec<Ranks> = cone.iter().map(|it| flow.space(flow.einsums[it])).collect();
         spaces.push(flow.space(einsum));
-        let again: BTreeSet<TensorId> = cone
-            .iter()
-            .copied()
-            .filter(|it| {
-                let space = flow.space(flow.einsums[it]);
-                let all: Ranks = space.union(rows).copied().collect();
-                let plain = self.of[it].rows.is_none() && self.of[it].deep;
-                let reduces_rows = !flow.reduced(flow.einsums[it]).is_disjoint(rows);
-                plain && (reduces_rows || !spaces.iter().any(|other| all.is_subset(other)))
-            })
-            .collect();
-        if !again.is_empty() {
-            return Err(Clash(again));
+        let again: Vec<TensorId> =
+            cone.iter().copied().filter(|it| self.of[it].rows.is_none() && self.of[it].deep).collect();
+        let is_dear = |it: &TensorId| {
+            let all: Ranks = flow.space(flow.einsums[it]).union(rows).copied().collect();
+            !spaces.iter().any(|other| all.is_subset(other))
+        };
+        let reduces_rows = |it: &TensorId| !flow.reduced(flow.einsums[it]).is_disjoint(rows);
+        let dear: BTreeSet<TensorId> = again.iter().copied().filter(is_dear).collect();
+        if !dear.is_empty() {
+            // Without them there may be other rows.
+            return Err(Clash(dear));
+        }
+        let across: BTreeSet<TensorId> = again.into_iter().filter(reduces_rows).collect();
+        if !across.is_empty() {
+            return Err(Clash(across));
         }
         if shape.fold.is_empty() {
             return Ok(());

@@ -7,6 +7,7 @@
 
 mod algebra;
 mod exponential;
+mod precise;
 mod presence;
 mod reduction;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use super::facts::Graph;
 use super::term::{Class, Term};
 use crate::analyze::stage::passes;
 use crate::ir::cascade::RankId;
+use crate::ir::expr::UnaryOp;
 
 /// One law of arithmetic.
 #[derive(Debug, Clone, Copy)]
@@ -119,4 +121,14 @@ fn with(operands: &[Class], position: usize, new: Class) -> Vec<Class> {
     let mut all = operands.to_vec();
     all[position] = new;
     all
+}
+
+/// The part-less ranks that these stand for.
+fn atoms(graph: &Graph, ranks: &[RankId]) -> Vec<RankId> {
+    ranks.iter().flat_map(|it| graph.analysis.atoms(*it).to_vec()).collect()
+}
+
+/// No exponential stands in the way of another order of contraction.
+fn is_linear(graph: &Graph, class: Class) -> bool {
+    !graph.terms(class).iter().any(|it| matches!(it, Term::Unary(UnaryOp::Exp, _)))
 }

@@ -1,7 +1,9 @@
 //! Reductions over ranks: what may leave them, enter them, merge with them.
 
+use super::precise::{self, squared, widened};
 use super::{
-    Equation, Exactness, Phase, Rule, is_free_of, is_late, is_statistic, product_with, with, without,
+    Equation, Exactness, Phase, Rule, atoms, is_free_of, is_late, is_linear, is_statistic, product_with,
+    with, without,
 };
 use attnc_dsl::ast::{CompareOp, DType, Kind};
 
@@ -85,11 +87,6 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-/// The part-less ranks that these stand for.
-fn atoms(graph: &Graph, ranks: &[RankId]) -> Vec<RankId> {
-    ranks.iter().flat_map(|it| graph.analysis.atoms(*it).to_vec()).collect()
-}
-
 /// One rank at a time: which of several is summed over first is what order of contraction means.
 fn factor_out(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let Term::Reduce(ReduceOp::Sum, ranks, [body]) = term else { return Vec::new() };
@@ -151,11 +148,6 @@ fn push_in(graph: &mut Graph, term: &Term) -> Vec<Equation> {
         }
     }
     found
-}
-
-/// No exponential stands in the way of another order of contraction.
-fn is_linear(graph: &Graph, class: Class) -> bool {
-    !graph.terms(class).iter().any(|it| matches!(it, Term::Unary(UnaryOp::Exp, _)))
 }
 
 /// Composite ranks that something reduces over, too.
@@ -223,20 +215,7 @@ fn sum_of_sum(graph: &mut Graph, term: &Term) -> Vec<Equation> {
                 let rest = without(&factors, position);
                 let product = product_with(graph, &factors, position, exactly);
                 let before = graph.exactly(&term.with(&[product]));
-                let precise = is_square(graph, exactly) || cancels(graph, &rest, &terms, &over);
-                let exponents = exponents(graph, &terms, &over);
-                let terms = kept_whole(graph, &exponents, terms);
-                let mut products = Vec::new();
-                for term in &terms {
-                    let factors = [rest.clone(), term.clone()].concat();
-                    products.push(if exponents.is_empty() {
-                        let product = graph.product(factors);
-                        if precise { in_f64(graph, product, &over) } else { product }
-                    } else {
-                        let factors = factors.into_iter().map(|it| precisely(graph, it, &over)).collect();
-                        graph.product(factors)
-                    });
-                }
+                let products = precise::products(graph, &rest, exactly, terms, &over);
                 let sums = together(graph, &products).into_iter();
                 let sums = sums.map(|it| graph.reduce(ReduceOp::Sum, ranks.to_vec(), it)).collect();
                 found.push((before, graph.sum(sums)));
@@ -244,159 +223,6 @@ fn sum_of_sum(graph: &mut Graph, term: &Term) -> Vec<Equation> {
         }
     }
     found
-}
-
-/// Of a square whose terms are taken apart all sums are much larger than what they come to: `Σ w·(c - x)²` is right for
-/// any `c` that is nearly the mean, if it is the same one, and the same weights, in all of them.
-fn is_square(graph: &Graph, class: Class) -> bool {
-    matches!(graph.id_to_node(class), Term::Power(..))
-}
-
-/// Along the ranks, sums of these terms are likely to be much larger than their difference, as in `Σ (x − mean x)·w`.
-/// Where exponentials weigh the terms that is so for exponents alone, see [`exponents`].
-fn cancels(graph: &Graph, rest: &[Class], terms: &[Vec<Class>], over: &[RankId]) -> bool {
-    let fixed =
-        |term: &Vec<Class>| term.iter().any(|it| is_statistic(graph, *it) && is_free_of(graph, *it, over));
-    rest.iter().all(|it| is_linear(graph, *it)) && terms.iter().any(fixed)
-}
-
-/// A product whose factors along the ranks, and whose sums over them, are taken in f64.
-fn in_f64(graph: &mut Graph, product: Class, over: &[RankId]) -> Class {
-    let factors = graph.products(product).into_iter().next().unwrap_or_else(|| vec![product]);
-    let precise = factors.into_iter().map(|it| precisely(graph, it, over)).collect();
-    graph.product(precise)
-}
-
-/// A value in f64, if it changes along the ranks; else with its sums over them, and those that it is the logarithm of,
-/// taken in f64.
-fn precisely(graph: &mut Graph, value: Class, over: &[RankId]) -> Class {
-    let sum = graph.terms(value).into_iter().find_map(|it| match it {
-        Term::Reduce(ReduceOp::Sum, ranks, [body]) if atoms(graph, &ranks) == over => Some((ranks, body)),
-        _ => None,
-    });
-    if let Some((ranks, body)) = sum {
-        let body = widened(graph, body);
-        return graph.reduce(ReduceOp::Sum, ranks.to_vec(), body);
-    }
-    if !is_free_of(graph, value, over) {
-        return widened(graph, value);
-    }
-    logs_in_f64(graph, value, over, DEPTH, false).unwrap_or(value)
-}
-
-/// How deep in a term a logarithm of a sum or a maximum is looked for.
-const DEPTH: usize = 5;
-
-/// The exponents of which terms without the ranks are the maximum, or the logarithm of a sum of powers. Sums over the
-/// ranks of the one and the other are as large as the exponents, however small their difference.
-fn exponents(graph: &Graph, terms: &[Vec<Class>], over: &[RankId]) -> Vec<Class> {
-    let mut found = Vec::new();
-    for &it in terms.iter().flatten() {
-        if is_free_of(graph, it, over) {
-            gauged(graph, it, over, (DEPTH, false), &mut found);
-        }
-    }
-    found
-}
-
-#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
-fn gauged(
-    graph: &Graph,
-    value: Class,
-    over: &[RankId],
-    (depth, in_log): (usize, bool),
-    found: &mut Vec<Class>,
-) {
-    for term in graph.terms(value).into_iter().filter(|_| depth > 0) {
-        let within = match &term {
-            Term::Unary(UnaryOp::Log, [of]) if !in_log => {
-                gauged(graph, *of, over, (depth - 1, true), found);
-                continue;
-            }
-            Term::Reduce(ReduceOp::Max, ranks, [x]) if !in_log && atoms(graph, ranks) == over => {
-                found.push(*x);
-                continue;
-            }
-            Term::Reduce(ReduceOp::Sum, ranks, [body]) if in_log && atoms(graph, ranks) == over => {
-                let factors = graph.products(*body).into_iter().flatten().chain([*body]);
-                found.extend(factors.flat_map(|it| graph.terms(it)).filter_map(|it| match it {
-                    Term::Unary(UnaryOp::Exp, [x]) => Some(x),
-                    _ => None,
-                }));
-                continue;
-            }
-            Term::Power(_, [base]) if in_log => std::slice::from_ref(base),
-            Term::Else([value, _]) => std::slice::from_ref(value),
-            Term::Sum(operands) | Term::Product(operands) => operands,
-            _ => continue,
-        };
-        within.iter().for_each(|it| gauged(graph, *it, over, (depth - 1, in_log), found));
-    }
-}
-
-/// The value with the sums over the ranks of which it is the logarithm taken in f64, or those sums themselves; `None` if
-/// there are none.
-#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
-fn logs_in_f64(
-    graph: &mut Graph,
-    value: Class,
-    over: &[RankId],
-    depth: usize,
-    in_log: bool,
-) -> Option<Class> {
-    graph.terms(value).into_iter().filter(|_| depth > 0).find_map(|term| match &term {
-        Term::Reduce(ReduceOp::Sum, ranks, [body]) if in_log && atoms(graph, ranks) == over => {
-            let body = widened(graph, *body);
-            Some(graph.reduce(ReduceOp::Sum, ranks.to_vec(), body))
-        }
-        Term::Unary(UnaryOp::Log, [of]) if !in_log => {
-            let of = logs_in_f64(graph, *of, over, depth - 1, true)?;
-            Some(graph.unary(UnaryOp::Log, of))
-        }
-        Term::Power(exponent, [base]) if in_log => {
-            let base = logs_in_f64(graph, *base, over, depth - 1, true)?;
-            Some(graph.power(base, f64::from_bits(*exponent)))
-        }
-        Term::Else([value, other]) => {
-            let value = logs_in_f64(graph, *value, over, depth - 1, in_log)?;
-            Some(graph.exactly(&Term::Else([value, *other])))
-        }
-        Term::Sum(operands) | Term::Product(operands) => {
-            let wide: Vec<Option<Class>> =
-                operands.iter().map(|it| logs_in_f64(graph, *it, over, depth - 1, in_log)).collect();
-            wide.iter().any(Option::is_some).then(|| {
-                let all = wide.into_iter().zip(operands.iter()).map(|(it, old)| it.unwrap_or(*old)).collect();
-                if matches!(term, Term::Sum(_)) { graph.sum(all) } else { graph.product(all) }
-            })
-        }
-        _ => None,
-    })
-}
-
-/// The terms with those that make up an exponent put together again: it is to be the very number that others are made
-/// of, or its rounding would be multiplied by the difference of large numbers.
-fn kept_whole(graph: &Graph, exponents: &[Class], mut terms: Vec<Vec<Class>>) -> Vec<Vec<Class>> {
-    for &exponent in exponents {
-        for parts in graph.sums(exponent) {
-            let is_part =
-                |term: &[Class], part: Class| matches!(term, [it] if graph.find(*it) == graph.find(part));
-            let places: Option<Vec<usize>> =
-                parts.iter().map(|&part| terms.iter().position(|it| is_part(it, part))).collect();
-            if let Some(places) = places {
-                let mut at = 0..;
-                terms.retain(|_| at.next().is_none_or(|at| !places.contains(&at)));
-                terms.push(vec![exponent]);
-                break;
-            }
-        }
-    }
-    terms
-}
-
-/// The value in f64.
-fn widened(graph: &mut Graph, value: Class) -> Class {
-    let is_wide = graph.terms(value).iter().any(|it| matches!(it, Term::Cast(DType::F64, _)));
-    if is_wide { value } else { graph.exactly(&Term::Cast(DType::F64, [value])) }
 }
 
 /// On demand: a statistic, so that it may leave a sum whose terms are taken in f64.
@@ -449,20 +275,6 @@ fn spread(graph: &mut Graph, factor: Class, over: &[RankId]) -> Vec<(Class, Vec<
         }
     }
     found
-}
-
-/// `(c + x)² = x² + 2·c·x + c²`, as the factors of each term. What moves is taken in f64: the terms are large where
-/// their sum is small, and a variance from moments in f32 would be worth nothing.
-fn squared(graph: &mut Graph, terms: &[Class], over: &[RankId]) -> Vec<Vec<Class>> {
-    let (fixed, moves): (Vec<Class>, Vec<Class>) = terms.iter().partition(|it| is_free_of(graph, **it, over));
-    let mut precise = Vec::new();
-    for it in fixed {
-        let sum = in_f64(graph, it, over);
-        precise.push(if sum == it { widened(graph, it) } else { sum });
-    }
-    let (fixed, moving, two) = (graph.sum(precise), graph.sum(moves), graph.real(2.0));
-    let moving = widened(graph, moving);
-    vec![vec![moving, moving], vec![two, fixed, moving], vec![fixed, fixed]]
 }
 
 /// The values where all of them are present.
