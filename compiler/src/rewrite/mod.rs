@@ -35,7 +35,7 @@ use crate::analyze::stage::{depth, passes};
 use crate::ir::cascade::{Cascade, Extent, RankId, TensorId};
 
 /// How often the rules of a phase are tried on all terms, at most.
-const ROUNDS: usize = 12;
+const ROUNDS: usize = 20;
 /// How many terms there may be.
 const TERMS: usize = 2_500;
 
@@ -177,12 +177,15 @@ impl Variants {
     /// The fewest passes over the fibers of a rank that any of the cascades needs, and the least barrier depth.
     pub fn bound(&self, rank: RankId) -> (u32, u32) {
         let atoms = self.graph.analysis.atoms(rank);
-        let Some(family) = self.graph.analysis.families.iter().position(|it| it == atoms) else {
-            let counted = crate::analyze::passes::passes(&self.best(), rank);
-            return (counted.passes, counted.depth);
-        };
-        let states = self.roots().into_iter().map(|it| &self.graph.facts(it).passes[family]);
-        states.fold((0, 0), |(most, deepest), it| (most.max(passes(it)), deepest.max(depth(it))))
+        let family = self.graph.analysis.families.iter().position(|it| it == atoms);
+        let states = self.roots().into_iter().filter_map(|it| self.graph.facts(it).passes.get(family?));
+        let along = states.fold((0, 0), |(most, deepest), it| (most.max(passes(it)), deepest.max(depth(it))));
+        if along != (0, 0) {
+            return along;
+        }
+        // No input has it.
+        let counted = crate::analyze::passes::passes(&self.best(), rank);
+        (counted.passes, counted.depth)
     }
 
     /// The cascade that needs the fewest passes, and of those the one that takes the least work.

@@ -281,12 +281,17 @@ pub(super) fn keeps(kind: Kind, dtype: Option<DType>) -> bool {
 pub(super) fn exponents(exprs: &Exprs, value: ExprId) -> Vec<ExprId> {
     match *exprs.get(value) {
         Expr::Unary(UnaryOp::Exp | UnaryOp::Exp2, x) => vec![x],
-        Expr::Unary(UnaryOp::Neg, x) | Expr::Where(x, _) | Expr::Cast(DType::F64, x) => exponents(exprs, x),
+        Expr::Unary(UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Relu | UnaryOp::Sqrt | UnaryOp::Rsqrt, x)
+        | Expr::Binary(BinaryOp::Pow, x, _)
+        | Expr::Where(x, _)
+        | Expr::Cast(DType::F64, x) => exponents(exprs, x),
         Expr::Binary(BinaryOp::Mul | BinaryOp::Div, a, b) => {
             [exponents(exprs, a), exponents(exprs, b)].concat()
         }
         Expr::If(is_zero, a, b) if is_comparison_with_zero(exprs, is_zero, a) => exponents(exprs, b),
-        Expr::Binary(BinaryOp::Add | BinaryOp::Sub, a, b) | Expr::If(_, a, b) | Expr::Else(a, b) => {
+        Expr::Binary(BinaryOp::Add | BinaryOp::Sub | BinaryOp::Min | BinaryOp::Max, a, b)
+        | Expr::If(_, a, b)
+        | Expr::Else(a, b) => {
             let either = [a, b].map(|it| (it, exponents(exprs, it)));
             let is_plain = |(it, powers): &(ExprId, Vec<ExprId>)| {
                 powers.is_empty() && *exprs.get(*it) != Expr::Real(0.0_f64.to_bits())
