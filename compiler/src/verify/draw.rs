@@ -28,7 +28,7 @@ pub enum Character {
     Vast,
     /// A NaN in each tensor of reals: it must not reach what does not depend on it.
     Poisoned,
-    /// Here and there −∞ among the reals, as masks that are added have it.
+    /// Here and there −∞ among positive reals, as masks that are added have it.
     Sunken,
     /// Tokens of several chunks, where sums over them are taken in chunks.
     Long,
@@ -281,6 +281,8 @@ fn reals(len: usize, dtype: DType, character: Character, scale: f64, random: &mu
         values[random.below(len as i64) as usize] = f64::NAN;
     }
     if character == Character::Sunken {
+        // What multiplies −∞ should sink, too.
+        values.iter_mut().for_each(|it| *it = it.abs());
         values.iter_mut().filter(|_| random.below(8) == 0).for_each(|it| *it = f64::NEG_INFINITY);
     }
     values

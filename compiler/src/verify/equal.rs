@@ -3,11 +3,11 @@
 //! Both are run with the precision of f64, in a range that nothing leaves. How far they may be apart is derived from both: each is run again with every operation off by a
 //! known amount ([`NUDGE`]), and what that moves, scaled down to a rounding of f64 times the length of the longest
 //! reduction, is what rounding explains. Points that see a NaN of the inputs are not compared: those that move when
-//! another number stands in its place. Where −∞ is put in, what becomes infinite is not compared: the laws are
-//! those of the reals.
+//! another number stands in its place. Where −∞ is put in, what becomes infinite is not compared, and nothing is where +∞
+//! comes up on the way: the laws are those of the reals.
 
 use crate::ir::array::{Array, Data};
-use crate::ir::cascade::{Cascade, Extent};
+use crate::ir::cascade::{Cascade, Extent, Role};
 use crate::ir::interp::cascade::run_extended;
 use crate::ir::interp::{Call, CallError};
 use attnc_dsl::ast::Kind;
@@ -61,6 +61,9 @@ impl Trial {
         let Some(extents) = draw::extents(cascade, character, &mut random) else { return Ok(None) };
         for scale in draw::SCALES {
             let call = draw::call(cascade, &extents, character, scale, &mut random);
+            if character == Character::Sunken && reaches_infinity(cascade, &call) {
+                return Ok(None);
+            }
             match Run::of(cascade, &call, character, seed) {
                 Ok(written) => return Ok(Some(Trial { character, extents, call, written, seed })),
                 Err(CallError::Assume(_)) => {}
@@ -153,6 +156,16 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// A tensor has +∞ at some point.
+fn reaches_infinity(cascade: &Cascade, call: &Call) -> bool {
+    let mut all = cascade.clone();
+    for id in cascade.tensors.ids().filter(|it| cascade.tensors[*it].role == Role::Temporary) {
+        all.tensors[id].role = Role::Output;
+    }
+    let tensors = run_extended(&all, call).into_iter().flat_map(IndexMap::into_values);
+    tensors.into_iter().any(|it| matches!(it.data, Data::Real(it) if it.contains(&f64::INFINITY)))
 }
 
 /// What moves half of the points less.

@@ -282,14 +282,21 @@ fn together(graph: &mut Graph, values: &[Class]) -> Vec<Class> {
     let at: Vec<RankId> = values.iter().flat_map(|it| graph.facts(*it).free.clone()).collect();
     let mut restricted = Vec::new();
     for &value in values {
-        let mut value = value;
-        for &other in values {
-            if !implies(graph, &graph.facts(value).domain, &at, &graph.facts(other).domain) {
-                let present = graph.exactly(&Term::Present([other]));
-                value = graph.exactly(&Term::Where([value, present]));
+        // What the others say together is said once.
+        let mut said: Vec<Class> = values.to_vec();
+        for &other in values.iter().filter(|it| **it != value) {
+            let domains = said.iter().filter(|it| **it != other).map(|it| &graph.facts(*it).domain);
+            let known = domains.flatten().cloned().collect();
+            if implies(graph, &known, &at, &graph.facts(other).domain) {
+                said.retain(|it| *it != other);
             }
         }
-        restricted.push(value);
+        let mut restricting = value;
+        for other in said.into_iter().filter(|it| *it != value) {
+            let present = graph.exactly(&Term::Present([other]));
+            restricting = graph.exactly(&Term::Where([restricting, present]));
+        }
+        restricted.push(restricting);
     }
     restricted
 }
