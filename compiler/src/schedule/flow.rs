@@ -17,6 +17,8 @@ pub(super) struct Flow<'a> {
     pub(super) einsums: BTreeMap<TensorId, &'a Einsum>,
     /// Tensors that outputs depend on.
     pub(super) live: BTreeSet<TensorId>,
+    /// How many reductions lie one behind the other on the way from the inputs to each of these.
+    pub(super) generations: BTreeMap<TensorId, u32>,
     /// Ranks that are the innermost of every real input that has them: they are taken whole.
     features: Ranks,
     /// What must lie in memory: it is read elsewhere than in place, or by what has no tiles.
@@ -29,6 +31,7 @@ impl<'a> Flow<'a> {
         let mut flow = Flow {
             cascade,
             einsums: BTreeMap::new(),
+            generations: generations(cascade),
             live: live(cascade),
             features: features(cascade),
             stored: BTreeSet::new(),
@@ -122,6 +125,17 @@ impl<'a> Flow<'a> {
     pub(super) fn is_output(&self, tensor: TensorId) -> bool {
         self.cascade.tensors[tensor].role == Role::Output
     }
+}
+
+/// For each tensor, how many reductions lie one behind the other on the way from the inputs.
+fn generations(cascade: &Cascade) -> BTreeMap<TensorId, u32> {
+    let mut generations: BTreeMap<TensorId, u32> = BTreeMap::new();
+    for einsum in cascade.einsums() {
+        let reads = cascade.exprs.reads(einsum.value).filter_map(|(it, _)| generations.get(&it));
+        let own = reads.max().copied().unwrap_or(0) + u32::from(matches!(einsum.op, Op::Reduce(..)));
+        generations.insert(einsum.tensor, own);
+    }
+    generations
 }
 
 /// The ranks that are the last of every real input with more than one dimension that has them.

@@ -218,10 +218,10 @@ impl Shapes {
             !spaces.iter().any(|other| all.is_subset(other))
         };
         let reduces_rows = |it: &TensorId| !flow.reduced(flow.einsums[it]).is_disjoint(rows);
-        let dear: BTreeSet<TensorId> = again.iter().copied().filter(is_dear).collect();
-        if !dear.is_empty() {
-            // Without them there may be other rows.
-            return Err(Clash(dear));
+        let dear: Vec<TensorId> = again.iter().copied().filter(is_dear).collect();
+        if let Some(first) = dear.iter().map(|it| flow.generations[it]).min() {
+            // Without them there may be other rows, and what is made of them may cost no more than it has to.
+            return Err(Clash(dear.into_iter().filter(|it| flow.generations[it] == first).collect()));
         }
         let across: BTreeSet<TensorId> = again.into_iter().filter(reduces_rows).collect();
         if !across.is_empty() {
