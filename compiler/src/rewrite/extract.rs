@@ -226,6 +226,11 @@ pub(crate) fn extract(graph: &Graph, is_banned: &dyn Fn(Class, &Term) -> bool) -
 }
 
 fn is_better(new: &Chosen, old: &Chosen) -> bool {
+    /// So many times the work is no longer worth a pass.
+    const FAR: f64 = 64.0;
+    if new.work * FAR < old.work || old.work * FAR < new.work {
+        return new.work < old.work;
+    }
     match new.timing.key.cmp(&old.timing.key) {
         std::cmp::Ordering::Less => true,
         std::cmp::Ordering::Greater => false,
