@@ -144,7 +144,9 @@ fn fused(plan: &Plan) -> &'static str {
     match (some, whole) {
         (true, false) => "all",
         (true, true) => "in part",
-        (false, _) => "nothing",
+        (false, true) => "nothing",
+        // What is asked for is computed from what is given, and nothing lies between.
+        (false, false) => "all",
     }
 }
 

@@ -9,7 +9,7 @@ use attnc::driver::{Request, jit, outline};
 use attnc::files::{fetch, read_spec, root_of};
 use attnc::ir::cascade::Cascade;
 use attnc::ir::print;
-use attnc::rewrite::{explain, saturate};
+use attnc::rewrite::{carried, explain, saturate};
 use attnc::schedule::Mapping;
 use attnc::verify;
 use attnc_dsl::check::Fixed;
@@ -86,7 +86,7 @@ fn counted(cascade: &Cascade, stated: &Stated) -> u32 {
     match stated.what {
         What::Passes => passes(cascade, rank).passes,
         What::Depth => passes(cascade, rank).depth,
-        What::Bound => saturate(cascade).bound(rank).0,
+        What::Bound => saturate(&carried(cascade)).bound(rank).0,
     }
 }
 
@@ -94,7 +94,7 @@ fn counted(cascade: &Cascade, stated: &Stated) -> u32 {
 fn the_best_reaches_the_bound_and_is_chosen_unless_it_parts_powers() {
     let mut parted = Vec::new();
     for cascade in cases().iter().flat_map(|it| cascades(it)) {
-        let variants = saturate(&cascade);
+        let variants = saturate(&carried(&cascade));
         let (best, chosen) = (variants.best(), choose(&variants, &Mapping::default()));
         for rank in cascade.ranks.ids().filter(|it| passes(&cascade, *it).passes > 1) {
             let (bound, found) = (variants.bound(rank).0, passes(&best, rank).passes);
@@ -131,7 +131,10 @@ fn every_step_of_every_derivation_holds() {
         let derivation = explain(&cascade, chosen);
         let replay = derivation.replay(&cascade, 1).expect("the calls are in order");
         assert!(replay.disagreement.is_none(), "`{}`: {:?}", cascade.name, replay.disagreement);
-        assert_eq!(print::cascade(&derivation.chosen), print::cascade(&chosen(&saturate(&cascade)).cascade));
+        assert_eq!(
+            print::cascade(&derivation.chosen),
+            print::cascade(&chosen(&saturate(&carried(&cascade))).cascade)
+        );
         n_steps += derivation.steps.len();
     }
     assert!(n_steps > 20, "the cases are rewritten");

@@ -281,6 +281,14 @@ impl Cascade {
         !parts.is_empty() && (product.is_none() || product != fixed(rank))
     }
 
+    /// The extent of a rank, as a constant where it is one.
+    pub fn extent_of(&mut self, rank: RankId) -> ExprId {
+        match self.ranks[rank].extent {
+            Extent::Fixed(value) if value >= 0 => self.exprs.int(value),
+            Extent::Fixed(_) | Extent::Carried | Extent::Derived(_) => self.exprs.add(Expr::Extent(rank)),
+        }
+    }
+
     /// In every call that passes the checks, both ranks have as many coordinates.
     pub fn have_same_extent(&self, a: RankId, b: RankId) -> bool {
         let mut same = vec![a];

@@ -7,4 +7,5 @@ pub mod expr;
 pub mod interp;
 pub mod nest;
 pub mod print;
+pub(crate) mod subst;
 pub mod verify;

@@ -7,6 +7,7 @@ use super::call::selection;
 use super::scope::Scope;
 use crate::ir::cascade::{At, Dim, Einsum, ExprId, Op, RankId, Role, Tensor, TensorId};
 use crate::ir::expr::{BinaryOp, Expr, UnaryOp};
+use crate::ir::subst::Subst;
 
 impl Lowering<'_> {
     /// The value of an expression where the `bound` ranks are iterated over.
@@ -29,7 +30,7 @@ impl Lowering<'_> {
                     .map(|(rank, it)| (scope.rank(&rank.text), self.expr(it, scope, bound)))
                     .collect();
                 let value = self.name(&name.text, scope);
-                self.reindexed(value, &coords)
+                Subst { cascade: &mut self.cascade, partial: &self.partial }.reindexed(value, &coords)
             }
             ExprKind::Call { name, ranks, args } => self.call(name, ranks, args, scope, bound),
             ExprKind::Select { name, from, to, arg } => {

@@ -355,12 +355,7 @@ impl<'a> Lowering<'a> {
 
     /// The extent of a rank, as a constant where it is one.
     pub(super) fn extent(&mut self, rank: RankId) -> ExprId {
-        match self.cascade.ranks[rank].extent {
-            Extent::Fixed(value) if value >= 0 => self.cascade.exprs.int(value),
-            Extent::Fixed(_) | Extent::Carried | Extent::Derived(_) => {
-                self.cascade.exprs.add(Expr::Extent(rank))
-            }
-        }
+        self.cascade.extent_of(rank)
     }
 
     /// What names mean outside functions.

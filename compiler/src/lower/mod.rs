@@ -15,7 +15,6 @@ mod expr;
 mod extents;
 mod order;
 mod scope;
-mod subst;
 
 use std::collections::HashMap;
 

@@ -10,6 +10,7 @@
 mod build;
 mod chunk;
 mod domain;
+mod elsewhere;
 mod empty;
 mod explain;
 mod extract;
@@ -89,7 +90,8 @@ pub struct Candidate {
 
 /// The laws: the name of each, what it says, and what it does to floats.
 pub fn laws() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
-    let of_cascades = chunk::LAWS.iter().map(|it| (it.name, it.law, it.exactness.name()));
+    let of_cascades =
+        std::iter::once(&elsewhere::LAW).chain(&chunk::LAWS).map(|it| (it.name, it.law, it.exactness.name()));
     rules::all().map(|it| (it.name, it.law, it.exactness.name())).chain(of_cascades)
 }
 
@@ -98,9 +100,17 @@ pub fn saturate(cascade: &Cascade) -> Variants {
     saturated(translate::empty(cascade))
 }
 
-/// The cascade with states in place of sums over pairs of tokens.
+/// The cascade with states in place of sums over pairs of tokens, and with what is read elsewhere made there.
 pub fn carried(cascade: &Cascade) -> Cascade {
-    last(chunk::carried(cascade), cascade)
+    last(prepared(cascade), cascade)
+}
+
+/// The laws that apply before the search, one after the other.
+fn prepared(cascade: &Cascade) -> Vec<chunk::Applied> {
+    let mut all = elsewhere::made(cascade);
+    let carried = chunk::carried(all.last().map_or(cascade, |it| &it.cascade));
+    all.extend(carried);
+    all
 }
 
 /// The cascade itself, but for sums over earlier tokens, which are taken in chunks.

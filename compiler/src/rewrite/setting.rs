@@ -118,7 +118,7 @@ impl Setting {
 
 /// Extents that are not known are guessed: long for the ranks of intermediate tensors that are reduced
 /// again, such as queries and keys, short for all others, such as the features of a head.
-fn sizes(cascade: &Cascade) -> Vec<f64> {
+pub(super) fn sizes(cascade: &Cascade) -> Vec<f64> {
     const LONG: f64 = 4096.0;
     const SHORT: f64 = 64.0;
     if let Some(known) = crate::ir::interp::extents(cascade) {

@@ -356,7 +356,7 @@ impl Draft {
     }
 }
 
-fn fresh(name: &str, taken: impl Fn(&str) -> bool) -> String {
+pub(crate) fn fresh(name: &str, taken: impl Fn(&str) -> bool) -> String {
     let numbered = (2..).map(|number| format!("{name}{number}"));
     std::iter::once(name.to_owned()).chain(numbered).find(|it| !taken(it)).expect("numbers do not end")
 }

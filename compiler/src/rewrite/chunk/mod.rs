@@ -29,6 +29,7 @@ mod worth;
 use super::rules::Exactness;
 use crate::ir::cascade::Cascade;
 use draft::Draft;
+pub(super) use draft::fresh;
 use tokens::Tokens;
 
 /// A law that turns one cascade into another.

@@ -172,7 +172,7 @@ pub fn explain(cascade: &Cascade, choose: fn(&Variants) -> Candidate) -> Derivat
 }
 
 fn derive(written: &Cascade, choose: fn(&Variants) -> Candidate) -> Derivation {
-    let carried = chunk::carried(written);
+    let carried = super::prepared(written);
     let mut derivation = of_terms(carried.last().map_or(written, |it| &it.cascade), choose);
     let chunked = chunk::chunked(&derivation.chosen);
     let mut steps = chunks::steps(written, &carried);

@@ -4,28 +4,54 @@ use std::collections::HashMap;
 
 use attnc_dsl::ast::CompareOp;
 
-use super::Lowering;
-use crate::ir::cascade::{ExprId, RankId};
-use crate::ir::expr::{BinaryOp, Expr, operands, with_operands};
+use super::cascade::{Cascade, ExprId, RankId};
+use super::expr::{BinaryOp, Expr, operands, with_operands};
 
-impl Lowering<'_> {
+/// A cascade whose values are taken elsewhere.
+pub(crate) struct Subst<'a> {
+    pub(crate) cascade: &'a mut Cascade,
+    /// Composite ranks that may have fewer coordinates than their parts have combinations.
+    pub(crate) partial: &'a [RankId],
+}
+
+impl Subst<'_> {
     /// `value[rank = coordinate, …]`: absent where a coordinate lies outside its rank.
-    pub(super) fn reindexed(&mut self, value: ExprId, coords: &[(RankId, ExprId)]) -> ExprId {
+    pub(crate) fn reindexed(&mut self, value: ExprId, coords: &[(RankId, ExprId)]) -> ExprId {
         let read_at: Vec<RankId> = self.direct_ranks(value);
+        // A read is absent outside its tensor by itself.
+        let others: Vec<(RankId, ExprId)> =
+            coords.iter().copied().filter(|(rank, _)| !read_at.contains(rank)).collect();
+        let moved = self.moved(value, coords);
+        self.inside(moved, &others)
+    }
+
+    /// The value with coordinates in place of indices, wherever they lie.
+    pub(crate) fn moved(&mut self, value: ExprId, coords: &[(RankId, ExprId)]) -> ExprId {
         let mut at = HashMap::new();
-        let mut inside: Vec<ExprId> = Vec::new();
         for &(rank, coord) in coords {
-            // A read is absent outside its tensor by itself.
-            if !read_at.contains(&rank) {
-                let (zero, extent) = (self.cascade.exprs.int(0), self.extent(rank));
-                inside.push(self.cascade.exprs.compare(CompareOp::Le, zero, coord));
-                inside.push(self.cascade.exprs.compare(CompareOp::Lt, coord, extent));
-            }
             self.digits(rank, coord, &mut at);
             at.insert(rank, coord);
         }
-        let moved = self.substituted(value, &at);
-        inside.into_iter().fold(moved, |value, it| self.cascade.exprs.add(Expr::Where(value, it)))
+        self.substituted(value, &at)
+    }
+
+    /// The value where coordinates lie inside their ranks.
+    pub(crate) fn inside(&mut self, value: ExprId, coords: &[(RankId, ExprId)]) -> ExprId {
+        let mut value = value;
+        for &(rank, coord) in coords {
+            let (zero, extent) = (self.cascade.exprs.int(0), self.extent(rank));
+            let exprs = &mut self.cascade.exprs;
+            for condition in
+                [exprs.compare(CompareOp::Le, zero, coord), exprs.compare(CompareOp::Lt, coord, extent)]
+            {
+                value = exprs.add(Expr::Where(value, condition));
+            }
+        }
+        value
+    }
+
+    fn extent(&mut self, rank: RankId) -> ExprId {
+        self.cascade.extent_of(rank)
     }
 
     /// The ranks whose bare index is a coordinate of the read that a value is.

@@ -1,0 +1,191 @@
+//! What is read at other coordinates than where it is made is made there, too, if else it would be stored whole though it is
+//! larger than anything that is handed in.
+//!
+//! ```text
+//! S[m, n] = sum[d](Q * K);  F[m, s] = exp(S[m, at])   ->   S.at[m, s] = sum[d](Q * K[at, d]);  F[m, s] = exp(S.at)
+//! ```
+
+use std::collections::BTreeSet;
+
+use super::chunk::{Applied, Law, fresh};
+use super::rules::Exactness;
+use super::setting;
+use crate::analyze::passes::passes;
+use crate::ir::cascade::{At, Cascade, Dim, Einsum, ExprId, Op, RankId, Role, Step, Tensor, TensorId};
+use crate::ir::expr::{Expr, operands, with_operands};
+use crate::ir::subst::Subst;
+
+/// The law.
+pub(super) const LAW: Law =
+    Law { name: "read-as-defined", law: "T[c] = f(c), if T[i] = f(i)", exactness: Exactness::Exact };
+
+/// So many times the largest input is a tensor that is not stored for the sake of reads elsewhere.
+const LARGE: f64 = 4.0;
+
+/// Makes large tensors where they are read; one result for each read.
+pub(super) fn made(cascade: &Cascade) -> Vec<Applied> {
+    let mut all: Vec<Applied> = Vec::new();
+    loop {
+        let last = all.last().map_or(cascade, |it| &it.cascade);
+        let Some(next) = next(last) else { return all };
+        all.push(Applied { law: &LAW, cascade: next });
+    }
+}
+
+/// A read of a tensor.
+struct Reading {
+    /// The step that reads.
+    step: usize,
+    read: ExprId,
+    coords: Vec<ExprId>,
+}
+
+fn next(cascade: &Cascade) -> Option<Cascade> {
+    let sizes = setting::sizes(cascade);
+    let points = |ranks: &BTreeSet<RankId>| ranks.iter().map(|it| sizes[it.idx()]).product::<f64>();
+    let of = |it: TensorId| points(&atoms(cascade, cascade.tensors[it].dims.iter().map(|dim| dim.rank)));
+    let largest = cascade.inputs().map(of).fold(1.0, f64::max);
+    let large = cascade.steps.iter().filter_map(|step| match step {
+        Step::Einsum(it) if of(it.tensor) >= LARGE * largest => Some(it),
+        Step::Einsum(_) | Step::Recurrence(_) => None,
+    });
+    for made in large {
+        let tensor = &cascade.tensors[made.tensor];
+        let is_own = matches!(tensor.role, Role::Temporary | Role::Intermediate) && tensor.dtype.is_none();
+        if !is_own || made.exact || !is_of_points(made) || !is_plain(cascade, made) {
+            continue;
+        }
+        let Some(elsewhere) = readings(cascade, made.tensor) else { continue };
+        let fits = |it: &Reading| {
+            let free = free(cascade, &it.coords);
+            points(&free) <= of(made.tensor)
+                && free.is_disjoint(&atoms(cascade, made.op.reduced().iter().copied()))
+        };
+        if !elsewhere.is_empty() && elsewhere.iter().all(fits) {
+            let new = with(cascade, made, &elsewhere[0]);
+            if !takes_more_passes(cascade, &new) {
+                return Some(new);
+            }
+        }
+    }
+    None
+}
+
+/// Something is traversed more often: a stored tensor is read without, whatever it was made of.
+fn takes_more_passes(old: &Cascade, new: &Cascade) -> bool {
+    old.ranks.ids().any(|it| passes(new, it).passes > passes(old, it).passes.max(1))
+}
+
+/// A map or a reduction.
+fn is_of_points(einsum: &Einsum) -> bool {
+    matches!(einsum.op, Op::Map | Op::Reduce(..))
+}
+
+/// Its left-hand side names its ranks and nothing else, and it reads nothing that could be meant otherwise there.
+fn is_plain(cascade: &Cascade, einsum: &Einsum) -> bool {
+    let dims = &cascade.tensors[einsum.tensor].dims;
+    einsum.at.iter().zip(dims).all(|(at, dim)| *at == At::Rank(dim.rank, 0) && dim.lag == 0)
+}
+
+/// The reads of a tensor elsewhere than where it is made; `None` if something that needs it whole reads it.
+fn readings(cascade: &Cascade, tensor: TensorId) -> Option<Vec<Reading>> {
+    let dims = &cascade.tensors[tensor].dims;
+    let mut found = Vec::new();
+    for (at, step) in cascade.steps.iter().enumerate() {
+        let (einsums, is_tiled): (Vec<&Einsum>, bool) = match step {
+            Step::Einsum(it) => (vec![it], is_of_points(it)),
+            Step::Recurrence(it) => (it.bases.iter().chain(&it.body).collect(), false),
+        };
+        for einsum in einsums {
+            for id in cascade.exprs.postorder(einsum.value) {
+                let Expr::Read(it, coords, _) = cascade.exprs.get(id) else { continue };
+                if *it != tensor {
+                    continue;
+                }
+                if !is_tiled {
+                    return None;
+                }
+                let is_index =
+                    |(coord, dim): (&ExprId, &Dim)| *cascade.exprs.get(*coord) == Expr::Index(dim.rank);
+                if !coords.iter().zip(dims).all(is_index) {
+                    found.push(Reading { step: at, read: id, coords: coords.clone() });
+                }
+            }
+        }
+    }
+    Some(found)
+}
+
+/// The cascade with one read replaced by what it stands for.
+fn with(cascade: &Cascade, made: &Einsum, reading: &Reading) -> Cascade {
+    let mut new = cascade.clone();
+    let dims = cascade.tensors[made.tensor].dims.iter().map(|it| it.rank);
+    let moves: Vec<(RankId, ExprId)> = dims
+        .zip(reading.coords.iter().copied())
+        .filter(|(rank, coord)| *cascade.exprs.get(*coord) != Expr::Index(*rank))
+        .collect();
+    let partial: Vec<RankId> = cascade.ranks.ids().filter(|it| cascade.is_ragged(*it)).collect();
+    let value = Subst { cascade: &mut new, partial: &partial }.moved(made.value, &moves);
+    let value = match &made.op {
+        Op::Map => value,
+        op => {
+            let ranks = ranks(cascade, &reading.coords);
+            let taken = |name: &str| new.tensors.iter().any(|(_, it)| it.name == name);
+            let name = fresh(&format!("{}.at", cascade.tensors[made.tensor].name), taken);
+            let kind = cascade.tensors[made.tensor].kind;
+            let dims = ranks.iter().map(|&rank| Dim { rank, lag: 0 }).collect();
+            let tensor = new.tensors.push(Tensor { name, dims, kind, dtype: None, role: Role::Temporary });
+            let at = ranks.iter().map(|&rank| At::Rank(rank, 0)).collect();
+            let einsum = Einsum { tensor, at, op: op.clone(), value, exact: false };
+            new.steps.insert(reading.step, Step::Einsum(einsum));
+            let indices = ranks.iter().map(|&it| new.exprs.index(it)).collect();
+            new.exprs.add(Expr::Read(tensor, indices, kind))
+        }
+    };
+    let value = Subst { cascade: &mut new, partial: &partial }.inside(value, &moves);
+    let reader = reading.step + usize::from(new.steps.len() > cascade.steps.len());
+    let Step::Einsum(mut einsum) = new.steps[reader].clone() else {
+        unreachable!("only einsums are of points")
+    };
+    einsum.value = replaced(&mut new, einsum.value, reading.read, value);
+    new.steps[reader] = Step::Einsum(einsum);
+    new
+}
+
+/// The expression with another in place of a part of it.
+fn replaced(cascade: &mut Cascade, whole: ExprId, part: ExprId, by: ExprId) -> ExprId {
+    let mut new = std::collections::HashMap::from([(part, by)]);
+    for id in cascade.exprs.postorder(whole) {
+        if !new.contains_key(&id) {
+            let expr = cascade.exprs.get(id).clone();
+            let moved: Vec<ExprId> = operands(&expr).iter().map(|it| new[it]).collect();
+            let copy = cascade.exprs.add(with_operands(&expr, &moved));
+            new.insert(id, copy);
+        }
+    }
+    new[&whole]
+}
+
+fn atoms(cascade: &Cascade, ranks: impl Iterator<Item = RankId>) -> BTreeSet<RankId> {
+    ranks.flat_map(|it| cascade.exprs.atoms(it).to_vec()).collect()
+}
+
+/// The ranks that coordinates depend on, those first of which one is the index, whole.
+fn ranks(cascade: &Cascade, coords: &[ExprId]) -> Vec<RankId> {
+    let mut ranks: Vec<RankId> = Vec::new();
+    for &coord in coords {
+        if let Expr::Index(rank) = *cascade.exprs.get(coord)
+            && !ranks.contains(&rank)
+        {
+            ranks.push(rank);
+        }
+    }
+    let covered = atoms(cascade, ranks.iter().copied());
+    ranks.extend(free(cascade, coords).difference(&covered));
+    ranks
+}
+
+/// The part-less ranks that coordinates depend on.
+fn free(cascade: &Cascade, coords: &[ExprId]) -> BTreeSet<RankId> {
+    coords.iter().flat_map(|it| cascade.exprs.free(*it).to_vec()).collect()
+}
