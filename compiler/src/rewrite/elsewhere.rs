@@ -63,7 +63,7 @@ fn next(cascade: &Cascade) -> Option<Cascade> {
         };
         if !elsewhere.is_empty() && elsewhere.iter().all(fits) {
             let new = with(cascade, made, &elsewhere[0]);
-            if !takes_more_passes(cascade, &new) {
+            if !counts_otherwise(cascade, &new) {
                 return Some(new);
             }
         }
@@ -71,9 +71,10 @@ fn next(cascade: &Cascade) -> Option<Cascade> {
     None
 }
 
-/// Something is traversed more often: a stored tensor is read without, whatever it was made of.
-fn takes_more_passes(old: &Cascade, new: &Cascade) -> bool {
-    old.ranks.ids().any(|it| passes(new, it).passes > passes(old, it).passes.max(1))
+/// Something is traversed more often, for a stored tensor is read without, whatever it was made of; or less, for what is
+/// gathered is not counted. Either way counts would no longer be those of the author's cascade.
+fn counts_otherwise(old: &Cascade, new: &Cascade) -> bool {
+    old.ranks.ids().any(|it| passes(new, it).passes.max(1) != passes(old, it).passes.max(1))
 }
 
 /// A map or a reduction.
@@ -126,9 +127,9 @@ fn with(cascade: &Cascade, made: &Einsum, reading: &Reading) -> Cascade {
         .collect();
     let partial: Vec<RankId> = cascade.ranks.ids().filter(|it| cascade.is_ragged(*it)).collect();
     let value = Subst { cascade: &mut new, partial: &partial }.moved(made.value, &moves);
-    let value = match &made.op {
+    let value = match made.op.clone() {
         Op::Map => value,
-        op => {
+        op @ (Op::Reduce(..) | Op::Scan(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..)) => {
             let ranks = ranks(cascade, &reading.coords);
             let taken = |name: &str| new.tensors.iter().any(|(_, it)| it.name == name);
             let name = fresh(&format!("{}.at", cascade.tensors[made.tensor].name), taken);
@@ -136,7 +137,7 @@ fn with(cascade: &Cascade, made: &Einsum, reading: &Reading) -> Cascade {
             let dims = ranks.iter().map(|&rank| Dim { rank, lag: 0 }).collect();
             let tensor = new.tensors.push(Tensor { name, dims, kind, dtype: None, role: Role::Temporary });
             let at = ranks.iter().map(|&rank| At::Rank(rank, 0)).collect();
-            let einsum = Einsum { tensor, at, op: op.clone(), value, exact: false };
+            let einsum = Einsum { tensor, at, op, value, exact: false };
             new.steps.insert(reading.step, Step::Einsum(einsum));
             let indices = ranks.iter().map(|&it| new.exprs.index(it)).collect();
             new.exprs.add(Expr::Read(tensor, indices, kind))

@@ -201,10 +201,8 @@ impl Weaver<'_> {
     fn says_finite(&self, condition: ExprId, exponent: ExprId) -> bool {
         let exprs = &self.cascade.exprs;
         let is_sunken = |it: ExprId| *exprs.get(it) == Expr::Real(f64::NEG_INFINITY.to_bits());
-        match *exprs.get(condition) {
-            Expr::Compare(CompareOp::Ne, x, limit) => x == exponent && is_sunken(limit),
-            _ => false,
-        }
+        let Expr::Compare(CompareOp::Ne, x, limit) = *exprs.get(condition) else { return false };
+        x == exponent && is_sunken(limit)
     }
 
     /// The value may be absent for reasons that are no list of conditions and that the exponent does not share.

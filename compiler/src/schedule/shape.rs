@@ -218,14 +218,10 @@ impl Shapes {
             !spaces.iter().any(|other| all.is_subset(other))
         };
         let reduces_rows = |it: &TensorId| !flow.reduced(flow.einsums[it]).is_disjoint(rows);
-        let dear: Vec<TensorId> = again.iter().copied().filter(is_dear).collect();
-        if let Some(first) = dear.iter().map(|it| flow.generations[it]).min() {
+        let again: Vec<TensorId> = again.into_iter().filter(|it| is_dear(it) || reduces_rows(it)).collect();
+        if let Some(first) = again.iter().map(|it| flow.generations[it]).min() {
             // Without them there may be other rows, and what is made of them may cost no more than it has to.
-            return Err(Clash(dear.into_iter().filter(|it| flow.generations[it] == first).collect()));
-        }
-        let across: BTreeSet<TensorId> = again.into_iter().filter(reduces_rows).collect();
-        if !across.is_empty() {
-            return Err(Clash(across));
+            return Err(Clash(again.into_iter().filter(|it| flow.generations[it] == first).collect()));
         }
         if shape.fold.is_empty() {
             return Ok(());
