@@ -119,6 +119,7 @@ fn what_is_derived_computes_the_same() {
                 let distance = case.reference.compare(&found);
                 let what = format!("{} by {}: {}", case.describe(&cascade), backend.name(), distance.worst);
                 assert!(distance.of_allowed <= 1.0, "`{}`: {what}", cascade.name);
+                assert_eq!(distance.lost, 0, "`{}` loses points: {what}", cascade.name);
             }
         }
     }

@@ -111,12 +111,28 @@ pub(super) fn clamped(exprs: &mut Exprs, x: ExprId) -> ExprId {
     exprs.add(Expr::If(above, below, low))
 }
 
+/// The exponent of a number beside others: that of 0 is the smallest one, so that it takes no digits from a sum.
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+fn own_exponent(exprs: &mut Exprs, it: &Scaled) -> ExprId {
+    let scale = exponent(exprs, &it.scale);
+    let (zero, low) = (exprs.real(0.0), exprs.real(-LIMIT));
+    match *exprs.get(it.value) {
+        // What is scaled has a scale of its own where it is 0.
+        _ if !it.is_plain() => scale,
+        Expr::Real(_) if it.value != zero => scale,
+        _ => {
+            let is_zero = exprs.compare(CompareOp::Eq, it.value, zero);
+            exprs.add(Expr::If(is_zero, low, scale))
+        }
+    }
+}
+
 /// The values of two numbers under one scale, which is given.
 fn rebased(exprs: &mut Exprs, a: &Scaled, b: &Scaled) -> (Scale, ExprId, ExprId) {
     if a.scale == b.scale {
         return (a.scale.clone(), a.value, b.value);
     }
-    let (s, t) = (exponent(exprs, &a.scale), exponent(exprs, &b.scale));
+    let (s, t) = (own_exponent(exprs, a), own_exponent(exprs, b));
     let larger = exprs.binary(BinaryOp::Max, s.min(t), s.max(t));
     let common = clamped(exprs, larger);
     let mut under = |value: ExprId, own: ExprId| {
