@@ -344,6 +344,20 @@ impl Exprs {
 }
 
 impl Exprs {
+    /// A value with another expression in place of each occurrence of one.
+    pub fn replaced(&mut self, value: ExprId, from: ExprId, to: ExprId) -> ExprId {
+        let mut new: HashMap<ExprId, ExprId> = HashMap::from([(from, to)]);
+        for id in self.postorder(value) {
+            if !new.contains_key(&id) {
+                let expr = self.get(id).clone();
+                let inner: Vec<ExprId> = operands(&expr).iter().map(|it| new[it]).collect();
+                let result = self.add(with_operands(&expr, &inner));
+                new.insert(id, result);
+            }
+        }
+        new[&value]
+    }
+
     /// The tensors that a value reads, with the coordinates.
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     pub fn reads(&self, root: ExprId) -> impl Iterator<Item = (TensorId, &[ExprId])> {

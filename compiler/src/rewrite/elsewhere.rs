@@ -12,7 +12,7 @@ use super::rules::Exactness;
 use super::setting;
 use crate::analyze::passes::passes;
 use crate::ir::cascade::{At, Cascade, Dim, Einsum, ExprId, Op, RankId, Role, Step, Tensor, TensorId};
-use crate::ir::expr::{Expr, operands, with_operands};
+use crate::ir::expr::Expr;
 use crate::ir::subst::Subst;
 
 /// The law.
@@ -40,6 +40,7 @@ struct Reading {
     coords: Vec<ExprId>,
 }
 
+/// The cascade with the law applied once, if there is something to apply it to.
 fn next(cascade: &Cascade) -> Option<Cascade> {
     let sizes = setting::sizes(cascade);
     let points = |ranks: &BTreeSet<RankId>| ranks.iter().map(|it| sizes[it.idx()]).product::<f64>();
@@ -82,7 +83,7 @@ fn is_of_points(einsum: &Einsum) -> bool {
     matches!(einsum.op, Op::Map | Op::Reduce(..))
 }
 
-/// Its left-hand side names its ranks and nothing else, and it reads nothing that could be meant otherwise there.
+/// Its left-hand side names its ranks and nothing else.
 fn is_plain(cascade: &Cascade, einsum: &Einsum) -> bool {
     let dims = &cascade.tensors[einsum.tensor].dims;
     einsum.at.iter().zip(dims).all(|(at, dim)| *at == At::Rank(dim.rank, 0) && dim.lag == 0)
@@ -148,23 +149,9 @@ fn with(cascade: &Cascade, made: &Einsum, reading: &Reading) -> Cascade {
     let Step::Einsum(mut einsum) = new.steps[reader].clone() else {
         unreachable!("only einsums are of points")
     };
-    einsum.value = replaced(&mut new, einsum.value, reading.read, value);
+    einsum.value = new.exprs.replaced(einsum.value, reading.read, value);
     new.steps[reader] = Step::Einsum(einsum);
     new
-}
-
-/// The expression with another in place of a part of it.
-fn replaced(cascade: &mut Cascade, whole: ExprId, part: ExprId, by: ExprId) -> ExprId {
-    let mut new = std::collections::HashMap::from([(part, by)]);
-    for id in cascade.exprs.postorder(whole) {
-        if !new.contains_key(&id) {
-            let expr = cascade.exprs.get(id).clone();
-            let moved: Vec<ExprId> = operands(&expr).iter().map(|it| new[it]).collect();
-            let copy = cascade.exprs.add(with_operands(&expr, &moved));
-            new.insert(id, copy);
-        }
-    }
-    new[&whole]
 }
 
 fn atoms(cascade: &Cascade, ranks: impl Iterator<Item = RankId>) -> BTreeSet<RankId> {

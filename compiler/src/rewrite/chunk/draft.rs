@@ -193,18 +193,6 @@ impl Draft {
         new[&value]
     }
 
-    /// A value with another expression in place of each occurrence of one.
-    pub(super) fn replaced(&mut self, value: ExprId, from: ExprId, to: ExprId) -> ExprId {
-        let mut new: HashMap<ExprId, ExprId> = HashMap::new();
-        for id in self.cascade.exprs.postorder(value) {
-            let expr = self.cascade.exprs.get(id).clone();
-            let inner: Vec<ExprId> = operands(&expr).iter().map(|it| new[it]).collect();
-            let result = if id == from { to } else { self.exprs().add(with_operands(&expr, &inner)) };
-            new.insert(id, result);
-        }
-        new[&value]
-    }
-
     /// Ranks for some part-less ranks: those of `order` that they make up, or their parts, then what is left.
     pub(super) fn dims(&self, atoms: &[RankId], order: &[RankId]) -> Vec<RankId> {
         let mut left = atoms.to_vec();

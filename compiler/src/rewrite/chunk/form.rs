@@ -300,7 +300,7 @@ impl Form<'_> {
         let mut einsum = |mut it: Einsum| {
             for &read in &reads {
                 let last = self.last(read);
-                it.value = self.draft.replaced(it.value, read, last);
+                it.value = self.draft.exprs().replaced(it.value, read, last);
             }
             it
         };

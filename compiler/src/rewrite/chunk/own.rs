@@ -47,7 +47,7 @@ impl Update {
                 // What is a function of the state itself is no more than a name.
                 let read = draft.read(local.tensor);
                 for later in &mut body[at + 1..] {
-                    later.value = draft.replaced(later.value, read, local.value);
+                    later.value = draft.exprs().replaced(later.value, read, local.value);
                 }
             }
         }
@@ -124,7 +124,7 @@ impl Update {
     fn spelled_out(&self, draft: &mut Draft, value: ExprId) -> ExprId {
         self.maps.iter().rev().fold(value, |value, map| {
             let read = draft.read(map.tensor);
-            draft.replaced(value, read, map.value)
+            draft.exprs().replaced(value, read, map.value)
         })
     }
 
