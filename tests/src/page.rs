@@ -63,7 +63,7 @@ pub fn system(path: &Path, rank: &str) -> System {
     let found = open.ranks.iter().find(|(_, it)| it.name == rank && !it.local);
     let (id, _) = found.unwrap_or_else(|| panic!("{name}: its header names `{rank}`, which it lacks"));
     let variants = saturate(&carried(&open));
-    let chosen = choose(&variants, &Mapping::default()).cascade;
+    let chosen = choose(&variants, &Mapping::default()).candidate.cascade;
     let passes = Counts {
         rank: rank.to_owned(),
         written: passes(&open, id).passes,
@@ -103,7 +103,7 @@ fn memory(plan: &Plan, rank: &str) -> &'static str {
     if keys.iter().any(is_open) {
         keys.retain(is_open);
     }
-    let stored = stored(plan);
+    let stored = plan.stored();
     let has_keys = |it: &TensorId| {
         let dims = cascade.tensors[*it].dims.iter();
         dims.flat_map(|dim| cascade.exprs.atoms(dim.rank).to_vec()).any(|it| keys.contains(&it))
@@ -115,18 +115,6 @@ fn memory(plan: &Plan, rank: &str) -> &'static str {
     } else {
         "constant"
     }
-}
-
-/// The tensors that lie in the workspace, in the order in which they are made.
-fn stored(plan: &Plan) -> Vec<TensorId> {
-    let mut stored = Vec::new();
-    for einsum in plan.einsums() {
-        let inside = matches!(plan.cascade.tensors[einsum.tensor].role, Role::Intermediate | Role::Temporary);
-        if inside && !plan.tiles.contains(&einsum.tensor) && !stored.contains(&einsum.tensor) {
-            stored.push(einsum.tensor);
-        }
-    }
-    stored
 }
 
 /// How much of a plan streams or walks; what has no size, and what is handed back anyway, counts for nothing.

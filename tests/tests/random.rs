@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use attnc::Backend;
 use attnc::analyze::passes::passes;
-use attnc::choose::choose;
+use attnc::choose::{Chosen, choose};
 use attnc::driver::{jit, jit_by, plan};
 use attnc::ir::array::{Array, Data};
 use attnc::ir::cascade::Cascade;
@@ -95,10 +95,11 @@ fn what_failed_once_holds() {
 /// Holds what is chosen against what is written, on calls of every character.
 fn equal(written: &Cascade, seed: u64) -> Result<(), TestCaseError> {
     let variants = saturate(&carried(written));
-    let chosen = choose(&variants, &Mapping::default()).cascade;
+    let Chosen { candidate, cascade: chosen, .. } = choose(&variants, &Mapping::default());
     prop_assert!(well_formed::cascade(&chosen).is_ok(), "{}", print::cascade(&chosen));
     for rank in written.ranks.ids() {
-        let counts = (variants.bound(rank).0, passes(&chosen, rank).passes, passes(written, rank).passes);
+        let of = |it: &Cascade| passes(it, rank).passes;
+        let counts = (variants.bound(rank).0, of(&candidate.cascade), of(written));
         let name = &written.ranks[rank].name;
         prop_assert!(counts.0 <= counts.1 && counts.1 <= counts.2, "passes over {name}: {counts:?}");
     }

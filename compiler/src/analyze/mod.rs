@@ -80,7 +80,7 @@ pub fn analyze(cascade: &Cascade) -> Analysis {
     let mut ranks = IndexMap::new();
     let mut fibers = Vec::new();
     for (rank, it) in cascade.ranks.iter().filter(|(_, it)| !it.local) {
-        let (as_written, as_chosen) = (passes(cascade, rank), passes(&chosen.cascade, rank));
+        let (as_written, as_chosen) = (passes(cascade, rank), passes(&chosen.candidate.cascade, rank));
         fibers.extend(as_chosen.used.iter().filter(|(_, used)| used.len() > 1).map(|(tensor, _)| *tensor));
         if as_written.passes > 0 {
             let (bound, depth) = variants.bound(rank);

@@ -22,12 +22,48 @@ pub(super) const LAW: Law =
 /// So many times the largest input is a tensor that is not stored for the sake of reads elsewhere.
 const LARGE: f64 = 4.0;
 
-/// Makes large tensors where they are read; one result for each read.
+/// Makes large tensors where they are read, as long as all counts are still those of the author's cascade; one result for
+/// each read.
+///
+/// A tensor in memory is read without regard to what it was made of, and what is gathered is not counted: so counts may
+/// change either way.
 pub(super) fn made(cascade: &Cascade) -> Vec<Applied> {
+    let same = |new: &Cascade, old: &Cascade| {
+        old.ranks.ids().all(|it| passes(new, it).passes.max(1) == passes(old, it).passes.max(1))
+    };
+    applied(cascade, &same)
+}
+
+/// The same in a cascade that is to be compiled and whose passes have been counted, as far as less has to be stored then.
+pub(super) fn made_anyway(cascade: &Cascade) -> Vec<Applied> {
+    let mut all = applied(cascade, &|_, _| true);
+    let (mut least, mut kept) = (stored(cascade), 0);
+    for (at, it) in all.iter().enumerate() {
+        let points = stored(&it.cascade);
+        if points < least {
+            (least, kept) = (points, at + 1);
+        }
+    }
+    all.truncate(kept);
+    all
+}
+
+/// How many points of tensors a plan of a cascade is likely to store.
+fn stored(cascade: &Cascade) -> f64 {
+    let plan = crate::schedule::schedule(cascade, &crate::schedule::Mapping::default());
+    let sizes = setting::sizes_of_plan(&plan.cascade);
+    let points = |it: TensorId| -> f64 {
+        let dims = plan.cascade.tensors[it].dims.iter().map(|it| it.rank);
+        atoms(&plan.cascade, dims).iter().map(|it| sizes[it.idx()]).product()
+    };
+    plan.stored().into_iter().map(points).sum()
+}
+
+fn applied(cascade: &Cascade, allows: &dyn Fn(&Cascade, &Cascade) -> bool) -> Vec<Applied> {
     let mut all: Vec<Applied> = Vec::new();
     loop {
         let last = all.last().map_or(cascade, |it| &it.cascade);
-        let Some(next) = next(last) else { return all };
+        let Some(next) = next(last, allows) else { return all };
         all.push(Applied { law: &LAW, cascade: next });
     }
 }
@@ -41,8 +77,8 @@ struct Reading {
 }
 
 /// The cascade with the law applied once, if there is something to apply it to.
-fn next(cascade: &Cascade) -> Option<Cascade> {
-    let sizes = setting::sizes(cascade);
+fn next(cascade: &Cascade, allows: &dyn Fn(&Cascade, &Cascade) -> bool) -> Option<Cascade> {
+    let sizes = setting::sizes_of_plan(cascade);
     let points = |ranks: &BTreeSet<RankId>| ranks.iter().map(|it| sizes[it.idx()]).product::<f64>();
     let of = |it: TensorId| points(&atoms(cascade, cascade.tensors[it].dims.iter().map(|dim| dim.rank)));
     let largest = cascade.inputs().map(of).fold(1.0, f64::max);
@@ -64,18 +100,12 @@ fn next(cascade: &Cascade) -> Option<Cascade> {
         };
         if !elsewhere.is_empty() && elsewhere.iter().all(fits) {
             let new = with(cascade, made, &elsewhere[0]);
-            if !counts_otherwise(cascade, &new) {
+            if allows(&new, cascade) {
                 return Some(new);
             }
         }
     }
     None
-}
-
-/// Something is traversed more often, for a stored tensor is read without, whatever it was made of; or less, for what is
-/// gathered is not counted. Either way counts would no longer be those of the author's cascade.
-fn counts_otherwise(old: &Cascade, new: &Cascade) -> bool {
-    old.ranks.ids().any(|it| passes(new, it).passes.max(1) != passes(old, it).passes.max(1))
 }
 
 /// A map or a reduction.
@@ -94,8 +124,8 @@ fn readings(cascade: &Cascade, tensor: TensorId) -> Option<Vec<Reading>> {
     let dims = &cascade.tensors[tensor].dims;
     let mut found = Vec::new();
     for (at, step) in cascade.steps.iter().enumerate() {
-        let (einsums, is_tiled): (Vec<&Einsum>, bool) = match step {
-            Step::Einsum(it) => (vec![it], is_of_points(it)),
+        let (einsums, is_step): (Vec<&Einsum>, bool) = match step {
+            Step::Einsum(it) => (vec![it], true),
             Step::Recurrence(it) => (it.bases.iter().chain(&it.body).collect(), false),
         };
         for einsum in einsums {
@@ -104,12 +134,14 @@ fn readings(cascade: &Cascade, tensor: TensorId) -> Option<Vec<Reading>> {
                 if *it != tensor {
                     continue;
                 }
-                if !is_tiled {
-                    return None;
-                }
                 let is_index =
                     |(coord, dim): (&ExprId, &Dim)| *cascade.exprs.get(*coord) == Expr::Index(dim.rank);
-                if !coords.iter().zip(dims).all(is_index) {
+                let in_place = coords.iter().zip(dims).all(is_index);
+                let selects = matches!(einsum.op, Op::Select(..) | Op::Arg(..));
+                if !(is_step && (is_of_points(einsum) || selects && in_place)) {
+                    return None;
+                }
+                if !in_place {
                     found.push(Reading { step: at, read: id, coords: coords.clone() });
                 }
             }

@@ -22,6 +22,8 @@ pub(crate) struct Choice {
     chosen: Vec<Option<Chosen>>,
     /// What the chosen term of a class costs by itself.
     own: Vec<f64>,
+    /// The places of what is computed anyway: it costs others nothing.
+    roots: Vec<usize>,
 }
 
 /// A term and what computing it costs, all that it needs included.
@@ -32,6 +34,8 @@ struct Chosen {
     /// The places of the classes that are needed.
     needs: Set,
     work: f64,
+    /// The same without what is computed anyway.
+    extra: f64,
 }
 
 /// When a term is there.
@@ -92,7 +96,7 @@ pub(crate) struct Cost {
 impl Choice {
     /// The only one that there is where no two terms are known to be equal.
     pub(crate) fn only(graph: &Graph) -> Choice {
-        extract(graph, &|_, _| false)
+        extract(graph, &[], &|_, _| false)
     }
 
     /// The term that a class is computed by.
@@ -117,7 +121,7 @@ impl Choice {
         let passes = (0..families).map(most).sum();
         let mut needs = Set::default();
         chosen.iter().for_each(|it| needs.add(&it.needs));
-        Cost { passes, work: needs.iter().map(|it| self.own[it]).sum() }
+        Cost { passes, work: self.sum(needs.iter()) }
     }
 
     /// The classes that are needed to compute all of these, with the terms they are computed by.
@@ -152,9 +156,23 @@ impl Choice {
                 it
             }
         };
-        let work = needs.iter().map(|it| self.own[it]).sum::<f64>() + work(graph, class, &way.term);
+        let own = work(graph, class, &way.term);
+        let (work, extra) = (own + self.sum(needs.iter()), own + self.unpaid(&needs));
         needs.insert(place);
-        Some(Chosen { term: way.term.clone(), timing, needs, work })
+        Some(Chosen { term: way.term.clone(), timing, needs, work, extra })
+    }
+
+    /// What it takes to compute these beside what is computed anyway.
+    fn unpaid(&self, needs: &Set) -> f64 {
+        let mut paid = Set::default();
+        for root in self.roots.iter().filter(|it| needs.contains(**it)) {
+            self.chosen[*root].iter().for_each(|it| paid.add(&it.needs));
+        }
+        self.sum(needs.iter().filter(|it| !paid.contains(*it)))
+    }
+
+    fn sum(&self, places: impl Iterator<Item = usize>) -> f64 {
+        places.map(|it| self.own[it]).sum()
     }
 
     fn timing(&self, graph: &Graph, class: Class, term: &Term, operands: &[&Chosen]) -> Timing {
@@ -176,8 +194,9 @@ impl Choice {
     }
 }
 
-/// Chooses a term for every class that has one without a cycle. Terms that are banned are not chosen.
-pub(crate) fn extract(graph: &Graph, is_banned: &dyn Fn(Class, &Term) -> bool) -> Choice {
+/// Chooses a term for every class that has one without a cycle, for the sake of the roots. Terms that are banned are not
+/// chosen.
+pub(crate) fn extract(graph: &Graph, roots: &[Class], is_banned: &dyn Fn(Class, &Term) -> bool) -> Choice {
     let mut classes: Vec<Class> = graph.classes().map(|it| it.id).collect();
     classes.sort_unstable();
     let places: BTreeMap<Class, usize> = classes.iter().enumerate().map(|(at, &it)| (it, at)).collect();
@@ -191,7 +210,9 @@ pub(crate) fn extract(graph: &Graph, is_banned: &dyn Fn(Class, &Term) -> bool) -
         });
         ways.push(own.into_iter().map(|term| Way { term, known: None }).collect());
     }
-    let mut choice = Choice { places, chosen: vec![None; classes.len()], own: vec![0.0; classes.len()] };
+    let roots = roots.iter().map(|it| places[&graph.find(*it)]).collect();
+    let own = vec![0.0; classes.len()];
+    let mut choice = Choice { places, chosen: vec![None; classes.len()], own, roots };
     let mut todo: VecDeque<usize> = (0..classes.len()).collect();
     let mut waiting = vec![true; classes.len()];
     // A choice that gets better for one class may get worse for those that share with it; the number of steps is
@@ -235,7 +256,7 @@ fn is_better(new: &Chosen, old: &Chosen) -> bool {
         std::cmp::Ordering::Less => true,
         std::cmp::Ordering::Greater => false,
         // A difference within rounding is none.
-        std::cmp::Ordering::Equal => new.work < old.work * (1.0 - 1e-9),
+        std::cmp::Ordering::Equal => new.extra < old.extra * (1.0 - 1e-9),
     }
 }
 

@@ -24,6 +24,8 @@ mod write;
 
 use std::collections::HashMap;
 
+pub(crate) use setting::sizes_of_plan;
+
 pub use explain::{Block, Derivation, Disagreement, Replay, Step, explain};
 
 use build::Build;
@@ -113,10 +115,19 @@ fn prepared(cascade: &Cascade) -> Vec<chunk::Applied> {
     all
 }
 
-/// The cascade itself, but for sums over earlier tokens, which are taken in chunks.
+/// The cascade itself, but for sums over earlier tokens, which are taken in chunks, and for what would be stored only
+/// because it is read elsewhere.
 pub fn in_chunks(cascade: &Cascade) -> Cascade {
     let carried = carried(cascade);
-    last(chunk::chunked(&carried), &carried)
+    last(finished(&carried), &carried)
+}
+
+/// The laws that apply to the cascade that is compiled, one after the other.
+fn finished(cascade: &Cascade) -> Vec<chunk::Applied> {
+    let mut all = chunk::chunked(cascade);
+    let made = elsewhere::made_anyway(all.last().map_or(cascade, |it| &it.cascade));
+    all.extend(made);
+    all
 }
 
 /// The ranks of tokens that are taken in chunks, each with how many tokens a chunk has.
@@ -139,7 +150,7 @@ fn saturated(mut graph: Graph) -> Variants {
     let tensors = translate::translate(&mut graph);
     graph.rebuild();
     let roots: Vec<Class> = graph.analysis.cascade.outputs().map(|it| tensors[&it]).collect();
-    let written = extract(&graph, &|_, _| false).cost(&graph, &roots);
+    let written = extract(&graph, &roots, &|_, _| false).cost(&graph, &roots);
     let report = run(&mut graph);
     Variants { graph, tensors, written, report }
 }
@@ -200,14 +211,14 @@ impl Variants {
 
     /// The cascade that needs the fewest passes, and of those the one that takes the least work.
     pub fn best(&self) -> Cascade {
-        self.written_as(&extract(&self.graph, &|_, _| false))
+        self.written_as(&self.extracted(&|_, _| false))
     }
 
     /// The cascades that are worth compiling, best first: by passes, bytes and work. Others than the very best differ from
     /// it in one class that is computed by another term. What is hardly better than the cascade as written, whose author
     /// may have had a reason to write it so, comes after that; what is worse does not come.
     pub fn candidates(&self) -> impl Iterator<Item = Candidate> + '_ {
-        let first = self.candidate(extract(&self.graph, &|_, _| false));
+        let first = self.candidate(self.extracted(&|_, _| false));
         let worth = self.is_worth(&first);
         let others = move |it: &Candidate| {
             let mut others = self.others(it);
@@ -255,7 +266,7 @@ impl Variants {
                     is_long(family) && !state.is_empty() && state.values().all(|it| !it.open)
                 })
         };
-        let choice = extract(&self.graph, &|_, term| is_nested(term));
+        let choice = self.extracted(&|_, term| is_nested(term));
         let known = self.roots().iter().all(|it| choice.is_known(&self.graph, *it));
         known.then(|| self.candidate(choice))
     }
@@ -274,7 +285,7 @@ impl Variants {
             if self.graph.terms(class).len() < 2 {
                 continue;
             }
-            let other = extract(&self.graph, &|banned, it| banned == class && *it == term);
+            let other = self.extracted(&|banned, it| banned == class && *it == term);
             if roots.iter().all(|it| other.is_known(&self.graph, *it)) {
                 found.push(self.candidate(other));
             }
@@ -290,9 +301,13 @@ impl Variants {
 
     /// Equal cascades, best first, the very best one among them, whether or not they are worth compiling.
     pub fn best_of(&self, number: usize) -> Vec<Candidate> {
-        let first = self.candidate(extract(&self.graph, &|_, _| false));
+        let first = self.candidate(self.extracted(&|_, _| false));
         let others = self.others(&first);
         std::iter::once(first).chain(others).take(number).collect()
+    }
+
+    fn extracted(&self, is_banned: &dyn Fn(Class, &Term) -> bool) -> Choice {
+        extract(&self.graph, &self.roots(), is_banned)
     }
 
     fn candidate(&self, choice: Choice) -> Candidate {

@@ -116,11 +116,13 @@ impl Setting {
     }
 }
 
+/// A long extent, and a short one.
+const LONG: f64 = 4096.0;
+const SHORT: f64 = 64.0;
+
 /// Extents that are not known are guessed: long for the ranks of intermediate tensors that are reduced
 /// again, such as queries and keys, short for all others, such as the features of a head.
-pub(super) fn sizes(cascade: &Cascade) -> Vec<f64> {
-    const LONG: f64 = 4096.0;
-    const SHORT: f64 = 64.0;
+pub(crate) fn sizes(cascade: &Cascade) -> Vec<f64> {
     if let Some(known) = crate::ir::interp::extents(cascade) {
         return known.into_iter().map(|it| it as f64).collect();
     }
@@ -141,4 +143,15 @@ pub(super) fn sizes(cascade: &Cascade) -> Vec<f64> {
             Extent::Carried | Extent::Derived(_) => SHORT,
         })
         .collect()
+}
+
+/// The same where sums that are written out may have features: those are short.
+pub(crate) fn sizes_of_plan(cascade: &Cascade) -> Vec<f64> {
+    let mut sizes = sizes(cascade);
+    for rank in crate::schedule::features(cascade) {
+        if !matches!(cascade.ranks[rank].extent, Extent::Fixed(_)) {
+            sizes[rank.idx()] = sizes[rank.idx()].min(SHORT);
+        }
+    }
+    sizes
 }

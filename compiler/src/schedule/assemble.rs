@@ -33,7 +33,11 @@ impl Weaver<'_> {
                 self.cascade.exprs.atoms(it).split_last().map_or(Vec::new(), |(_, it)| it.to_vec())
             })
             .collect();
-        let tiles = self.mapping.defaults;
+        let mut tiles = self.mapping.defaults;
+        if self.selects() {
+            // What a row keeps may be long.
+            tiles.rows = tiles.rows.min(tiles.inner_rows);
+        }
         let mut room = tiles.rows;
         let mut axes = Vec::new();
         for &rank in order.iter().rev() {
@@ -75,19 +79,19 @@ impl Weaver<'_> {
         lacked
     }
 
-    /// Composite ranks that what is computed here has as a dimension.
+    /// Composite ranks that what is computed here has as a dimension, with those that are parts of others.
     pub(super) fn composites(&self) -> Vec<RankId> {
         let mut found = Vec::new();
         for &tensor in &self.group.cone {
-            for dim in &self.flow.cascade.tensors[tensor].dims {
-                if !self.cascade.ranks[dim.rank].parts.is_empty() && !found.contains(&dim.rank) {
-                    found.push(dim.rank);
-                }
-            }
-            for &rank in self.flow.einsums[&tensor].op.reduced() {
-                if !self.cascade.ranks[rank].parts.is_empty() && !found.contains(&rank) {
+            let dims = self.flow.cascade.tensors[tensor].dims.iter().map(|it| it.rank);
+            let mut ranks: Vec<RankId> =
+                dims.chain(self.flow.einsums[&tensor].op.reduced().iter().copied()).collect();
+            while let Some(rank) = ranks.pop() {
+                let parts = &self.cascade.ranks[rank].parts;
+                if !parts.is_empty() && !found.contains(&rank) {
                     found.push(rank);
                 }
+                ranks.extend(parts);
             }
         }
         found
@@ -118,7 +122,10 @@ impl Weaver<'_> {
                     Op::Reduce(op, _) => {
                         super::presence::matters(&self.cascade.exprs, &self.held, op, it.value)
                     }
-                    Op::Map | Op::Scan(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..) => BTreeSet::new(),
+                    Op::Select(..) | Op::Arg(..) => {
+                        super::presence::conditions(&self.cascade.exprs, &self.held, it.value)
+                    }
+                    Op::Map | Op::Scan(..) | Op::Place(_) => BTreeSet::new(),
                 },
                 Act::Define(_) | Act::Loop(_) | Act::Along(..) | Act::Choose(..) => BTreeSet::new(),
             };

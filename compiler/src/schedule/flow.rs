@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use attnc_dsl::ast::Kind;
 
-use crate::ir::cascade::{At, Cascade, Einsum, ExprId, Op, RankId, Role, Step, Tensor, TensorId};
+use crate::ir::cascade::{
+    At, Cascade, Einsum, ExprId, Extent, Op, RankId, Role, SelectOp, Step, Tensor, TensorId,
+};
 use crate::ir::expr::Expr;
 
 /// A set of part-less ranks.
@@ -21,6 +23,8 @@ pub(super) struct Flow<'a> {
     pub(super) generations: BTreeMap<TensorId, u32>,
     /// Ranks that are the innermost of every real input that has them: they are taken whole.
     features: Ranks,
+    /// Likely extents of ranks.
+    sizes: Vec<f64>,
     /// What must lie in memory: it is read elsewhere than in place, or by what has no tiles.
     pub(super) stored: BTreeSet<TensorId>,
 }
@@ -34,6 +38,7 @@ impl<'a> Flow<'a> {
             generations: generations(cascade),
             live: live(cascade),
             features: features(cascade),
+            sizes: crate::rewrite::sizes_of_plan(cascade),
             stored: BTreeSet::new(),
         };
         for step in &cascade.steps {
@@ -46,6 +51,10 @@ impl<'a> Flow<'a> {
         }
         for einsum in cascade.einsums().filter(|it| flow.live.contains(&it.tensor)) {
             let tiled = flow.einsums.contains_key(&einsum.tensor);
+            if matches!(einsum.op, Op::Select(..) | Op::Arg(..)) {
+                // What is selected is few, and mostly read at once.
+                flow.stored.insert(einsum.tensor);
+            }
             for (tensor, coords) in cascade.exprs.reads(einsum.value) {
                 if !tiled || !flow.in_place(tensor, coords) || !flow.einsums.contains_key(&tensor) {
                     flow.stored.insert(tensor);
@@ -55,23 +64,23 @@ impl<'a> Flow<'a> {
         flow
     }
 
-    /// A map or a reduction whose left-hand side names its ranks and nothing else.
+    /// A map, a reduction or a selection of a few whose left-hand side names its ranks and nothing else.
     fn has_tiles(&self, einsum: &Einsum) -> bool {
         let dims = &self.cascade.tensors[einsum.tensor].dims;
         let plain = einsum.at.iter().zip(dims).all(|(at, dim)| *at == At::Rank(dim.rank, 0) && dim.lag == 0);
+        let whole = |rank| self.cascade.exprs.atoms(rank).iter().any(|it| self.is_feature(*it));
         let by_points = match einsum.op {
             Op::Map | Op::Reduce(..) => true,
-            Op::Scan(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..) => false,
+            Op::Select(op, from, to) => {
+                let it = &self.cascade.ranks[to];
+                // Sorting whole fibers takes as long however they come.
+                let few = op == SelectOp::TopK || matches!(it.extent, Extent::Fixed(_));
+                few && it.parts.is_empty() && !whole(from)
+            }
+            Op::Arg(_, from) => !whole(from),
+            Op::Scan(..) | Op::Place(_) => false,
         };
-        let ranks = dims.iter().map(|dim| dim.rank).chain(einsum.op.reduced().iter().copied());
-        let nested = ranks.into_iter().any(|it| self.is_nested(it));
-        plain && by_points && !nested && !einsum.exact
-    }
-
-    /// A ragged rank that has composite parts.
-    fn is_nested(&self, rank: RankId) -> bool {
-        let composite = |it: &RankId| !self.cascade.ranks[*it].parts.is_empty();
-        self.cascade.is_ragged(rank) && self.cascade.ranks[rank].parts.iter().any(composite)
+        plain && by_points && !einsum.exact
     }
 
     /// Each coordinate is the index along the dimension's own rank.
@@ -116,6 +125,25 @@ impl<'a> Flow<'a> {
     /// A rank that is not worth a traversal of its own.
     pub(super) fn is_feature(&self, rank: RankId) -> bool {
         self.features.contains(&rank)
+    }
+
+    /// How many points a tensor is likely to have.
+    pub(super) fn points(&self, tensor: TensorId) -> f64 {
+        self.size(&self.ranks(tensor))
+    }
+
+    /// How many points some ranks are likely to have together.
+    pub(super) fn size(&self, ranks: &Ranks) -> f64 {
+        ranks.iter().map(|it| self.sizes[it.idx()]).product()
+    }
+
+    /// A rank of any extent that is the innermost of no input.
+    pub(super) fn is_outer(&self, rank: RankId) -> bool {
+        let is_inner = |it: TensorId| {
+            let last = self.cascade.tensors[it].dims.last();
+            last.is_some_and(|it| self.cascade.exprs.atoms(it.rank).contains(&rank))
+        };
+        !matches!(self.cascade.ranks[rank].extent, Extent::Fixed(_)) && !self.cascade.inputs().any(is_inner)
     }
 
     pub(super) fn is_real(&self, value: ExprId) -> bool {

@@ -17,6 +17,7 @@ mod plan;
 pub(crate) mod presence;
 mod range;
 mod scaled;
+mod select;
 mod shape;
 mod split;
 mod walk;
@@ -46,7 +47,7 @@ pub fn schedule(cascade: &Cascade, mapping: &Mapping) -> Plan {
     let drafts = group::drafts(&flow, &shapes, &walks);
     let mut planned = cascade.clone();
     let mut tiles = BTreeSet::new();
-    let (mut handed, mut room_where) = (Handed::default(), BTreeMap::new());
+    let (mut handed, mut room_where, mut indices) = (Handed::default(), BTreeMap::new(), BTreeMap::new());
     let mut promised = range::promised(&cascade);
     let mut stages = Vec::new();
     for draft in drafts {
@@ -64,6 +65,7 @@ pub fn schedule(cascade: &Cascade, mapping: &Mapping) -> Plan {
             handed: &mut handed,
             promised: &mut promised,
             room_where: &mut room_where,
+            indices: &mut indices,
             group,
             split: None,
             streams,
@@ -86,7 +88,7 @@ pub fn schedule(cascade: &Cascade, mapping: &Mapping) -> Plan {
         }
     }
     let parts_powers = handed.parted || handed.sums_powers_whole(&planned, &stages);
-    Plan { cascade: planned, tiles, stages, room_where, parts_powers, register: mapping.register() }
+    Plan { cascade: planned, tiles, indices, stages, room_where, parts_powers, register: mapping.register() }
 }
 
 /// A plan that stores every tensor, for comparison.
@@ -97,9 +99,9 @@ pub fn materialise(cascade: &Cascade) -> Plan {
         Step::Recurrence(it) => it.body.iter().any(|einsum| live.contains(&einsum.tensor)),
     };
     let stages = cascade.steps.iter().filter(wanted).cloned().map(Stage::Whole).collect();
-    let (tiles, room_where) = (BTreeSet::new(), BTreeMap::new());
+    let (tiles, indices, room_where) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
     let register = Mapping::default().register();
-    Plan { cascade: cascade.clone(), tiles, stages, room_where, parts_powers: false, register }
+    Plan { cascade: cascade.clone(), tiles, indices, stages, room_where, parts_powers: false, register }
 }
 
 impl Weaver<'_> {

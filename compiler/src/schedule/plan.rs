@@ -26,6 +26,8 @@ pub struct Plan {
     pub cascade: Cascade,
     /// Tensors of which only the tile at hand is ever held.
     pub tiles: BTreeSet<TensorId>,
+    /// For each tile of the values that a selection keeps, the tile of their indices; −1 where there is none.
+    pub indices: BTreeMap<TensorId, TensorId>,
     /// What is run, one after the other.
     pub stages: Vec<Stage>,
     /// Tensors that take room only where a condition on extents holds; elsewhere nothing is written to them or read.
@@ -110,7 +112,8 @@ pub struct Axis {
 pub enum Act {
     /// Computes a tensor at all points of the box.
     Define(Einsum),
-    /// Combines a reduction over the box with what the tensor holds.
+    /// Combines a reduction over the box with what the tensor holds; a selection (`topk`, `argmax`, `argmin`) puts the
+    /// points of the box in their places among those that the tensor keeps, of which [`Plan::indices`] has the indices.
     Fold(Einsum),
     /// Runs acts for every tile of some ranks.
     Loop(Loop),
@@ -159,6 +162,20 @@ impl Plan {
             }
         }
         found
+    }
+
+    /// The tensors that lie in the workspace wherever there is something to compute, in the order in which they are made.
+    pub fn stored(&self) -> Vec<TensorId> {
+        let mut stored = Vec::new();
+        for einsum in self.einsums() {
+            let tensor = einsum.tensor;
+            let own = matches!(self.cascade.tensors[tensor].role, Role::Intermediate | Role::Temporary);
+            let inside = self.tiles.contains(&tensor) || self.room_where.contains_key(&tensor);
+            if own && !inside && !stored.contains(&tensor) {
+                stored.push(tensor);
+            }
+        }
+        stored
     }
 
     /// The most loops that one stage runs one after the other: how often it traverses what it streams over.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::flow::{Flow, Ranks};
-use crate::ir::cascade::{Einsum, Op, ReduceOp, TensorId};
+use crate::ir::cascade::{Einsum, Op, RankId, ReduceOp, TensorId};
 
 /// How a tensor comes about.
 #[derive(Debug, Clone, Default)]
@@ -52,19 +52,6 @@ impl Shapes {
         }
         shapes.whole_reads(flow)?;
         Ok(shapes)
-    }
-
-    /// What is evaluated whole reads memory.
-    fn whole_reads(&self, flow: &Flow<'_>) -> Result<(), Clash> {
-        let mut read = BTreeSet::new();
-        for (&tensor, shape) in self.of.iter().rev() {
-            let in_memory = flow.stored.contains(&tensor) || flow.is_output(tensor);
-            if shape.rows.is_none() && in_memory {
-                read.extend(self.local_reads(flow, flow.einsums[&tensor]));
-            }
-        }
-        read.retain(|it| !flow.is_output(*it));
-        if read.is_empty() { Ok(()) } else { Err(Clash(read)) }
     }
 
     /// The tensors that an einsum reads and that are not in memory.
@@ -157,8 +144,13 @@ impl Shapes {
         reduced: &Ranks,
         shape: &mut Shape,
     ) -> Result<(), Clash> {
-        let Op::Reduce(op, _) = &einsum.op else { return Ok(()) };
+        let op = match &einsum.op {
+            Op::Reduce(op, _) => op,
+            Op::Select(..) | Op::Arg(..) => return self.select(flow, einsum, reads, reduced, shape),
+            Op::Map | Op::Scan(..) | Op::Place(_) => return Ok(()),
+        };
         let (mut along, mut kept, mut by_row) = (Ranks::new(), Ranks::new(), Ranks::new());
+        let mut summands = BTreeSet::new();
         let mut powers = false;
         for &read in reads {
             let (it, ranks) = (&self.of[&read], flow.ranks(read));
@@ -168,6 +160,7 @@ impl Shapes {
             } else if it.deep && ranks.intersection(reduced).any(|it| !flow.is_feature(*it)) {
                 along.extend(ranks.intersection(reduced).filter(|it| !flow.is_feature(**it)));
                 kept.extend(ranks.difference(reduced));
+                summands.insert(read);
             }
         }
         if matches!(op, ReduceOp::Sum | ReduceOp::Mean) && flow.is_real(einsum.value) {
@@ -191,9 +184,45 @@ impl Shapes {
             // Every point of the result takes the same fiber; features are held together.
             kept = flow.ranks(einsum.tensor).into_iter().filter(|it| !flow.is_feature(*it)).collect();
         }
+        let held = |it: &RankId| !kept.contains(it) && flow.is_outer(*it);
+        if !powers && flow.ranks(einsum.tensor).iter().any(held) {
+            // All of the result would be held for the sake of something that is no larger.
+            summands.retain(|it| flow.points(*it) <= flow.points(einsum.tensor));
+            if !summands.is_empty() {
+                return Err(Clash(summands));
+            }
+        }
         shape.rows.get_or_insert(kept);
         shape.streams.extend(along.iter().copied());
         shape.fold = along;
+        Ok(())
+    }
+
+    /// A selection traverses what it selects from, for the rows of its result.
+    fn select(
+        &self,
+        flow: &Flow<'_>,
+        einsum: &Einsum,
+        reads: &[TensorId],
+        from: &Ranks,
+        shape: &mut Shape,
+    ) -> Result<(), Clash> {
+        let at_hand = |it: &&TensorId| {
+            let streams = &self.of[*it].streams;
+            let by_row = self.of[*it].rows.is_some() && !self.is_streamed(flow, **it, streams);
+            by_row && !flow.ranks(**it).is_disjoint(from)
+        };
+        let at_hand: BTreeSet<TensorId> = reads.iter().filter(at_hand).copied().collect();
+        if !at_hand.is_empty() {
+            return Err(Clash(at_hand));
+        }
+        let mut rows = flow.ranks(einsum.tensor);
+        if let Op::Select(_, _, to) = einsum.op {
+            rows.remove(&to);
+        }
+        shape.rows.get_or_insert(rows);
+        shape.streams.extend(from);
+        shape.fold.clone_from(from);
         Ok(())
     }
 
@@ -213,9 +242,14 @@ impl Shapes {
         spaces.push(flow.space(einsum));
         let again: Vec<TensorId> =
             cone.iter().copied().filter(|it| self.of[it].rows.is_none() && self.of[it].deep).collect();
+        // What has points for pairs of a row and what is traversed would be larger than anything that is handed in.
+        let lacked = self.lacked(flow, cone.iter().map(|it| flow.einsums[it]).chain([einsum]), shape);
+        let most = spaces.iter().map(|it| flow.size(it)).fold(1.0, f64::max);
         let is_dear = |it: &TensorId| {
+            let own = flow.ranks(*it);
             let all: Ranks = flow.space(flow.einsums[it]).union(rows).copied().collect();
-            !spaces.iter().any(|other| all.is_subset(other))
+            let is_of_pairs = !own.is_disjoint(&lacked) && !own.is_disjoint(&shape.streams);
+            !(spaces.iter().any(|other| all.is_subset(other)) || is_of_pairs && flow.size(&all) <= most)
         };
         let reduces_rows = |it: &TensorId| !flow.reduced(flow.einsums[it]).is_disjoint(rows);
         let again: Vec<TensorId> = again.into_iter().filter(|it| is_dear(it) || reduces_rows(it)).collect();
@@ -236,5 +270,80 @@ impl Shapes {
             })
             .collect();
         if crossing.is_empty() { Ok(()) } else { Err(Clash(crossing)) }
+    }
+
+    /// The rows that something in memory lacks that is read along what is traversed.
+    fn lacked<'a>(&self, flow: &Flow<'_>, einsums: impl Iterator<Item = &'a Einsum>, shape: &Shape) -> Ranks {
+        let rows = shape.rows.iter().flatten();
+        let mut lacked = Ranks::new();
+        for read in einsums.flat_map(|it| flow.read(it)) {
+            let ranks = flow.ranks(read);
+            let local = self.of.contains_key(&read) && !flow.stored.contains(&read);
+            if !local && !ranks.is_disjoint(&shape.streams) {
+                lacked.extend(rows.clone().filter(|it| !ranks.contains(it)));
+            }
+        }
+        lacked
+    }
+
+    /// What is evaluated without any traversal, from what is not in memory, either goes box by box or reads memory.
+    fn whole_reads(&mut self, flow: &Flow<'_>) -> Result<(), Clash> {
+        let mut read = BTreeSet::new();
+        let tensors: Vec<TensorId> = self.of.keys().rev().copied().collect();
+        for tensor in tensors {
+            let in_memory = flow.stored.contains(&tensor) || flow.is_output(tensor);
+            if self.of[&tensor].rows.is_some() || !in_memory {
+                continue;
+            }
+            let reads = self.local_reads(flow, flow.einsums[&tensor]);
+            if reads.is_empty() {
+                continue;
+            }
+            match self.boxes(flow, tensor) {
+                Some(rows) => self.of.get_mut(&tensor).expect("it has a shape").rows = Some(rows),
+                None => read.extend(reads),
+            }
+        }
+        read.retain(|it| !flow.is_output(*it));
+        if read.is_empty() { Ok(()) } else { Err(Clash(read)) }
+    }
+
+    /// The rows of the boxes in which a tensor is evaluated together with all that it is made of: a box holds no more of
+    /// that than features, and nothing that takes long is computed for two boxes.
+    fn boxes(&self, flow: &Flow<'_>, tensor: TensorId) -> Option<Ranks> {
+        let cone = self.cone(flow, tensor);
+        let rows_of = |it: TensorId| -> Ranks {
+            flow.ranks(it).into_iter().filter(|it| !flow.is_feature(*it)).collect()
+        };
+        let rows = rows_of(tensor);
+        let readers = |it: TensorId| {
+            let all = cone.iter().map(|reader| flow.einsums[reader]);
+            all.filter(|reader| flow.read(reader).contains(&it)).collect::<Vec<_>>()
+        };
+        let fits = |it: &TensorId| {
+            match (self.of[it].deep, rows_of(*it)) {
+                (true, own) => return own == rows,
+                (false, own) if own.is_subset(&rows) => return true,
+                (false, _) => {}
+            }
+            let own = flow.ranks(*it);
+            matches!(readers(*it).as_slice(), [reader] if flow.space(reader).is_subset(&own))
+        };
+        let parts: Vec<TensorId> = cone.iter().copied().filter(|it| *it != tensor).collect();
+        // A box has no more points than the composite ranks of what is in it; what is stored may have more.
+        let dims: Vec<RankId> = flow.cascade.tensors[tensor].dims.iter().map(|it| it.rank).collect();
+        let is_narrower = |it: &TensorId| {
+            let own = flow.cascade.tensors[*it].dims.iter().map(|it| it.rank);
+            let mut all = own.chain(flow.einsums[it].op.reduced().iter().copied());
+            all.any(|whole| {
+                let parts = flow.cascade.exprs.atoms(whole);
+                let meets = parts.iter().any(|it| rows.contains(it));
+                flow.cascade.is_ragged(whole) && !dims.contains(&whole) && meets
+            })
+        };
+        let fit = !rows.is_empty()
+            && parts.iter().all(|it| !flow.is_output(*it) && fits(it))
+            && !cone.iter().any(is_narrower);
+        fit.then_some(rows)
     }
 }

@@ -52,7 +52,7 @@ impl Weaver<'_> {
     pub(super) fn split(&mut self, rows: &[Axis]) -> Option<Split> {
         let shapes = self.shapes;
         let deep = |it: &TensorId| self.level_of(*it) + usize::from(self.is_stored_by_tiles(*it)) > 1;
-        if self.group.cone.iter().any(deep) {
+        if self.group.cone.iter().any(deep) || self.selects() {
             return None;
         }
         let folds: Vec<Ranks> = self.group.cone.iter().map(|it| shapes.of[it].fold.clone()).collect();

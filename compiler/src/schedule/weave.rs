@@ -34,6 +34,8 @@ pub(super) struct Weaver<'a> {
     pub(super) promised: &'a mut BTreeMap<ExprId, Range>,
     /// Tensors that take room only where a condition holds.
     pub(super) room_where: &'a mut BTreeMap<TensorId, ExprId>,
+    /// The indices of the values that selections keep.
+    pub(super) indices: &'a mut BTreeMap<TensorId, TensorId>,
     pub(super) group: Group,
     /// The traversal that goes over parts of its fiber.
     pub(super) split: Option<Split>,
@@ -120,9 +122,8 @@ impl<'a> Weaver<'a> {
             Op::Map => self.map(einsum, level),
             Op::Reduce(op, _) if fold.is_empty() => self.reduction(einsum, *op, level),
             Op::Reduce(op, _) => self.fold(einsum, *op, level),
-            Op::Scan(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..) => {
-                unreachable!("only maps and reductions have tiles")
-            }
+            Op::Select(..) | Op::Arg(..) => self.selection(einsum, level),
+            Op::Scan(..) | Op::Place(_) => unreachable!("they have no tiles"),
         };
         let meaning = self.as_stored(tensor, meaning);
         self.keep_promise(tensor, &meaning);
@@ -156,13 +157,20 @@ impl<'a> Weaver<'a> {
 
     fn map(&mut self, einsum: &Einsum, level: usize) -> Scaled {
         let it = self.scaled(einsum.value);
-        let readers = self.group.cone.iter().filter(|reader| {
-            let reader = self.flow.einsums[reader];
-            self.flow.read(reader).contains(&einsum.tensor)
-        });
+        let readers = self.group.cone.iter().map(|it| self.flow.einsums[it]);
+        let readers: Vec<&Einsum> =
+            readers.filter(|it| self.flow.read(it).contains(&einsum.tensor)).collect();
         let costly = self.is_costly(it.value);
-        let again = readers.count() > 1;
-        if costly && again && it.is_plain() && (it.raw.is_none() || !self.is_streamed(einsum.tensor)) {
+        let own = self.flow.ranks(einsum.tensor);
+        let is_lacking = |it: &Einsum| !self.flow.space(it).is_subset(&own);
+        let again = readers.len() > 1 && (it.raw.is_none() || !self.is_streamed(einsum.tensor));
+        // Of what changes along a traversal there is only a tile.
+        let streamed = self.streamed_of(einsum.tensor);
+        let takes_whole = |it: &Einsum| {
+            self.shapes.of[&it.tensor].fold.is_empty() && !self.flow.reduced(it).is_disjoint(&streamed)
+        };
+        let tiled = !readers.iter().any(|it| takes_whole(it));
+        if costly && it.is_plain() && tiled && (again || readers.into_iter().any(is_lacking)) {
             let name = self.cascade.tensors[einsum.tensor].name.clone();
             let ranks = self.ranks_of(einsum.tensor);
             let value = self.put_together(&it);

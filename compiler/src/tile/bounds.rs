@@ -58,11 +58,9 @@ impl Tiling<'_> {
             if last != rank || !majors.iter().all(|it| self.builder.indices.contains_key(it)) {
                 continue;
             }
-            let before = self.composed(majors);
-            let extent = self.extent(rank);
-            let before = self.builder.binary(BinaryOp::Mul, before, extent);
+            let first = self.composed(whole, Some(rank));
             let whole = self.extent(whole);
-            let left = self.minus(whole, before);
+            let left = self.minus(whole, first);
             let left = self.builder.binary(BinaryOp::Max, left, zero);
             to = self.builder.binary(BinaryOp::Min, to, left);
         }
@@ -98,13 +96,18 @@ impl Tiling<'_> {
         composites.any(|&it| self.cascade.exprs.atoms(it).last() == Some(&rank))
     }
 
-    /// The coordinate that those along some part-less ranks make.
-    fn composed(&mut self, parts: &[RankId]) -> ValueId {
-        let mut index = self.builder.indices[&parts[0]];
-        for part in &parts[1..] {
-            let extent = self.extent(*part);
-            let major = self.builder.binary(BinaryOp::Mul, index, extent);
-            index = self.builder.binary(BinaryOp::Add, major, self.builder.indices[part]);
+    /// The coordinate that those along its part-less ranks make, one of which may be taken as 0.
+    fn composed(&mut self, rank: RankId, first_along: Option<RankId>) -> ValueId {
+        let parts = self.cascade.ranks[rank].parts.clone();
+        let Some((&major, minors)) = parts.split_first() else {
+            return if first_along == Some(rank) { self.builder.int(0) } else { self.builder.indices[&rank] };
+        };
+        let mut index = self.composed(major, first_along);
+        for &part in minors {
+            let extent = self.extent(part);
+            index = self.builder.binary(BinaryOp::Mul, index, extent);
+            let minor = self.composed(part, first_along);
+            index = self.sum(minor, index);
         }
         index
     }
@@ -115,7 +118,7 @@ impl Tiling<'_> {
             let parts = self.cascade.exprs.atoms(whole).to_vec();
             let bound = |it: &RankId| self.builder.indices.contains_key(it);
             if parts.contains(&rank) && parts.iter().all(bound) {
-                let index = self.composed(&parts);
+                let index = self.composed(whole, None);
                 self.builder.bind(whole, index);
             }
         }

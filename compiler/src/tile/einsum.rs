@@ -108,7 +108,8 @@ impl Tiling<'_> {
         let guard = if self.is_tile(tensor) { None } else { self.exists() };
         // Rounded here and not by the store, so that it is rounded once.
         let mut value = self.cast(dtype, known.value, Scalar::of(dtype));
-        if self.is_tile(tensor) && known.present.is_none() && !self.always_masked.contains(&tensor) {
+        let is_masked = self.always_masked.contains(&tensor) || self.is_read_after_strips(tensor);
+        if self.is_tile(tensor) && known.present.is_none() && !is_masked {
             self.forget_mask(tensor);
         }
         if self.read.contains(&tensor) && (known.present.is_some() || self.stored[&tensor].mask.is_some()) {

@@ -236,16 +236,18 @@ impl Tiling<'_> {
         Bounds { least, most, given: self.builder.both(given, positive) }
     }
 
-    /// Bounds of the first part of a composite rank from those of its coordinate.
+    /// Bounds of the first part-less rank of a composite from those of its coordinate.
     fn of_major(&mut self, whole: RankId, within: Bounds) -> Bounds {
-        let minors = self.cascade.exprs.atoms(whole)[1..].to_vec();
+        let parts = self.cascade.ranks[whole].parts.clone();
+        let Some((&major, minors)) = parts.split_first() else { return within };
         let mut points = self.builder.int(1);
-        for minor in minors {
+        for &minor in minors {
             let extent = self.extent(minor);
             points = self.builder.binary(BinaryOp::Mul, points, extent);
         }
         let mut of = |it: ValueId| self.builder.binary(BinaryOp::FloorDiv, it, points);
-        Bounds { least: within.least.map(&mut of), most: within.most.map(&mut of), ..within }
+        let bounds = Bounds { least: within.least.map(&mut of), most: within.most.map(&mut of), ..within };
+        self.of_major(major, bounds)
     }
 
     /// The bounds of a rank, whether or not they are given.

@@ -7,9 +7,9 @@ use attnc_dsl::ast::CompareOp;
 
 use super::Tiling;
 use super::builder::Known;
-use crate::ir::cascade::{ArgOp, Einsum, RankId, SelectOp};
+use crate::ir::cascade::{ArgOp, Einsum, Op, RankId, SelectOp, TensorId};
 use crate::ir::expr::{BinaryOp, UnaryOp};
-use crate::ir::nest::{Scalar, ValueId};
+use crate::ir::nest::{Block, Scalar, ValueId};
 
 /// Which value comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,11 +18,38 @@ enum Order {
     Descending,
 }
 
+impl Order {
+    fn of_list(op: SelectOp) -> Order {
+        match op {
+            SelectOp::TopK => Order::Descending,
+            SelectOp::ArgSort => Order::Ascending,
+        }
+    }
+
+    fn of_point(op: ArgOp) -> Order {
+        match op {
+            ArgOp::Max => Order::Descending,
+            ArgOp::Min => Order::Ascending,
+        }
+    }
+}
+
 /// A point of a fiber: where, and what is compared.
 #[derive(Debug, Clone, Copy)]
 struct Point {
     index: ValueId,
     value: ValueId,
+}
+
+/// The best points so far, in order.
+struct List {
+    /// The tile of what is compared.
+    values: TensorId,
+    /// The tile of where it was; −1 beyond the last.
+    indices: TensorId,
+    /// The rank of the list; without one it is a single point.
+    to: Option<RankId>,
+    order: Order,
 }
 
 impl Tiling<'_> {
@@ -35,10 +62,7 @@ impl Tiling<'_> {
         to: RankId,
         open: &[RankId],
     ) {
-        let order = match op {
-            SelectOp::TopK => Order::Descending,
-            SelectOp::ArgSort => Order::Ascending,
-        };
+        let order = Order::of_list(op);
         let others: Vec<RankId> = open.iter().copied().filter(|it| *it != to).collect();
         self.for_each(&others, None, &mut |it| {
             let none = it.no_point(einsum);
@@ -56,14 +80,96 @@ impl Tiling<'_> {
 
     /// The index of the largest or smallest point.
     pub(super) fn arg(&mut self, einsum: &Einsum, op: ArgOp, along: RankId, open: &[RankId]) {
-        let order = match op {
-            ArgOp::Max => Order::Descending,
-            ArgOp::Min => Order::Ascending,
-        };
+        let order = Order::of_point(op);
         self.for_each(open, None, &mut |it| {
             let (point, found) = it.first(einsum, along, order, None);
             it.store(einsum.tensor, &einsum.at, Known { value: point.index, present: Some(found) });
         });
+    }
+
+    /// Puts the points of the box in their places among the best so far.
+    pub(super) fn keep_best(&mut self, einsum: &Einsum, open: &[RankId]) {
+        let (from, to, order) = match einsum.op {
+            Op::Select(op, from, to) => (from, Some(to), Order::of_list(op)),
+            Op::Arg(op, from) => (from, None, Order::of_point(op)),
+            Op::Map | Op::Reduce(..) | Op::Scan(..) | Op::Place(_) => {
+                unreachable!("they keep no list of the best")
+            }
+        };
+        let rows: Vec<RankId> = open.iter().copied().filter(|it| Some(*it) != to).collect();
+        let over = self.unbound(self.cascade.exprs.atoms(from).iter().copied());
+        let list = List { values: einsum.tensor, indices: self.plan.indices[&einsum.tensor], to, order };
+        self.for_each(&rows, None, &mut |it| {
+            it.for_each(&over, None, &mut |it| {
+                let (known, index, exists) = (it.value(einsum.value), it.index(from), it.exists());
+                let there = it.builder.both(known.present, index.present);
+                let there = it.builder.both(there, exists);
+                it.keep(&list, Point { index: index.value, value: known.value }, there);
+            });
+        });
+    }
+
+    /// Puts a point in its place in a list, where it is present and comes before the last.
+    fn keep(&mut self, list: &List, point: Point, there: Option<ValueId>) {
+        let floor = self.pin_tiles();
+        let mut takes = there;
+        if let Some(to) = list.to {
+            let (length, zero) = (self.extent(to), self.builder.int(0));
+            let last = self.plus(length, -1);
+            let some = self.builder.compare(CompareOp::Gt, length, zero);
+            self.builder.bind(to, last);
+            self.builder.bind_offset(to, last);
+            takes = self.builder.both(takes, Some(some));
+        }
+        let before = self.goes_before(list, point, takes).0;
+        let takes = self.builder.both(takes, Some(before)).expect("there is a condition");
+        self.builder.open_branch();
+        let inner = self.pin_tiles();
+        match list.to {
+            Some(to) => {
+                let carried = self.open(to, &[point.index, point.value]);
+                let innermost = self.pin_tiles();
+                let moved = Point { index: carried[0], value: carried[1] };
+                let zero = self.builder.int(0);
+                let some = self.builder.compare(CompareOp::Ge, moved.index, zero);
+                let (before, old) = self.goes_before(list, moved, None);
+                let before = self.builder.and(some, before);
+                let index = self.builder.select(before, moved.index, old.index);
+                let value = self.builder.select(before, moved.value, old.value);
+                self.put(list, Point { index, value });
+                let index = self.builder.select(before, old.index, moved.index);
+                let value = self.builder.select(before, old.value, moved.value);
+                self.builder.unpin(innermost);
+                self.builder.close_loop(&[index, value]);
+            }
+            None => self.put(list, point),
+        }
+        self.builder.unpin(inner);
+        let then = self.builder.close_branch();
+        self.builder.branch(takes, then, Block::default());
+        self.builder.unpin(floor);
+    }
+
+    /// Whether a point comes before what a list has at the position that is bound, and that.
+    fn goes_before(&mut self, list: &List, point: Point, guard: Option<ValueId>) -> (ValueId, Point) {
+        let at = self.tile_coordinates(list.indices);
+        let index = self.load(list.indices, at, guard).value;
+        let at = self.tile_coordinates(list.values);
+        let value = self.load(list.values, at, guard).value;
+        let old = Point { index, value };
+        let zero = self.builder.int(0);
+        let none = self.builder.compare(CompareOp::Lt, index, zero);
+        let before = self.comes_before(point, old, list.order);
+        (self.builder.or(none, before), old)
+    }
+
+    /// Writes a point to a list at the position that is bound.
+    fn put(&mut self, list: &List, point: Point) {
+        for (tensor, value) in [(list.indices, point.index), (list.values, point.value)] {
+            let at = self.tile_coordinates(tensor);
+            let buffer = self.buffer(tensor);
+            self.builder.store(buffer, at, value, None, false);
+        }
     }
 
     /// How many present points come before each.

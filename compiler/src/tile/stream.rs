@@ -205,8 +205,12 @@ impl Tiling<'_> {
 
     /// Combines a reduction over the box with what the accumulator holds.
     fn fold_into(&mut self, einsum: &Einsum) {
-        let Op::Reduce(op, over) = &einsum.op else { unreachable!("only reductions accumulate") };
         let open = self.open_ranks(einsum);
+        let (op, over) = match &einsum.op {
+            Op::Reduce(op, over) => (op, over),
+            Op::Select(..) | Op::Arg(..) => return self.keep_best(einsum, &open),
+            Op::Map | Op::Scan(..) | Op::Place(_) => unreachable!("they do not accumulate"),
+        };
         let lane = self.lane(einsum, &open);
         // A fold over parts has one of them at hand.
         let over = &self.unbound(over.iter().copied());

@@ -100,16 +100,17 @@ impl Tiling<'_> {
     /// Acts in runs of those that have a rank and those that do not; the latter go first where order leaves it open.
     fn runs(&self, rank: RankId, acts: &[Act]) -> Vec<Run> {
         let mut runs: Vec<Run> = Vec::new();
-        let mut since: BTreeSet<TensorId> = BTreeSet::new();
+        let (mut touched, mut written): (BTreeSet<TensorId>, BTreeSet<TensorId>) = Default::default();
         for act in acts {
             let (Act::Define(einsum) | Act::Fold(einsum)) = act else { unreachable!("only einsums are cut") };
             let in_strips = self.open_ranks(einsum).contains(&rank);
-            let touched = touched(einsum, self);
+            let own = self::touched(einsum, self);
+            let is_apart = !touched.contains(&einsum.tensor) && own.is_disjoint(&written);
             let last = runs.len().checked_sub(1);
             let place = match last {
                 Some(last) if runs[last].in_strips == in_strips => Some(last),
-                // What strips before it do not touch can be done before them.
-                Some(last) if !in_strips && touched.is_disjoint(&since) => match last.checked_sub(1) {
+                // What strips before it neither read nor write can be done before them.
+                Some(last) if !in_strips && is_apart => match last.checked_sub(1) {
                     Some(before) => Some(before),
                     None => {
                         runs.insert(0, Run { in_strips, acts: Vec::new() });
@@ -121,12 +122,14 @@ impl Tiling<'_> {
             match place {
                 Some(place) => runs[place].acts.push(act.clone()),
                 None => {
-                    since.clear();
+                    touched.clear();
+                    written.clear();
                     runs.push(Run { in_strips, acts: vec![act.clone()] });
                 }
             }
             if in_strips {
-                since.extend(touched);
+                touched.extend(own);
+                written.insert(einsum.tensor);
             }
         }
         runs
@@ -180,6 +183,12 @@ impl Tiling<'_> {
         self.where_it_matters(it, acts);
         self.region = outside;
         self.builder.close_loop(&[]);
+    }
+
+    /// A tile is of use after the strips at hand, where it is no longer known which of their variants wrote it.
+    pub(super) fn is_read_after_strips(&self, tensor: TensorId) -> bool {
+        let strip = &self.region.strip;
+        strip.rank.is_some() && !strip.own.contains(&tensor)
     }
 
     /// The tiles that only these acts mention.

@@ -26,7 +26,7 @@ use super::build::Build;
 use super::extract::Choice;
 use super::facts::Graph;
 use super::term::{Class, Term};
-use super::{Candidate, Report, Variants, chunk, translate, write};
+use super::{Candidate, Report, Variants, translate, write};
 use crate::analyze::stage::passes;
 use crate::ir::cascade::{Cascade, RankId, TensorId};
 use notation::Notation;
@@ -174,11 +174,11 @@ pub fn explain(cascade: &Cascade, choose: fn(&Variants) -> Candidate) -> Derivat
 fn derive(written: &Cascade, choose: fn(&Variants) -> Candidate) -> Derivation {
     let carried = super::prepared(written);
     let mut derivation = of_terms(carried.last().map_or(written, |it| &it.cascade), choose);
-    let chunked = chunk::chunked(&derivation.chosen);
+    let finished = super::finished(&derivation.chosen);
     let mut steps = chunks::steps(written, &carried);
     steps.append(&mut derivation.steps);
-    steps.extend(chunks::steps(&derivation.chosen, &chunked));
-    if let Some(last) = chunked.into_iter().next_back() {
+    steps.extend(chunks::steps(&derivation.chosen, &finished));
+    if let Some(last) = finished.into_iter().next_back() {
         derivation.chosen = last.cascade;
     }
     Derivation { steps, ..derivation }
