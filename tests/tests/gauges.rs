@@ -30,6 +30,9 @@ kernel products {
   output L[m] = logsumexp[n](S)
 }";
 
+/// The score of a row and a key.
+type Course<'a> = &'a dyn Fn(usize, usize) -> f64;
+
 const ROWS: usize = 13;
 const KEYS: usize = 700;
 const FEATURES: usize = 4;
@@ -59,7 +62,7 @@ fn check(name: &str, cascade: &Cascade, call: &Call, tolerance: f64) {
 #[test]
 fn scores_of_any_course_agree_with_the_interpreter() {
     let cascade = spec::cascade(SPEC).unwrap_or_else(|why| panic!("{why}"));
-    let courses: [(&str, &dyn Fn(usize, usize) -> f64); 9] = [
+    let courses: [(&str, Course<'_>); 9] = [
         ("grow", &|m, n| n as f64 * (0.01 + m as f64 * 0.4)),
         ("fall", &|m, n| -(n as f64) * (0.01 + m as f64 * 0.4)),
         ("alternate", &|m, n| if (m + n) % 2 == 0 { 1e4 } else { -1e4 }),

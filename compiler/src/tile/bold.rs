@@ -121,6 +121,7 @@ impl Tiling<'_> {
     }
 
     /// The conditions on a value that its exponent is not −∞.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn says_finite(&self, value: ExprId, exponent: ExprId) -> Vec<ExprId> {
         let exprs = &self.cascade.exprs;
         let finite = self.bare(exponent);

@@ -96,6 +96,7 @@ impl Tiling<'_> {
     }
 
     /// What a value comes to, as the conditions that hold are known to, depends on a tensor.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn asks_for(&self, value: ExprId, tensor: TensorId) -> bool {
         let exprs = &self.cascade.exprs;
         let mut todo = vec![value];

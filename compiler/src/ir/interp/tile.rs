@@ -68,7 +68,7 @@ pub(super) fn unary(op: UnaryOp, value: Value) -> Value {
 pub(super) fn power(value: Value) -> Value {
     match value {
         Value::Real(x) if !x.is_finite() => Value::Real(f64::NAN),
-        finite => unary(UnaryOp::Exp, finite),
+        other @ (Value::Real(_) | Value::Int(_) | Value::Bool(_)) => unary(UnaryOp::Exp, other),
     }
 }
 
