@@ -10,6 +10,8 @@ use crate::ir::expr::UnaryOp;
 pub(super) enum Formula {
     /// A function of one real.
     Real(UnaryOp),
+    /// `e` to the power of a finite real; NaN for any other.
+    Power,
     /// The first to the power of the second.
     Pow,
     /// The number that these bits of a narrow float stand for.
@@ -23,6 +25,7 @@ impl Formula {
     pub(super) fn name(self, ty: impl std::fmt::Display) -> String {
         let name = match self {
             Formula::Real(op) => op.name().to_owned(),
+            Formula::Power => "power".to_owned(),
             Formula::Pow => "pow".to_owned(),
             Formula::Decode(dtype) => format!("from_{}", dtype.name()),
             Formula::Encode(dtype) => format!("to_{}", dtype.name()),
@@ -34,6 +37,7 @@ impl Formula {
     pub(super) fn is_short(self) -> bool {
         match self {
             Formula::Real(op) => matches!(op, UnaryOp::Exp | UnaryOp::Exp2 | UnaryOp::Rsqrt),
+            Formula::Power => true,
             Formula::Pow => false,
             Formula::Decode(_) | Formula::Encode(_) => true,
         }
@@ -44,6 +48,7 @@ impl Formula {
 pub(super) fn emit<V: Copy, A: Arith<F = V, I = V>>(lanes: &A, formula: Formula, args: &[V]) -> V {
     match (formula, args) {
         (Formula::Real(op), &[x]) => real(lanes, op, x),
+        (Formula::Power, &[x]) => math::power_of_finite(lanes, x),
         (Formula::Pow, &[x, y]) => math::pow(lanes, x, y),
         (Formula::Decode(dtype), &[bits]) => narrow(dtype).decode(lanes, bits),
         (Formula::Encode(dtype), &[x]) => narrow(dtype).encode(lanes, x),

@@ -131,7 +131,9 @@ impl<'a> Uses<'a> {
             | Op::Threads
             | Op::Iota => {}
             Op::Address(buffer) => self.place(*buffer),
-            Op::Unary(_, a) | Op::Convert(a) | Op::Round(_, a) | Op::Reduce(_, a) => self.values([*a]),
+            Op::Unary(_, a) | Op::Power(a) | Op::Convert(a) | Op::Round(_, a) | Op::Reduce(_, a) => {
+                self.values([*a])
+            }
             Op::Binary(_, a, b) | Op::Compare(_, a, b) => self.values([*a, *b]),
             Op::Select(a, b, c) | Op::Contract { a, b, into: c } => self.values([*a, *b, *c]),
             Op::Load { buffer, index, guard, .. } => {

@@ -274,6 +274,8 @@ pub enum Op {
     Iota,
     /// As in the cascade, for present operands; `Ilog2` of values below 1 is 0.
     Unary(UnaryOp, ValueId),
+    /// `e` to the power of a finite real; of any other it is NaN, so that a sum of powers tells whether all were finite.
+    Power(ValueId),
     /// As in the cascade, for present operands; division by 0 gives 0, shift counts are taken modulo 64.
     Binary(BinaryOp, ValueId, ValueId),
     /// A bool; bools themselves are only compared by `==` and `!=`.

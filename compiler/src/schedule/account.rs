@@ -21,6 +21,9 @@ pub struct StageAccount {
     pub walk: Option<String>,
     /// The traversal that goes over parts.
     pub split: Option<SplitAccount>,
+    /// The scales that sums of powers are under, each of which is raised only where an exponent exceeds it by more than
+    /// 28; powers without one have exponents of known moderate size.
+    pub scales: Vec<String>,
 }
 
 /// How a traversal goes over parts.
@@ -48,7 +51,7 @@ impl Plan {
                         Step::Recurrence(it) => it.body.iter().map(|it| self.name_of(it.tensor)).collect(),
                     };
                     let (rows, streams) = (IndexMap::new(), IndexMap::new());
-                    StageAccount { defines, rows, streams, walk: None, split: None }
+                    StageAccount { defines, rows, streams, walk: None, split: None, scales: Vec::new() }
                 }
                 Stage::Stream(it) => self.stream_account(it),
                 Stage::Walk(it) => self.walk_account(it),
@@ -67,6 +70,7 @@ impl Plan {
             streams: IndexMap::new(),
             walk: Some(self.cascade.ranks[walk.rank].name.clone()),
             split: None,
+            scales: Vec::new(),
         }
     }
 
@@ -102,6 +106,7 @@ impl Plan {
             streams: self.sizes(streamed),
             walk: None,
             split,
+            scales: loops.iter().flat_map(|it| &it.gauges).map(|it| self.name_of(it.scale)).collect(),
         }
     }
 
@@ -143,6 +148,15 @@ impl std::fmt::Display for StageAccount {
         }
         if let Some(rank) = &self.walk {
             write!(f, "; walks along {rank}")?;
+        }
+        if !self.scales.is_empty() {
+            let names = self.scales.iter().map(|it| format!("`{}`", it.trim_end_matches('~')));
+            let names = names.collect::<Vec<_>>().join(", ");
+            write!(
+                f,
+                "; powers under {names}, raised where an exponent is {} above",
+                super::scaled::HEADROOM
+            )?;
         }
         let Some(SplitAccount { rank, length, parts, apart }) = &self.split else { return Ok(()) };
         write!(f, "; `{rank}` in {parts} parts of {length}, apart where {apart}")

@@ -1,11 +1,12 @@
 //! Reductions over what is traversed: accumulators, and the scales that keep sums of powers in range.
 //!
 //! ```text
-//! Z = sum[n](exp(x) · y)   ->   old = c;  c max= x;  c = limited(c);  f = exp(old - c);  Z *= f;  w = exp(x - c);  Z += w · y
+//! Z = sum[n](exp(x) · y)   ->   old = c;  c max= x;  c = raised(old, c);  f = exp(old - c);  Z *= f;  w = exp(x - c);  Z += w · y
 //! ```
 //!
-//! Any `c` gives the same number `Z · e^c`; the running maximum keeps every power at most 1. Sums of powers of the
-//! same exponents have one scale.
+//! Any `c` gives the same number `Z · e^c`; one that is near the running maximum keeps every power small. It is raised
+//! only where the maximum has grown by more than [`scaled::HEADROOM`], so that most tiles leave it, and with it all sums, as
+//! they are. What a row does depends on its own exponents alone. Sums of powers of the same exponents have one scale.
 
 use attnc_dsl::ast::{CompareOp, Kind};
 
@@ -15,29 +16,26 @@ use super::weave::{Weaver, left};
 use crate::ir::cascade::{Einsum, ExprId, Op, RankId, ReduceOp, Role, TensorId};
 use crate::ir::expr::{BinaryOp, Expr, UnaryOp};
 
-/// Which of the acts that bring a scale up to date computes what sums are multiplied by.
-const FACTOR: usize = 3;
-
 /// What a fold is along, and for what.
-struct Fiber {
+pub(super) struct Fiber {
     name: String,
-    level: usize,
-    ranks: Vec<RankId>,
-    over: Vec<RankId>,
-    along: super::flow::Ranks,
+    pub(super) level: usize,
+    pub(super) ranks: Vec<RankId>,
+    pub(super) over: Vec<RankId>,
+    pub(super) along: super::flow::Ranks,
     /// The rank of the parts, if the fiber is one of many that make a whole; it is the first of `ranks`.
     part: Option<RankId>,
 }
 
 impl Fiber {
     /// Those of the ranks that an expression depends on, and the parts.
-    fn kept(&self, free: &[RankId]) -> Vec<RankId> {
+    pub(super) fn kept(&self, free: &[RankId]) -> Vec<RankId> {
         let keeps = |it: &RankId| Some(*it) == self.part || free.contains(it);
         self.ranks.iter().copied().filter(keeps).collect()
     }
 
     /// What a tile for some purpose is called.
-    fn name_of(&self, purpose: &str) -> String {
+    pub(super) fn name_of(&self, purpose: &str) -> String {
         let infix = if self.part.is_some() { ".part" } else { "" };
         format!("{}{infix}.{purpose}", self.name)
     }
@@ -166,7 +164,7 @@ impl Weaver<'_> {
         }
     }
 
-    fn read_of(&mut self, tensor: TensorId, ranks: &[RankId]) -> ExprId {
+    pub(super) fn read_of(&mut self, tensor: TensorId, ranks: &[RankId]) -> ExprId {
         let coords = ranks.iter().map(|&it| self.cascade.exprs.index(it)).collect();
         self.cascade.exprs.add(Expr::Read(tensor, coords, Kind::Real))
     }
@@ -276,37 +274,6 @@ impl Weaver<'_> {
             })
     }
 
-    /// The scale of an exponent in this traversal: its running maximum.
-    fn gauge(&mut self, fiber: &Fiber, exponent: ExprId) -> TensorId {
-        let key = (exponent, fiber.over.clone());
-        if let Some(&it) = self.round(fiber.level, &fiber.along).gauge_of.get(&key) {
-            return it;
-        }
-        let kept = fiber.kept(self.cascade.exprs.free(exponent));
-        let (gauge, now) = self.new_tile(&fiber.name_of("scale"), &kept, Kind::Real);
-        let (old, before) = self.new_tile(&fiber.name_of("before"), &kept, Kind::Real);
-        let (factor, _) = self.new_tile(&fiber.name_of("factor"), &kept, Kind::Real);
-        self.note_derived(gauge, exponent);
-        let exprs = &mut self.cascade.exprs;
-        let low = exprs.real(-scaled::LIMIT);
-        // The maximum is kept within limits, not each of what it is of.
-        let limited = scaled::clamped(exprs, now);
-        let down = exprs.binary(BinaryOp::Sub, before, now);
-        let down = exprs.unary(UnaryOp::Exp, down);
-        let map =
-            |tensor, value| Act::Define(Einsum { tensor, at: left(&kept), op: Op::Map, value, exact: false });
-        let most = Op::Reduce(ReduceOp::Max, fiber.over.clone());
-        let raise =
-            Act::Fold(Einsum { tensor: gauge, at: left(&kept), op: most, value: exponent, exact: false });
-        let update = vec![map(old, now), raise, map(gauge, limited), map(factor, down)];
-        let start = map(gauge, low);
-        let round = self.round(fiber.level, &fiber.along);
-        round.starts.push(start);
-        round.gauges.insert(gauge, update);
-        round.gauge_of.insert(key, gauge);
-        gauge
-    }
-
     /// The powers of an exponent under its scale, held once for all sums.
     fn weight(&mut self, fiber: &Fiber, exponent: ExprId, c: ExprId) -> ExprId {
         let exprs = &mut self.cascade.exprs;
@@ -330,18 +297,6 @@ impl Weaver<'_> {
         self.on_demand.insert(tensor, Act::Define(einsum));
         self.round(fiber.level, &fiber.along).weights.insert(value, tensor);
         read
-    }
-
-    /// Brings a sum to the scale of the tile at hand.
-    fn rescale(&mut self, fiber: &Fiber, gauge: TensorId, kept: &[RankId], tensor: TensorId, read: ExprId) {
-        let update = &self.round(fiber.level, &fiber.along).gauges[&gauge];
-        let Some(Act::Define(it)) = update.get(FACTOR) else { unreachable!("a scale has a factor") };
-        let factor = it.tensor;
-        let factor = self.read_of(factor, kept);
-        let value = self.cascade.exprs.binary(BinaryOp::Mul, read, factor);
-        let at = left(&fiber.ranks);
-        let act = Act::Define(Einsum { tensor, at, op: Op::Map, value, exact: false });
-        self.round(fiber.level, &fiber.along).gauges.get_mut(&gauge).expect("it is there").push(act);
     }
 
     /// A term as a product of two: factors that lack a rank of the result are multiplied first and held as a tile.

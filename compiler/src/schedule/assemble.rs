@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::flow::Ranks;
-use super::plan::{Act, Axis, Loop};
+use super::gauge::CALM;
+use super::plan::{Act, Axis, Gauge, Loop};
 use super::weave::{Round, Weaver};
 use crate::ir::cascade::{Einsum, ExprId, Extent, Op, RankId, TensorId};
 
@@ -142,7 +143,13 @@ impl Weaver<'_> {
         for effect in std::mem::take(&mut round.effects) {
             self.with_needs(&round, effect, &mut done, &mut acts);
         }
-        Loop { axes: self.axes(&round.along), parts: None, matters, acts }
+        let gauges = round.gauges.iter().map(|(&scale, acts)| {
+            let mut updates: Vec<Einsum> = Vec::new();
+            acts.iter().for_each(|act| act.einsums(&mut |it| updates.push(it.clone())));
+            let calm = updates[CALM].tensor;
+            Gauge { scale, calm, updates }
+        });
+        Loop { axes: self.axes(&round.along), parts: None, matters, gauges: gauges.collect(), acts }
     }
 
     /// What a traversal goes along, outer to inner, in tiles.

@@ -9,6 +9,7 @@ mod account;
 mod accumulate;
 mod assemble;
 mod flow;
+mod gauge;
 mod group;
 mod handed;
 mod inline;
@@ -29,7 +30,8 @@ pub use account::{SplitAccount, StageAccount};
 pub(crate) use flow::{features, live};
 pub use mapping::{Cut, Mapping, Refusal};
 pub(crate) use plan::loops;
-pub use plan::{Act, Axis, Loop, Parts, Plan, Register, Stage, Stream, Walk};
+pub use plan::{Act, Axis, Gauge, Loop, Parts, Plan, Register, Stage, Stream, Walk};
+pub(crate) use scaled::MOST_POWERS;
 
 use crate::ir::cascade::{Cascade, Einsum, Step};
 use flow::Flow;

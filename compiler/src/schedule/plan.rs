@@ -134,8 +134,23 @@ pub struct Loop {
     /// What must hold somewhere in a tile for it to matter: for some of these lists, each of its conditions.
     /// Empty if every tile matters.
     pub matters: Vec<Vec<ExprId>>,
+    /// The scales of sums of powers that are brought up to date on the way.
+    pub gauges: Vec<Gauge>,
     /// What is done for each tile.
     pub acts: Vec<Act>,
+}
+
+/// A scale of sums of powers, which is near the maximum of the exponents so far.
+///
+/// Powers are read nowhere but in sums that are under the scale, so any scale will do by which no power is large.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gauge {
+    /// What holds it.
+    pub scale: TensorId,
+    /// A number for each scale, above 0 where it was left as it was when it was last brought up to date.
+    pub calm: TensorId,
+    /// Those of the acts that bring it, and what is under it, up to date; they are the only ones that write it.
+    pub updates: Vec<Einsum>,
 }
 
 /// The part of a rank's coordinates that a loop over parts has at hand.

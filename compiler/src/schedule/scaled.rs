@@ -18,6 +18,13 @@ use crate::ir::expr::{BinaryOp, Expr, Exprs, UnaryOp};
 /// Scales stay within this distance from 0, so that the difference of two is finite in f32.
 pub(super) const LIMIT: f64 = 8e37;
 
+/// How far exponents may be above the scale that they are under before it is raised: `e^28` is a little more than
+/// [`MOST_POWERS`], and sums of powers have a range of `2^87` left.
+pub(super) const HEADROOM: f64 = 28.0;
+
+/// Where the powers in a tile add up to at most this, no exponent is above its scale by [`HEADROOM`].
+pub(crate) const MOST_POWERS: f64 = 1_099_511_627_776.0;
+
 /// A sum of expressions, each with a factor.
 pub(super) type Scale = BTreeMap<ExprId, i64>;
 

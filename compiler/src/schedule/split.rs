@@ -22,7 +22,7 @@
 //!                                        output L = log(Z.sum)
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use attnc_dsl::ast::CompareOp;
 
@@ -179,13 +179,13 @@ impl Weaver<'_> {
             }
         }
         behind.extend(between.flatten());
-        let (keeps, kept) = self.kept_parts(split, &starts);
         let matters: Vec<Vec<ExprId>> = folds.iter().flat_map(|it| it.matters.clone()).collect();
         let merges: Vec<Act> = merges.into_iter().flat_map(|it| it.acts).collect();
+        let (keeps, kept) = self.kept_parts(split, &starts, &merges);
         let from_memory = self.with_reads(&merges, &kept);
         let over_parts = |matters, acts| {
             let axes = vec![Axis { rank: split.part, tile: 1 }];
-            Act::Loop(Loop { axes, parts: Some(split.parts), matters, acts })
+            Act::Loop(Loop { axes, parts: Some(split.parts), matters, gauges: Vec::new(), acts })
         };
         let (tiles, stores): (Vec<Act>, Vec<Act>) =
             before.iter().cloned().partition(|it| defined(it).is_some_and(|it| self.tiles.contains(&it)));
@@ -205,9 +205,18 @@ impl Weaver<'_> {
     }
 
     /// What stores the state of a part, and where it is found.
-    fn kept_parts(&mut self, split: &Split, starts: &[Act]) -> (Vec<Act>, BTreeMap<TensorId, TensorId>) {
+    fn kept_parts(
+        &mut self,
+        split: &Split,
+        starts: &[Act],
+        merges: &[Act],
+    ) -> (Vec<Act>, BTreeMap<TensorId, TensorId>) {
         let (mut keeps, mut kept) = (Vec::new(), BTreeMap::new());
-        for tensor in starts.iter().filter_map(defined) {
+        let mut read = BTreeSet::new();
+        for act in merges {
+            act.einsums(&mut |it| read.extend(self.cascade.exprs.reads(it.value).map(|(it, _)| it)));
+        }
+        for tensor in starts.iter().filter_map(defined).filter(|it| read.contains(it)) {
             let Tensor { name, dims, kind, .. } = self.cascade.tensors[tensor].clone();
             let ranks: Vec<RankId> = dims.iter().map(|it| it.rank).collect();
             let coords = ranks.iter().map(|&it| self.cascade.exprs.index(it)).collect();

@@ -98,7 +98,7 @@ impl Builder {
         self.nest.values.push(ty)
     }
 
-    fn emit(&mut self, op: Op, ty: TileType, operands: &[ValueId]) -> ValueId {
+    pub(super) fn emit(&mut self, op: Op, ty: TileType, operands: &[ValueId]) -> ValueId {
         let level = operands.iter().map(|it| self.level_of[it.idx()]).max().unwrap_or(0);
         self.emit_at(level, op, ty)
     }
@@ -125,7 +125,7 @@ impl Builder {
         self.nest.values[value].scalar
     }
 
-    fn map(&mut self, op: Op, scalar: Scalar, operands: &[ValueId]) -> ValueId {
+    pub(super) fn map(&mut self, op: Op, scalar: Scalar, operands: &[ValueId]) -> ValueId {
         let shape = self.joined_shape(operands);
         self.emit(op, TileType { scalar, shape }, operands)
     }
@@ -272,16 +272,6 @@ impl Builder {
         let level = operands.iter().map(|it| self.level_of[it.idx()]).max().unwrap_or(0).max(floor);
         let shape = self.joined_shape(&operands);
         self.emit_at(level, Op::Load { buffer, index, guard, contiguous }, TileType { scalar, shape })
-    }
-
-    pub(super) fn contract(&mut self, a: ValueId, b: ValueId, into: ValueId) -> ValueId {
-        let ty = self.nest.values[into].clone();
-        self.emit(Op::Contract { a, b, into }, ty, &[a, b, into])
-    }
-
-    pub(super) fn reduce(&mut self, op: crate::ir::cascade::ReduceOp, a: ValueId) -> ValueId {
-        let scalar = self.scalar(a);
-        self.emit(Op::Reduce(op, a), TileType::scalar(scalar), &[a])
     }
 
     pub(super) fn store(

@@ -1,5 +1,7 @@
 //! One einsum: maps, reductions and scans, and the store of what comes out.
 
+use attnc_dsl::ast::CompareOp;
+
 use super::builder::Known;
 use super::fold::Fold;
 use super::loops::{Folding, Lane};
@@ -35,8 +37,7 @@ impl Tiling<'_> {
                 it.store(einsum.tensor, &einsum.at, known);
             }),
             Op::Reduce(op, over) => {
-                let inner = lane.filter(|it| over.contains(&it.rank));
-                let outer = lane.filter(|it| !over.contains(&it.rank));
+                let (inner, outer) = super::stream::split(lane, over);
                 self.for_each(&open, outer, &mut |it| {
                     let known = it.reduction(*op, over, einsum.value, inner);
                     it.store(einsum.tensor, &einsum.at, known);
@@ -56,6 +57,9 @@ impl Tiling<'_> {
         value: ExprId,
         lane: Option<Lane>,
     ) -> Known {
+        if let Some(any) = self.any_point(op, over, value) {
+            return any;
+        }
         let mut fold = Fold::new(self, op, value);
         let shape: Vec<TileDim> = self.rows.iter().chain(&self.lane).map(|it| it.dim).collect();
         let outer = self.lane.take();
@@ -63,6 +67,22 @@ impl Tiling<'_> {
         self.lane = outer;
         let accs = self.fold_over(over, lane, &inits, &mut fold);
         fold.result(self, &accs)
+    }
+
+    /// Whether a condition that is known to hold everywhere holds somewhere: where there is a point.
+    fn any_point(&mut self, op: ReduceOp, over: &[RankId], value: ExprId) -> Option<Known> {
+        let made =
+            |it: &RankId| self.region.composites.iter().any(|of| self.cascade.exprs.atoms(*of).contains(it));
+        if op != ReduceOp::Any || !self.is_holding(value) || over.iter().any(made) {
+            return None;
+        }
+        let mut all = None;
+        for &rank in over {
+            let (from, to) = self.span(rank);
+            let some = self.builder.compare(CompareOp::Lt, from, to);
+            all = self.builder.both(all, Some(some));
+        }
+        Some(Known { value: all?, present: None })
     }
 
     /// Inclusive prefix reduction: what is carried is stored at each coordinate.

@@ -5,7 +5,7 @@ use attnc_dsl::ast::{CompareOp, Kind};
 use super::Tiling;
 use super::builder::Known;
 use super::loops::Folding;
-use crate::ir::cascade::{ExprId, ReduceOp};
+use crate::ir::cascade::{ExprId, RankId, ReduceOp};
 use crate::ir::expr::{BinaryOp, Expr};
 use crate::ir::nest::{Op, Scalar, TileDim, ValueId};
 
@@ -158,22 +158,28 @@ impl Folding for Fold {
     }
 
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
-    fn merge(&mut self, tiling: &mut Tiling<'_>, accs: &[ValueId], tiles: &[ValueId]) -> Vec<ValueId> {
+    fn merge(
+        &mut self,
+        tiling: &mut Tiling<'_>,
+        accs: &[ValueId],
+        tiles: &[ValueId],
+        along: RankId,
+    ) -> Vec<ValueId> {
         let b = &mut tiling.builder;
         let horizontal = match self.op {
             ReduceOp::Mean | ReduceOp::Count => ReduceOp::Sum,
             op => op,
         };
-        let first = b.reduce(horizontal, tiles[0]);
+        let first = b.reduce(horizontal, tiles[0], along);
         let mut merged = vec![b.binary(self.combine(), accs[0], first)];
         match self.also() {
             Also::Nothing => {}
             Also::Some => {
-                let any = b.reduce(ReduceOp::Any, tiles[1]);
+                let any = b.reduce(ReduceOp::Any, tiles[1], along);
                 merged.push(b.or(accs[1], any));
             }
             Also::Number => {
-                let sum = b.reduce(ReduceOp::Sum, tiles[1]);
+                let sum = b.reduce(ReduceOp::Sum, tiles[1], along);
                 merged.push(b.binary(BinaryOp::Add, accs[1], sum));
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use attnc_dsl::ast::CompareOp;
+use attnc_dsl::ast::{CompareOp, DType};
 
 use super::Tiling;
 use super::loops::Lane;
@@ -13,7 +13,9 @@ use crate::ir::nest::{BufferId, Place, Scalar, ValueId};
 impl Tiling<'_> {
     /// The rank along which most loads and stores of f32 walk through neighbours in memory, if it pays.
     pub(super) fn lane(&mut self, einsum: &Einsum, open: &[RankId]) -> Option<Lane> {
-        if !self.is_single(einsum.value) {
+        let is_constant = matches!(self.cascade.exprs.get(einsum.value), Expr::Real(_))
+            && self.widths.stored(self.cascade, einsum.tensor) == DType::F32;
+        if !is_constant && !self.is_single(einsum.value) {
             return None;
         }
         let reduced = match &einsum.op {
@@ -45,20 +47,31 @@ impl Tiling<'_> {
     }
 
     /// A rank of a box that is taken in tiles together with the lane: the last one before it, along which the
-    /// elements of a factor that has the lane are used again.
+    /// elements of a factor that has the lane are used again, or, if points along the lane are combined, along which
+    /// there are others to combine at the same time.
     fn tile_rows(&self, einsum: &Einsum, open: &[RankId], lane: RankId) -> Option<RankId> {
         let exprs = &self.cascade.exprs;
-        let &Expr::Binary(BinaryOp::Mul, a, b) = exprs.get(einsum.value) else { return None };
-        let Op::Reduce(ReduceOp::Sum, over) = &einsum.op else { return None };
+        let Op::Reduce(op, over) = &einsum.op else { return None };
         let before = open.iter().take_while(|it| **it != lane);
-        let boxed = |it: &&RankId| self.is_boxed(**it) && !over.contains(it);
+        let boxed = |it: &&RankId| self.is_boxed(**it) && !over.contains(it) && self.rows_of_tile(**it) > 1;
+        if over.contains(&lane) {
+            // Bools of several rows are not combined any faster than those of one.
+            if self.widths.scalar(self.cascade, einsum.value) != Scalar::F32 {
+                return None;
+            }
+            let varies = |it: &&RankId| exprs.free(einsum.value).contains(it);
+            return before.filter(boxed).filter(varies).copied().last();
+        }
+        let (ReduceOp::Sum, &Expr::Binary(BinaryOp::Mul, a, b)) = (op, exprs.get(einsum.value)) else {
+            return None;
+        };
         let has = |factor: ExprId, rank: RankId| exprs.free(factor).contains(&rank);
         let apart = |rank: RankId| {
             [(a, b), (b, a)]
                 .into_iter()
                 .any(|(a, b)| has(a, lane) && !has(a, rank) && has(b, rank) && !has(b, lane))
         };
-        before.filter(boxed).copied().filter(|it| !over.contains(&lane) && apart(*it)).last()
+        before.filter(boxed).copied().filter(|it| apart(*it)).last()
     }
 
     /// Several coordinates of a rank are at hand, whatever those of others.
@@ -133,7 +146,9 @@ impl Tiling<'_> {
 
     /// The elements of a tile follow one another in memory: the lane is the last coordinate and no other.
     pub(super) fn is_contiguous(&self, buffer: BufferId, index: &[ValueId], guard: Option<ValueId>) -> bool {
-        let (Some(lane), Some((last, others))) = (self.lane, index.split_last()) else {
+        let in_scratch = matches!(self.builder.nest.buffers[buffer].place, Place::Scratch(_));
+        let lane = self.lane.or(self.rows.filter(|_| in_scratch));
+        let (Some(lane), Some((last, others))) = (lane, index.split_last()) else {
             return false;
         };
         let same = |it: &ValueId| !self.builder.nest.values[*it].shape.contains(&lane.dim);

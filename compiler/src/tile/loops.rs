@@ -72,7 +72,7 @@ impl Tiling<'_> {
         self.open_from(rank, from, inits)
     }
 
-    fn open_from(&mut self, rank: RankId, from: ValueId, inits: &[ValueId]) -> Vec<ValueId> {
+    pub(super) fn open_from(&mut self, rank: RankId, from: ValueId, inits: &[ValueId]) -> Vec<ValueId> {
         let (_, to) = self.span(rank);
         let (index, currents) = self.builder.open_loop(rank, (from, to, 1), inits);
         self.bind(rank, index);
@@ -95,7 +95,7 @@ impl Tiling<'_> {
             }
             Some(lane) if lane.rows == Some(rank) => {
                 let inside = Some(Lane { rows: None, ..lane });
-                let main = self.open_rows(rank);
+                let (main, _) = self.open_rows(rank, &[]);
                 self.for_each(inner, inside, body);
                 self.rows = None;
                 self.builder.close_loop(&[]);
@@ -112,17 +112,23 @@ impl Tiling<'_> {
         self.builder.close_loop(&[]);
     }
 
-    /// Opens a loop over tiles of rows; gives where the tail begins.
-    fn open_rows(&mut self, rank: RankId) -> ValueId {
-        let strip = self.plan.register.strip;
+    /// Opens a loop over tiles of rows; gives where the tail begins, and what its body sees of the carried values.
+    pub(super) fn open_rows(&mut self, rank: RankId, inits: &[ValueId]) -> (ValueId, Vec<ValueId>) {
+        let strip = self.rows_of_tile(rank);
         let (from, to) = self.span(rank);
         let (length, step) = (self.minus(to, from), self.builder.int(strip.into()));
         let tiles = self.builder.binary(BinaryOp::FloorDiv, length, step);
         let whole = self.builder.binary(BinaryOp::Mul, tiles, step);
         let end = self.sum(from, whole);
-        let (index, _) = self.builder.open_loop(rank, (from, end, strip), &[]);
+        let (index, currents) = self.builder.open_loop(rank, (from, end, strip), inits);
         self.rows = Some(self.bind_tile(TileDim { rank, extent: strip }, index));
-        end
+        (end, currents)
+    }
+
+    /// How many rows a tile of registers has: a strip, or all of a box that has fewer.
+    pub(super) fn rows_of_tile(&self, rank: RankId) -> u32 {
+        let strip = self.plan.register.strip;
+        self.region.tiles.get(&rank).map_or(strip, |&rows| strip.min(rows))
     }
 
     /// From now to the end of the innermost block, the coordinates along a rank are those of a tile.
@@ -206,12 +212,13 @@ impl Tiling<'_> {
             return (end, self.close_piece(&nexts));
         }
         let dim = TileDim { rank: lane.rank, extent: self.tile_of(piece) };
-        let wide = fold.inits(self, &[dim]);
+        let shape: Vec<TileDim> = self.rows.iter().map(|it| it.dim).chain([dim]).collect();
+        let wide = fold.inits(self, &shape);
         let (end, currents) = self.open_piece(lane, (piece, dim.extent), from, &wide);
         self.lane.as_mut().expect("a tile is open").reduced = true;
         let nexts = fold.step(self, &currents);
         let sums = self.close_piece(&nexts);
-        (end, fold.merge(self, accs, &sums))
+        (end, fold.merge(self, accs, &sums, lane.rank))
     }
 
     /// Folds over every point of some ranks, the last of them in tiles if it is the lane.
@@ -243,6 +250,12 @@ pub(super) trait Folding {
     fn inits(&mut self, tiling: &mut Tiling<'_>, shape: &[TileDim]) -> Vec<ValueId>;
     /// The accumulators after the point at hand.
     fn step(&mut self, tiling: &mut Tiling<'_>, accs: &[ValueId]) -> Vec<ValueId>;
-    /// Scalar accumulators together with those of all elements of a tile.
-    fn merge(&mut self, tiling: &mut Tiling<'_>, accs: &[ValueId], tiles: &[ValueId]) -> Vec<ValueId>;
+    /// Accumulators together with those of all elements of a tile along a rank.
+    fn merge(
+        &mut self,
+        tiling: &mut Tiling<'_>,
+        accs: &[ValueId],
+        tiles: &[ValueId],
+        along: RankId,
+    ) -> Vec<ValueId>;
 }

@@ -10,10 +10,13 @@
 //! S[m, n] = sum[d](Q * K)   ->   stage: tasks |m|; for n: for d carry acc: contract Q[m, d], K[n, d] into acc
 //! ```
 
+mod bold;
 mod bounds;
 mod branch;
 mod builder;
+mod chain;
 mod checks;
+mod combine;
 mod einsum;
 mod fold;
 mod lanes;
@@ -95,6 +98,8 @@ struct Tiling<'a> {
     region: Region,
     /// Conditions that hold at all points of the box.
     holding: BTreeSet<ExprId>,
+    /// Powers of exponents that are finite, or have to be seen if they are not.
+    powers: BTreeSet<ExprId>,
     /// The tile that is being worked on.
     lane: Option<Lanes>,
     /// The rows of that tile, where it has two ranks.
@@ -140,6 +145,7 @@ impl<'a> Tiling<'a> {
             reads_tile: stream::reads_tile(plan),
             region: Region::default(),
             holding: BTreeSet::new(),
+            powers: BTreeSet::new(),
             lane: None,
             rows: None,
             in_defaults: false,

@@ -133,7 +133,18 @@ impl Tiling<'_> {
     }
 
     pub(super) fn acts(&mut self, acts: &[Act]) {
-        for act in acts {
+        self.acts_before(acts, &[]);
+    }
+
+    /// Acts, of which others later read what they define.
+    pub(super) fn acts_before(&mut self, mut acts: &[Act], later: &[Act]) {
+        while let Some((act, rest)) = acts.split_first() {
+            let chained = self.chained(acts, later);
+            if chained > 0 {
+                acts = &acts[chained..];
+                continue;
+            }
+            acts = rest;
             let floor = self.pin_tiles();
             match act {
                 Act::Define(einsum) => self.boxed_einsum(einsum),
@@ -191,6 +202,10 @@ impl Tiling<'_> {
             }),
             Op::Reduce(op, over) => {
                 let (inner, outer) = split(lane, over);
+                // What rows of a tile read is used again by the other rows of the box at once.
+                let rows = inner.and_then(|it| it.rows);
+                let mut open = open;
+                open.sort_by_key(|it| Some(*it) != rows);
                 self.for_each(&open, outer, &mut |it| {
                     let known = it.reduction(*op, over, einsum.value, inner);
                     it.store(einsum.tensor, &einsum.at, known);
@@ -336,8 +351,10 @@ impl Tiling<'_> {
     }
 }
 
-fn split(lane: Option<Lane>, over: &[RankId]) -> (Option<Lane>, Option<Lane>) {
-    (lane.filter(|it| over.contains(&it.rank)), lane.filter(|it| !over.contains(&it.rank)))
+/// What is a lane of points that are combined, and what is one of others, or has rows.
+pub(super) fn split(lane: Option<Lane>, over: &[RankId]) -> (Option<Lane>, Option<Lane>) {
+    let is_inner = |it: &Lane| over.contains(&it.rank);
+    (lane.filter(is_inner), lane.filter(|it| !is_inner(it) || it.rows.is_some()))
 }
 
 /// The tensors that acts write to memory.

@@ -41,6 +41,11 @@ impl Strip {
     pub(super) fn rows_of(&self, tensor: TensorId, rank: RankId, strip: u32) -> Option<u32> {
         (self.rank == Some(rank) && self.own.contains(&tensor)).then_some(strip)
     }
+
+    /// Only the strip's rows of a tensor are held.
+    pub(super) fn is_own(&self, tensor: TensorId) -> bool {
+        self.own.contains(&tensor)
+    }
 }
 
 /// By tensor, the acts that read or write it, those that are the same once.
@@ -159,10 +164,13 @@ impl Tiling<'_> {
         self.builder.unpin(floor);
     }
 
-    /// Acts for all of the tile at once where their conditions hold, else for one tile of registers after the other, of
+    /// Acts for all of the tile at once where their conditions hold and there are scales to go by, else for one tile of registers after the other, of
     /// which only those on the border have to be tested.
     fn in_pieces(&mut self, it: &Loop, acts: &[Act]) {
         let (_, hold) = self.all_hold(acts);
+        let bold = self.bold(it, acts);
+        let are_calm = bold.map(|it| self.are_calm(&it));
+        let hold = self.builder.both(hold, are_calm);
         let (Some(hold), Some(&Axis { rank, tile })) = (hold, it.axes.last()) else {
             return self.where_it_matters(it, acts);
         };
@@ -230,7 +238,7 @@ impl Tiling<'_> {
         if matters.is_some() {
             self.builder.open_branch();
         }
-        self.variants(acts);
+        self.variants(it, acts);
         if let Some(matters) = matters {
             let block = self.builder.close_branch();
             self.builder.branch(matters, block, Block::default());

@@ -69,6 +69,10 @@ impl Tiling<'_> {
                 Self::always(self.builder.convert(value, scalar))
             }
             Expr::Read(tensor, coords, _) => self.read(*tensor, coords),
+            Expr::Unary(_, a) if self.powers.contains(&id) => {
+                let Known { value, present } = self.known(*a);
+                Known { value: self.builder.power(value), present }
+            }
             Expr::Unary(op, a) => self.unary(*op, *a, scalar),
             Expr::Binary(op, a, b) => self.binary(*op, *a, *b, scalar),
             Expr::Compare(..) if self.is_holding(id) => Self::always(self.builder.bool(true)),
@@ -148,6 +152,9 @@ impl Tiling<'_> {
 
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn binary(&mut self, op: BinaryOp, a: ExprId, b: ExprId, scalar: Scalar) -> Known {
+        if op == BinaryOp::Div && scalar == Scalar::F32 && self.has_good_inverse(b) {
+            return self.times_inverse(a, b);
+        }
         let (divisor, count) = (b, b);
         let (a, b) = (self.operand(a, scalar), self.operand(b, scalar));
         match op {
@@ -163,6 +170,40 @@ impl Tiling<'_> {
             _ => None,
         };
         Known { value, present: self.builder.both(present, defined) }
+    }
+
+    /// A number by which a product with the inverse divides as well as a division does, at a fraction of the time: it is
+    /// the same everywhere, and either no number that quotients are exact for or a power of two.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+    fn has_good_inverse(&self, divisor: ExprId) -> bool {
+        let exprs = &self.cascade.exprs;
+        if self.widths.scalar(self.cascade, divisor) != Scalar::F64 || !exprs.free(divisor).is_empty() {
+            return false;
+        }
+        match *exprs.get(divisor) {
+            Expr::Real(bits) => {
+                let x = f64::from_bits(bits).abs();
+                let is_rounded = f64::from(x as f32) != x;
+                let is_power = x.to_bits().trailing_zeros() >= 52;
+                (1e-30..1e30).contains(&x) && (is_rounded || is_power)
+            }
+            Expr::Unary(UnaryOp::Sqrt, of) => {
+                let of_extents =
+                    |id: ExprId| !matches!(exprs.get(id), Expr::Read(..) | Expr::Param(..) | Expr::Real(_));
+                exprs.postorder(of).into_iter().all(of_extents)
+            }
+            _ => false,
+        }
+    }
+
+    /// A quotient as a product with the inverse, which is rounded once.
+    fn times_inverse(&mut self, a: ExprId, b: ExprId) -> Known {
+        let (a, b) = (self.operand(a, Scalar::F32), self.operand(b, Scalar::F64));
+        let one = self.builder.real(1.0, Scalar::F64);
+        let inverse = self.builder.binary(BinaryOp::Div, one, b.value);
+        let inverse = self.builder.convert(inverse, Scalar::F32);
+        let value = self.builder.binary(BinaryOp::Mul, a.value, inverse);
+        Known { value, present: self.builder.both(a.present, b.present) }
     }
 
     /// `and` and `or`: one present operand of that value decides.

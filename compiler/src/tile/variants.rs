@@ -21,12 +21,21 @@ use super::loops::Folding;
 use crate::ir::cascade::{Einsum, ExprId, Op, RankId, ReduceOp, TensorId};
 use crate::ir::expr::Expr;
 use crate::ir::nest::{Op as TileOp, Scalar, TileDim, ValueId};
-use crate::schedule::{Act, presence};
+use crate::schedule::{Act, Loop, presence};
 
 impl Tiling<'_> {
     /// Acts for tiles at all points of which their conditions hold, and for others.
-    pub(super) fn variants(&mut self, acts: &[Act]) {
+    pub(super) fn variants(&mut self, it: &Loop, acts: &[Act]) {
         let (conditions, hold) = self.all_hold(acts);
+        match (self.bold(it, acts), hold) {
+            (Some(bold), hold) => self.boldly(&bold, (hold, conditions), acts),
+            (None, hold) => self.timidly((hold, conditions), acts),
+        }
+    }
+
+    /// Acts without tests of some conditions where it can be told that all of them hold, and where what they are about
+    /// is there and it can be told then.
+    pub(super) fn timidly(&mut self, (hold, conditions): (Option<ValueId>, BTreeSet<ExprId>), acts: &[Act]) {
         match hold {
             Some(hold) => self.either(hold, conditions, acts),
             None => self.by_data(acts),
@@ -55,7 +64,7 @@ impl Tiling<'_> {
     fn by_data(&mut self, acts: &[Act]) {
         let Some((told, condition, ranks)) = self.told(acts) else { return self.acts(acts) };
         let (before, after) = acts.split_at(told);
-        self.acts(before);
+        self.acts_before(before, after);
         let floor = self.pin_tiles();
         let hold = self.holds_everywhere(condition, &ranks);
         self.either(hold, BTreeSet::from([condition]), after);
@@ -124,8 +133,14 @@ impl Folding for Holds {
         vec![tiling.builder.and(accs[0], holds)]
     }
 
-    fn merge(&mut self, tiling: &mut Tiling<'_>, accs: &[ValueId], tiles: &[ValueId]) -> Vec<ValueId> {
-        let all = tiling.builder.reduce(ReduceOp::All, tiles[0]);
+    fn merge(
+        &mut self,
+        tiling: &mut Tiling<'_>,
+        accs: &[ValueId],
+        tiles: &[ValueId],
+        along: RankId,
+    ) -> Vec<ValueId> {
+        let all = tiling.builder.reduce(ReduceOp::All, tiles[0], along);
         vec![tiling.builder.and(accs[0], all)]
     }
 }

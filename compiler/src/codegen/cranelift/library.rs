@@ -10,7 +10,7 @@ use crate::codegen::formula::{self, Formula};
 /// The types of a formula's parameters and of its result, for lanes of that type.
 pub(super) fn types(formula: Formula, ty: Type) -> (Vec<Type>, Type) {
     match formula {
-        Formula::Real(_) => (vec![ty], ty),
+        Formula::Real(_) | Formula::Power => (vec![ty], ty),
         Formula::Pow => (vec![ty, ty], ty),
         Formula::Decode(_) => (vec![bits_type(ty)], ty),
         Formula::Encode(_) => (vec![ty], bits_type(ty)),

@@ -6,6 +6,7 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 use super::arith::{choose, float_const};
 use super::block::Emitter;
 use super::tile::{Form, Tile};
+use crate::codegen::formula::Formula;
 use crate::ir::expr::UnaryOp;
 use crate::ir::nest::{BufferId, Op, Place, Scalar, TileType, ValueId};
 
@@ -30,6 +31,10 @@ impl<'a> Emitter<'a, '_, '_> {
                 let scalar = self.nest.values[*a].scalar;
                 let form = self.form(ty, &[*a]);
                 self.map(ty, form, [*a], |it, [x]| it.unary(*op, form.register(scalar), x))
+            }
+            Op::Power(a) => {
+                let form = self.form(ty, &[*a]);
+                self.map(ty, form, [*a], |it, [x]| it.formula(Formula::Power, form.register(ty.scalar), &[x]))
             }
             Op::Binary(op, a, b) => {
                 let form = self.form(ty, &[*a, *b]);
@@ -71,6 +76,7 @@ impl<'a> Emitter<'a, '_, '_> {
             Op::Threads => self.args.threads.expect("what needs the size of the workspace has the threads"),
             Op::Iota
             | Op::Unary(..)
+            | Op::Power(_)
             | Op::Binary(..)
             | Op::Compare(..)
             | Op::Select(..)

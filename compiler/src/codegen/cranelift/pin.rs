@@ -53,7 +53,7 @@ fn made_of(op: &Op) -> Vec<ValueId> {
         | Op::Threads
         | Op::Iota
         | Op::Load { .. } => Vec::new(),
-        Op::Unary(_, a) | Op::Convert(a) | Op::Round(_, a) | Op::Reduce(_, a) => vec![*a],
+        Op::Unary(_, a) | Op::Power(a) | Op::Convert(a) | Op::Round(_, a) | Op::Reduce(_, a) => vec![*a],
         Op::Binary(_, a, b) | Op::Compare(_, a, b) => vec![*a, *b],
         Op::Select(a, b, c) | Op::Contract { a, b, into: c } => vec![*a, *b, *c],
     }

@@ -176,6 +176,16 @@ impl<'c> Assembler<'c> {
         self.call_site(function.expect("intrinsics are given their types"), args)
     }
 
+    /// Runs an intrinsic that works on what lies at an address and gives nothing.
+    pub(super) fn effect(&self, name: &str, at: PointerValue<'c>) {
+        self.call_intrinsic(name, &[], &[at.into()]);
+    }
+
+    /// Runs an intrinsic that gives nothing.
+    pub(super) fn hint(&self, name: &str, types: &[BasicTypeEnum<'c>], args: &[Value<'c>]) {
+        self.call_intrinsic(name, types, args);
+    }
+
     /// The same of an intrinsic whose `at`th argument is an address that is aligned to so many bytes.
     pub(super) fn guarded(
         &self,

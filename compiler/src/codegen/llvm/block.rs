@@ -24,6 +24,8 @@ pub(super) struct Emitter<'a, 'u, 'c> {
     addresses: Vec<Option<PointerValue<'c>>>,
     /// A place to write what a guard forbids to write.
     waste: Option<PointerValue<'c>>,
+    /// The loop at hand does little with what it reads.
+    pub(super) reads_much: bool,
 }
 
 /// What a function knows of a call.
@@ -76,6 +78,7 @@ impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
             values: vec![None; nest.values.len()],
             addresses: vec![None; nest.buffers.len()],
             waste: None,
+            reads_much: false,
         }
     }
 
@@ -205,7 +208,10 @@ impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
 
         self.switch_to(body);
         self.define_scalar(it.index, index.as_basic_value());
+        let reads_much = self.reads_much(&it.body);
+        let outside = std::mem::replace(&mut self.reads_much, reads_much);
         self.block(&it.body);
+        self.reads_much = outside;
         let end = asm.here();
         let [current, step] = [index.as_basic_value(), step].map(|it| it.into_int_value());
         let next = asm.builder.build_int_nsw_add(current, step, "").expect("integers are added");

@@ -7,6 +7,7 @@ use inkwell::values::{FunctionValue, PointerValue};
 
 use super::assembler::{Element, Opcode, Value};
 use super::block::{Args, Emitter};
+use super::mode::Mode;
 use super::unit::Unit;
 use crate::codegen::uses::Uses;
 use crate::codegen::{CodegenError, symbol};
@@ -141,6 +142,7 @@ fn run<'c>(nest: &Nest, unit: &Unit<'c>, functions: &Functions<'c>) {
     let [words, workspace, thread, stage, first, last] = params(functions.run);
     let asm = &unit.asm;
     let emitter = Emitter::new(nest, unit, functions.run, Args::reading(words.into_pointer_value()));
+    let mode = Mode::new(unit);
     let tasks = asm.call(functions.tasks, &[words, stage]).expect("`tasks` has a result");
     let backwards = asm.icmp(IntPredicate::UGT, first, last);
     let beyond = asm.icmp(IntPredicate::UGT, last, tasks);
@@ -151,7 +153,9 @@ fn run<'c>(nest: &Nest, unit: &Unit<'c>, functions: &Functions<'c>) {
         let [this, other] = std::array::from_fn(|_| emitter.new_block());
         asm.branch(asm.icmp(IntPredicate::EQ, stage, asm.int(Element::I32, None, at as i64)), this, other);
         emitter.switch_to(this);
+        mode.flush();
         asm.call(*function, &[words, workspace, thread, first, last]);
+        mode.restore();
         emitter.answer(DONE);
         emitter.switch_to(other);
     }
@@ -164,6 +168,7 @@ fn whole<'c>(nest: &Nest, unit: &Unit<'c>, functions: &Functions<'c>) {
     let [words, workspace, bytes] = params(functions.whole);
     let asm = &unit.asm;
     let emitter = Emitter::new(nest, unit, functions.whole, Args::reading(words.into_pointer_value()));
+    let mode = Mode::new(unit);
     let [one, alone] = [1, 0].map(|it| asm.int(Element::I32, None, it));
     let check = asm.call(functions.check, &[words, workspace, bytes, one]);
     let status = check.expect("`check` has a result");
@@ -171,12 +176,14 @@ fn whole<'c>(nest: &Nest, unit: &Unit<'c>, functions: &Functions<'c>) {
     let done = asm.int(Element::I32, None, DONE);
     asm.branch(asm.icmp(IntPredicate::EQ, status, done), right, wrong);
     emitter.switch_to(right);
+    mode.flush();
     let first = asm.int(Element::I64, None, 0);
     for (at, function) in functions.stages.iter().enumerate() {
         let stage = asm.int(Element::I32, None, at as i64);
         let last = asm.call(functions.tasks, &[words, stage]).expect("`tasks` has a result");
         asm.call(*function, &[words, workspace, alone, first, last]);
     }
+    mode.restore();
     emitter.answer(DONE);
     emitter.switch_to(wrong);
     asm.ret(Some(status));

@@ -55,7 +55,11 @@ impl<'a, 'c> Emitter<'a, '_, 'c> {
             let raw = match self.few_at(&accesses, row) {
                 Some(places) => self.load_each(dtype, buffer, &places),
                 None => {
-                    let raw = self.load_raw(dtype, self.access(&accesses, row), lanes(&ty.shape));
+                    let access = self.access(&accesses, row);
+                    if let Access::Whole(place) = access {
+                        self.fetch_ahead(buffer, place, lanes(&ty.shape).unwrap_or(0));
+                    }
+                    let raw = self.load_raw(dtype, access, lanes(&ty.shape));
                     self.tag(buffer);
                     raw
                 }

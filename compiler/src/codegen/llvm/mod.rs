@@ -17,6 +17,7 @@
 //! ```
 
 mod address;
+mod ahead;
 mod alias;
 mod assembler;
 mod block;
@@ -26,6 +27,7 @@ mod jit;
 mod lanes;
 mod machine;
 mod memory;
+mod mode;
 mod op;
 mod reduce;
 mod scalar;

@@ -5,6 +5,7 @@ use inkwell::values::PointerValue;
 use super::assembler::{Element, Opcode, Value};
 use super::block::Emitter;
 use super::tile::{Tile, element, lanes};
+use crate::codegen::formula::Formula;
 use crate::ir::expr::{BinaryOp, UnaryOp};
 use crate::ir::nest::{BufferId, Op, Place, Scalar, TileType, ValueId};
 
@@ -44,6 +45,7 @@ impl<'a, 'c> Emitter<'a, '_, 'c> {
                 let of = self.nest.values[*a].scalar;
                 self.map(ty, [*a], |it, [x]| it.unary(*op, of, x))
             }
+            Op::Power(a) => self.map(ty, [*a], |it, [x]| it.formula(Formula::Power, ty.scalar, &[x])),
             Op::Binary(op, a, b) => {
                 let tile = self.map(ty, [*a, *b], |it, [x, y]| it.binary(*op, ty.scalar, x, y));
                 Tile { run: self.run(*op, *a, *b), ..tile }

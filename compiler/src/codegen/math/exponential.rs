@@ -32,10 +32,9 @@ fn nearest_multiple<'a, A: Arith>(x: Float<'a, A>, factor: f64) -> (Float<'a, A>
 }
 
 /// `exp r * 2^n` for `|r| <= ln 2 / 2` and the whole `n` as a float and as an integer: products that are added without
-/// being rounded need no second term.
+/// being rounded need no second term, and a degree of even parity has no root.
 fn exp_fused<'a, A: Arith>(r: Float<'a, A>, n: Float<'a, A>, k: Bits<'a, A>) -> Float<'a, A> {
-    let more = (r * r).mul_add(r.fused_poly(&EXP_SINGLE), r);
-    let y = more + 1.0;
+    let y = r.fused_poly(&EXP_FUSED);
     y.scaled(n).unwrap_or_else(|| scale(y, k))
 }
 
@@ -56,12 +55,30 @@ fn anchor<A: Arith>(x: Float<'_, A>) -> Float<'_, A> {
 pub(super) fn exp<A: Arith>(x: Float<'_, A>) -> Float<'_, A> {
     let x = clamp(x, limit(x.format()));
     if x.fuses() && x.format() == Format::Single {
-        let (n, k) = nearest_multiple(x, std::f64::consts::LOG2_E);
-        let (head, tail) = ln2(Format::Single);
-        let high = n.mul_add(x.constant(-head), x);
-        return exp_fused(n.mul_add(x.constant(-tail), high), n, k);
+        let (r, n, k) = reduce_fused(x);
+        return exp_fused(r, n, k);
     }
     exp_reduced(&reduce(x))
+}
+
+/// `x - n ln 2`, and the nearest `n` as a float and as an integer.
+fn reduce_fused<'a, A: Arith>(x: Float<'a, A>) -> (Float<'a, A>, Float<'a, A>, Bits<'a, A>) {
+    let (n, k) = nearest_multiple(x, std::f64::consts::LOG2_E);
+    let (head, tail) = ln2(Format::Single);
+    let high = n.mul_add(x.constant(-head), x);
+    (n.mul_add(x.constant(-tail), high), n, k)
+}
+
+/// [`exp`] where infinities are NaN: without limits, where a power of two that is one instruction makes up for them.
+/// There, what is beyond 2^21 may be infinite or NaN, too.
+pub(super) fn power_of_finite<A: Arith>(x: Float<'_, A>) -> Float<'_, A> {
+    if x.fuses() && x.format() == Format::Single {
+        let (r, n, _) = reduce_fused(x);
+        if let Some(it) = r.fused_poly(&EXP_FUSED).scaled(n) {
+            return it;
+        }
+    }
+    x.mul_add(x.constant(0.0), exp(x))
 }
 
 pub(super) fn exp2<A: Arith>(x: Float<'_, A>) -> Float<'_, A> {
@@ -171,6 +188,16 @@ const EXP_SINGLE: [f64; 6] = [
     8.333_310_844_647_862e-3,
     1.393_373_071_579_208_3e-3,
     1.989_108_046_399_884_2e-4,
+];
+/// The whole polynomial for exp r, the same way; its error is a twentieth of an ulp.
+const EXP_FUSED: [f64; 7] = [
+    1.0,
+    1.0,
+    0.499_999_934_321_106_07,
+    0.166_665_203_989_624_28,
+    4.166_839_078_736_797e-2,
+    8.368_745_116_356_874e-3,
+    1.381_453_998_875_013_9e-3,
 ];
 const EXP_DOUBLE: [f64; 11] = [
     0.5,

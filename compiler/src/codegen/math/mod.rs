@@ -36,6 +36,9 @@ functions! {
     ///
     /// Error: 0.8 ulp in f32 (1.0 where products are added by one instruction), 0.8 in f64.
     exponential::exp;
+    /// The same, but NaN for any x that is not finite; where a scaling by a power of two is one instruction, an x beyond
+    /// 2^21 may give NaN or an infinity, too.
+    exponential::power_of_finite;
     /// 2 to the power of x.
     ///
     /// Error: 0.8 ulp in f32 (1.0 where products are added by one instruction), 0.8 in f64.

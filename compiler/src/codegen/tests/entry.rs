@@ -187,3 +187,34 @@ fn a_back_end_that_is_not_built_in_says_how_to_get_it() {
         assert!(error.contains(&format!("--features {}", backend.name())), "{error}");
     }
 }
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn stages_flush_subnormal_results_and_give_the_mode_back() {
+    // Control bits only: the flags of what has happened are not a mode.
+    const CONTROL: u32 = 0xffc0;
+    let mode = || {
+        let mut now = 0u32;
+        // SAFETY: the instruction writes 4 bytes to where it is told.
+        unsafe { std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut now) };
+        now & CONTROL
+    };
+    let product = |build: &mut Build, shape: &[_], x: &[_]| {
+        build.tile(Scalar::F32, shape, Op::Binary(BinaryOp::Mul, x[0], x[0]))
+    };
+    let nest = elementwise(&[(DType::F32, Scalar::F32)], DType::F32, None, product);
+    for backend in backends() {
+        let jit = jit(&nest, &Target::native(), backend).unwrap();
+        let entry = jit.entry();
+        let (input, mut output) = ([1e-20f32, 1e-10, f32::from_bits(1)], [f32::NAN; 3]);
+        let words = [3, input.as_ptr() as u64, 1, output.as_mut_ptr() as u64, 1];
+        let before = mode();
+        // SAFETY: the words are those of the kernel, which needs no workspace.
+        let status = unsafe { (entry.run)(words.as_ptr(), std::ptr::null_mut(), 0, 0, 0, 1) };
+        assert_eq!(status, 0);
+        assert_eq!(mode(), before, "{backend:?}");
+        let tiny = if backend == Backend::Llvm { 0.0 } else { 1e-20f32 * 1e-20 };
+        assert_eq!(output[0], tiny, "{backend:?}");
+        assert_eq!(output[1], 1e-10f32 * 1e-10, "{backend:?}");
+    }
+}

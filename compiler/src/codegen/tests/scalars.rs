@@ -128,6 +128,8 @@ macro_rules! check_reals {
                 for (x, found) in x.into_iter().zip(found) {
                     let expected = if fuses { real_unary(&$fused, op, x) } else { real_unary(&$host, op, x) };
                     let same = found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan();
+                    // Stages may flush what is below the least normal number.
+                    let same = same || found == 0.0 && expected.is_subnormal();
                     assert!(same, "{} {x} {:?}: {found} is not {expected}", op.name(), $width);
                 }
             }
@@ -169,6 +171,7 @@ macro_rules! check_pairs {
             for ((x, y), found) in x.iter().zip(&y).zip(found) {
                 let expected = expected(*x, *y);
                 let same = found == expected || found.is_nan() && expected.is_nan();
+                let same = same || found == 0.0 && expected.is_subnormal();
                 assert!(same, "{x} {} {y} {:?}: {found} is not {expected}", op.name(), $width);
             }
         }

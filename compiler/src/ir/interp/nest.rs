@@ -297,6 +297,10 @@ impl<'a> State<'a> {
                 let a = operand(*a);
                 fill(&|at| tile::unary(*op, a(at)));
             }
+            Op::Power(a) => {
+                let a = operand(*a);
+                fill(&|at| tile::power(a(at)));
+            }
             Op::Binary(op, a, b) => {
                 let (a, b) = (operand(*a), operand(*b));
                 fill(&|at| tile::binary(*op, a(at), b(at)));

@@ -64,6 +64,14 @@ pub(super) fn unary(op: UnaryOp, value: Value) -> Value {
     scalar::unary(op, value).unwrap_or(Value::Int(0))
 }
 
+/// `e` to the power of a finite real, else NaN.
+pub(super) fn power(value: Value) -> Value {
+    match value {
+        Value::Real(x) if !x.is_finite() => Value::Real(f64::NAN),
+        other @ (Value::Real(_) | Value::Int(_) | Value::Bool(_)) => unary(UnaryOp::Exp, other),
+    }
+}
+
 pub(super) fn binary(op: BinaryOp, a: Value, b: Value) -> Value {
     match (op, a, b) {
         (BinaryOp::And, Value::Bool(a), Value::Bool(b)) => Value::Bool(a && b),

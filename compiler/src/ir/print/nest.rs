@@ -150,6 +150,7 @@ impl<'a> Printer<'a> {
             Op::Threads => "threads".to_owned(),
             Op::Iota => "iota".to_owned(),
             Op::Unary(op, a) => format!("{} {}", op.name(), value(*a)),
+            Op::Power(a) => format!("power {}", value(*a)),
             Op::Binary(op, a, b) => format!("{} {} {}", value(*a), op.name(), value(*b)),
             Op::Compare(op, a, b) => format!("{} {} {}", value(*a), op.symbol(), value(*b)),
             Op::Select(c, a, b) => format!("select {}", list(&[*c, *a, *b])),

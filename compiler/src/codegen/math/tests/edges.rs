@@ -29,6 +29,7 @@ macro_rules! edges {
 
 edges! {
     exp: 0.0 => 1.0, -0.0 => 1.0, 800.0 => INF, INF => INF, -800.0 => 0.0, -INF => 0.0, NAN => NAN;
+    power_of_finite: 0.0 => 1.0, -0.0 => 1.0, 800.0 => INF, INF => NAN, -800.0 => 0.0, -INF => NAN, NAN => NAN;
     exp2: 0.0 => 1.0, 10.0 => 1024.0, -126.0 => 2f64.powi(-126), -149.0 => 2f64.powi(-149), 1024.0 => INF, INF => INF, -1080.0 => 0.0, -INF => 0.0, NAN => NAN;
     expm1: 0.0 => 0.0, -0.0 => -0.0, 1e-42 => 1e-42, 800.0 => INF, INF => INF, -800.0 => -1.0, -INF => -1.0, NAN => NAN;
     log: 1.0 => 0.0, 0.0 => -INF, -0.0 => -INF, -1.0 => NAN, -INF => NAN, INF => INF, NAN => NAN;

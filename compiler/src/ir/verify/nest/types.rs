@@ -43,6 +43,7 @@ impl Scope<'_> {
                 UnaryOp::ToReal => false,
                 op => result == of(a) && (*op == UnaryOp::Not) == (result == Scalar::Bool),
             },
+            Op::Power(a) => kind(result) == Kind::Real && result == of(a),
             Op::Binary(op, a, b) => {
                 let logical = matches!(op, BinaryOp::And | BinaryOp::Or);
                 of(a) == of(b) && result == of(a) && logical == (result == Scalar::Bool)
@@ -74,6 +75,7 @@ impl Scope<'_> {
             }
             Op::Reduce(_, a) => has_all(self.shape(*a), result),
             Op::Unary(..)
+            | Op::Power(_)
             | Op::Binary(..)
             | Op::Compare(..)
             | Op::Select(..)
@@ -92,7 +94,7 @@ fn operands(op: &Op) -> Vec<ValueId> {
     match op {
         Op::Int(_) | Op::Real(_) | Op::Bool(_) | Op::Word(_) | Op::Address(_) | Op::Iota => Vec::new(),
         Op::WorkspaceAddress | Op::WorkspaceBytes | Op::Threads => Vec::new(),
-        Op::Unary(_, a) | Op::Convert(a) | Op::Round(_, a) | Op::Reduce(_, a) => vec![*a],
+        Op::Unary(_, a) | Op::Power(a) | Op::Convert(a) | Op::Round(_, a) | Op::Reduce(_, a) => vec![*a],
         Op::Binary(_, a, b) | Op::Compare(_, a, b) => vec![*a, *b],
         Op::Select(a, b, c) | Op::Contract { a, b, into: c } => vec![*a, *b, *c],
         Op::Load { index, guard, .. } => index.iter().chain(guard).copied().collect(),

@@ -1,0 +1,248 @@
+//! Tiles under the scales that are there: powers are taken as scores come out of registers, without a look at how large
+//! they are, and it is their sums that tell whether this was bold or wrong.
+//!
+//! Powers that add up to little are sums of numbers none of which is far above its scale, so no scale would have been
+//! raised, and none of which is infinite or NaN, so nothing had to be left out. Else nothing has been done yet that
+//! counts: the acts are run as they stand. A row comes to the same bits either way.
+//!
+//! ```text
+//! S~[m, n] = …                         ok = all[m](calm~)
+//! c~ = raised(c~, max[n](S~)); …       if ok
+//! P~[m, n] = exp(S~ - c~)        ->      P~[m, n] = power(… - c~)        as scores come out of registers
+//! Z~[m] += P~                            ok = all[m](0 <= sum[n](P~) <= 2^40)
+//! O~[m, e] += P~ * V                   if ok: Z~ += P~; O~ += P~ * V
+//!                                      else:  S~ = …; c~ = …; P~ = …; Z~ += …; O~ += …
+//! ```
+
+use std::collections::BTreeSet;
+
+use attnc_dsl::ast::CompareOp;
+
+use super::Tiling;
+use super::bounds::einsum;
+use super::loops::Lane;
+use super::stream::split;
+use crate::ir::cascade::{Einsum, ExprId, Op, RankId, ReduceOp, TensorId};
+use crate::ir::expr::{BinaryOp, Expr, UnaryOp};
+use crate::ir::nest::ValueId;
+use crate::schedule::{Act, Gauge, Loop, MOST_POWERS};
+
+/// Acts that may be run under the scales that are there.
+pub(super) struct Bold {
+    /// What holds the scales.
+    scales: Vec<TensorId>,
+    /// What says that they were left as they were.
+    calm: Vec<TensorId>,
+    /// What is defined before any sum is touched.
+    defines: Vec<Act>,
+    /// The powers under the scales, and what each is read as.
+    weights: Vec<(TensorId, ExprId)>,
+    /// The same as expressions of exponents.
+    powers: BTreeSet<ExprId>,
+    /// That exponents are not −∞.
+    conditions: BTreeSet<ExprId>,
+    /// What is added to sums.
+    folds: Vec<Act>,
+}
+
+impl Tiling<'_> {
+    /// How acts are run under the scales that are there, if they can be.
+    pub(super) fn bold(&self, it: &Loop, acts: &[Act]) -> Option<Bold> {
+        let all: Option<Vec<&Einsum>> = acts.iter().map(einsum).collect();
+        let all = all?;
+        if it.gauges.is_empty() || !it.gauges.iter().all(|it| it.updates.iter().all(|it| all.contains(&it))) {
+            return None;
+        }
+        let updates: Vec<&Einsum> = it.gauges.iter().flat_map(|it| &it.updates).collect();
+        let scales: Vec<TensorId> = it.gauges.iter().map(|it| it.scale).collect();
+        let rest = acts.iter().filter(|act| einsum(act).is_some_and(|it| !updates.contains(&it)));
+        let (folds, defines): (Vec<&Act>, Vec<&Act>) = rest.partition(|act| matches!(act, Act::Fold(_)));
+        let mut bold = Bold {
+            scales,
+            calm: it.gauges.iter().map(|it| it.calm).collect(),
+            weights: Vec::new(),
+            powers: BTreeSet::new(),
+            conditions: BTreeSet::new(),
+            folds: folds.into_iter().cloned().collect(),
+            defines: defines.into_iter().cloned().collect(),
+        };
+        self.find_powers(&it.gauges, &mut bold)?;
+        let written = updates
+            .iter()
+            .map(|it| it.tensor)
+            .chain(bold.folds.iter().filter_map(|act| Some(einsum(act)?.tensor)));
+        let written: BTreeSet<TensorId> = written.filter(|it| !bold.scales.contains(it)).collect();
+        let reads =
+            |it: &Einsum| self.cascade.exprs.reads(it.value).any(|(tensor, _)| written.contains(&tensor));
+        let only_sums = bold.folds.iter().all(|act| {
+            let mut read = einsum(act).into_iter().flat_map(|it| self.cascade.exprs.reads(it.value));
+            !read.any(|(tensor, _)| bold.scales.contains(&tensor))
+        });
+        (only_sums && !bold.defines.iter().filter_map(einsum).any(reads)).then_some(bold)
+    }
+
+    /// Finds the powers under scales; `None` if a scale is read by anything else.
+    fn find_powers(&self, gauges: &[Gauge], bold: &mut Bold) -> Option<()> {
+        let exprs = &self.cascade.exprs;
+        let reads = |value: ExprId, tensor: TensorId| exprs.reads(value).any(|(it, _)| it == tensor);
+        for scale in gauges.iter().map(|it| it.scale) {
+            let mut found = false;
+            for einsum in bold.defines.iter().filter_map(einsum).filter(|it| reads(it.value, scale)) {
+                let value = self.bare(einsum.value);
+                let &Expr::Unary(UnaryOp::Exp, down) = exprs.get(value) else { return None };
+                let &Expr::Binary(BinaryOp::Sub, exponent, c) = exprs.get(down) else { return None };
+                let is_scale = matches!(exprs.get(c), Expr::Read(tensor, ..) if *tensor == scale);
+                if !is_scale || reads(exponent, scale) || einsum.op != Op::Map {
+                    return None;
+                }
+                let mut readers =
+                    bold.folds.iter().filter_map(self::einsum).flat_map(|it| exprs.postorder(it.value));
+                let is_read =
+                    |id: &ExprId| matches!(exprs.get(*id), Expr::Read(it, ..) if *it == einsum.tensor);
+                let read = readers.find(is_read)?;
+                bold.powers.insert(value);
+                bold.weights.push((einsum.tensor, read));
+                bold.conditions.extend(self.says_finite(einsum.value, exponent));
+                found = true;
+            }
+            if !found {
+                return None;
+            }
+        }
+        Some(())
+    }
+
+    /// The value without the conditions on where it is.
+    fn bare(&self, mut value: ExprId) -> ExprId {
+        while let &Expr::Where(of, _) = self.cascade.exprs.get(value) {
+            value = of;
+        }
+        value
+    }
+
+    /// The conditions on a value that its exponent is not −∞.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+    fn says_finite(&self, value: ExprId, exponent: ExprId) -> Vec<ExprId> {
+        let exprs = &self.cascade.exprs;
+        let finite = self.bare(exponent);
+        let sunken = Expr::Real(f64::NEG_INFINITY.to_bits());
+        let all = exprs.postorder(value).into_iter().filter_map(|id| match *exprs.get(id) {
+            Expr::Where(_, condition) => Some(crate::schedule::presence::parts(exprs, condition)),
+            _ => None,
+        });
+        all.flatten()
+            .filter(|it| match *exprs.get(*it) {
+                Expr::Compare(CompareOp::Ne, x, limit) => {
+                    self.bare(x) == finite && *exprs.get(limit) == sunken
+                }
+                _ => false,
+            })
+            .collect()
+    }
+
+    /// Whether the scale of every row of the box was left as it was when it was last brought up to date. There is none
+    /// yet before that, and exponents that grow from tile to tile are better met with caution.
+    pub(super) fn are_calm(&mut self, bold: &Bold) -> ValueId {
+        let mut all = self.builder.bool(true);
+        for &calm in &bold.calm {
+            let rows = self.unbound(self.cascade.tensors[calm].dims.iter().map(|it| it.rank));
+            all = self.over_rows(&rows, None, all, &mut |it, all| {
+                let value = it.read_tile(calm).value;
+                let scalar = it.builder.scalar(value);
+                let zero = it.builder.real(0.0, scalar);
+                let is_calm = it.builder.compare(CompareOp::Gt, value, zero);
+                it.builder.and(all, is_calm)
+            });
+        }
+        all
+    }
+
+    /// Carries a bool through all points of some ranks, those of one in tiles if a lane has rows.
+    fn over_rows(
+        &mut self,
+        rows: &[RankId],
+        lane: Option<Lane>,
+        mut all: ValueId,
+        then: &mut dyn FnMut(&mut Self, ValueId) -> ValueId,
+    ) -> ValueId {
+        let Some((&rank, rest)) = rows.split_first() else { return then(self, all) };
+        let mut from = self.span(rank).0;
+        if lane.is_some_and(|it| it.rows == Some(rank)) {
+            let (main, seen) = self.open_rows(rank, &[all]);
+            let next = self.over_rows(rest, None, seen[0], then);
+            self.rows = None;
+            (from, all) = (main, self.builder.close_loop(&[next])[0]);
+        }
+        let seen = self.open_from(rank, from, &[all]);
+        let next = self.over_rows(rest, lane, seen[0], then);
+        self.builder.close_loop(&[next])[0]
+    }
+
+    /// Acts under the scales that are there where a condition holds and they turn out to do, else as they stand.
+    pub(super) fn boldly(
+        &mut self,
+        bold: &Bold,
+        (hold, conditions): (Option<ValueId>, BTreeSet<ExprId>),
+        acts: &[Act],
+    ) {
+        // First what may be absent, so that it is known which tensors in memory have masks.
+        self.builder.open_branch();
+        self.timidly((hold, conditions.clone()), acts);
+        let as_they_stand = self.builder.close_branch();
+        let memos = self.builder.forget();
+        let outside = self.holding.clone();
+        self.holding.extend(conditions);
+        self.holding.extend(&bold.conditions);
+        let are_calm = self.are_calm(bold);
+        let hold = hold.map_or(are_calm, |it| self.builder.and(it, are_calm));
+        let ok = self.attempt(bold, hold);
+        self.builder.open_branch();
+        self.acts(&bold.folds);
+        let sums = self.builder.close_branch();
+        self.holding = outside;
+        self.builder.forget();
+        self.builder.recollect(memos);
+        self.builder.branch(ok, sums, as_they_stand);
+    }
+
+    /// Defines the powers under the scales that are there, in a loop that is run once if at all; gives whether they do.
+    fn attempt(&mut self, bold: &Bold, hold: ValueId) -> ValueId {
+        let [zero, one] = [0, 1].map(|it| self.builder.int(it));
+        let (times, no) = (self.builder.select(hold, one, zero), self.builder.bool(false));
+        let rank = *self.region.tiles.keys().next().expect("a stream has tiles");
+        self.builder.open_loop(rank, (zero, times, 1), &[no]);
+        self.powers.clone_from(&bold.powers);
+        self.acts_before(&bold.defines, &bold.folds);
+        self.powers.clear();
+        let floor = self.pin_tiles();
+        let mut all = self.builder.bool(true);
+        for &(tensor, read) in &bold.weights {
+            all = self.adds_up_to_little(tensor, read, all);
+        }
+        self.builder.unpin(floor);
+        self.builder.close_loop(&[all])[0]
+    }
+
+    /// Whether the powers of each row in the box add up to little.
+    fn adds_up_to_little(&mut self, tensor: TensorId, read: ExprId, all: ValueId) -> ValueId {
+        let ranks: Vec<RankId> = self.unbound(self.cascade.tensors[tensor].dims.iter().map(|it| it.rank));
+        let is_row = |it: &RankId| self.region.rows.contains(it);
+        let (rows, over): (Vec<RankId>, Vec<RankId>) = ranks.into_iter().partition(is_row);
+        let op = Op::Reduce(ReduceOp::Sum, over.clone());
+        let lane = self.lane(&Einsum { tensor, at: Vec::new(), op, value: read, exact: false }, &rows);
+        let (inner, outer) = split(lane, &over);
+        self.over_rows(&rows, outer, all, &mut |it, all| {
+            let sum = it.reduction(ReduceOp::Sum, &over, read, inner).value;
+            let scalar = it.builder.scalar(sum);
+            let [least, most] = [0.0, MOST_POWERS].map(|bound| it.builder.real(bound, scalar));
+            let above = it.builder.compare(CompareOp::Ge, sum, least);
+            let below = it.builder.compare(CompareOp::Le, sum, most);
+            let little = it.builder.and(above, below);
+            let little = match it.rows {
+                Some(rows) => it.builder.reduce(ReduceOp::All, little, rows.dim.rank),
+                None => little,
+            };
+            it.builder.and(all, little)
+        })
+    }
+}

@@ -1,0 +1,123 @@
+//! Tiles that are made of what is just being computed: a contraction and the maps of its points go through one loop, so
+//! that sums are worked on while they are in registers, and are stored only if something reads them later.
+//!
+//! ```text
+//! for m in 6, n in 64                        for m in 6, n in 64
+//!   S~[m, n] = sum[d](Q * K~)                  s = sum[d](Q * K~)
+//! for m, n in 64                       ->      P~[m, n] = exp(s - c~[m])
+//!   P~[m, n] = exp(S~ - c~[m])
+//! ```
+
+use std::collections::BTreeSet;
+
+use super::Tiling;
+use super::bounds::einsum;
+use super::builder::Known;
+use super::loops::Lane;
+use crate::ir::cascade::{Einsum, ExprId, Op, RankId, TensorId};
+use crate::ir::expr::{Expr, operands};
+use crate::schedule::Act;
+
+impl Tiling<'_> {
+    /// Does the first of some acts together with those that go on with what it gives; says how many that were, if any.
+    /// Others may read later what they define.
+    pub(super) fn chained(&mut self, acts: &[Act], later: &[Act]) -> usize {
+        let Some((Act::Define(first), others)) = acts.split_first() else { return 0 };
+        let goes_on = |act: &&Act| matches!(act, Act::Define(it) if self.goes_on(first, it));
+        let number = others.iter().take_while(goes_on).count();
+        let (with, behind) = others.split_at(number);
+        let with: Vec<&Einsum> = with.iter().filter_map(einsum).collect();
+        if with.is_empty() {
+            return 0;
+        }
+        let Some(lane) = self.lane_of_chain(first, &with) else { return 0 };
+        let is_read = |act: &Act| einsum(act).is_none_or(|it| self.asks_for(it.value, first.tensor));
+        let stores = behind.iter().chain(later).any(is_read) || !self.is_own(first.tensor);
+        let floor = self.pin_tiles();
+        self.chain(first, &with, (lane, stores));
+        self.builder.unpin(floor);
+        1 + number
+    }
+
+    /// A map at the points of a reduction that reads its result nowhere else than in place.
+    fn goes_on(&self, first: &Einsum, it: &Einsum) -> bool {
+        let exprs = &self.cascade.exprs;
+        let ranks = |it: &Einsum| self.open_ranks(it).into_iter().collect::<BTreeSet<RankId>>();
+        matches!(first.op, Op::Reduce(..))
+            && it.op == Op::Map
+            && self.is_tile(first.tensor)
+            && ranks(first) == ranks(it)
+            && exprs.reads(it.value).any(|(tensor, _)| tensor == first.tensor)
+            && exprs.reads(it.value).all(|(tensor, coords)| {
+                let dims = &self.cascade.tensors[first.tensor].dims;
+                let mut both = coords.iter().zip(dims);
+                tensor != first.tensor || both.all(|(it, dim)| *exprs.get(*it) == Expr::Index(dim.rank))
+            })
+    }
+
+    /// The lane that all of a chain go along.
+    fn lane_of_chain(&mut self, first: &Einsum, with: &[&Einsum]) -> Option<Lane> {
+        let Op::Reduce(_, over) = &first.op else { return None };
+        let open = self.open_ranks(first);
+        let mut lane = self.lane(first, &open).filter(|it| !over.contains(&it.rank))?;
+        for it in with {
+            let other = self.lane(it, &open).filter(|it| it.rank == lane.rank)?;
+            lane.unit_strides = self.builder.both(lane.unit_strides, other.unit_strides);
+        }
+        Some(lane)
+    }
+
+    /// A reduction and maps of what it gives.
+    fn chain(&mut self, first: &Einsum, with: &[&Einsum], (lane, stores): (Lane, bool)) {
+        let Op::Reduce(op, over) = &first.op else { unreachable!("a chain begins with a reduction") };
+        let open = self.open_ranks(first);
+        let reads: Vec<ExprId> = with
+            .iter()
+            .flat_map(|it| self.cascade.exprs.postorder(it.value))
+            .filter(|id| matches!(self.cascade.exprs.get(*id), Expr::Read(it, ..) if *it == first.tensor))
+            .collect();
+        self.for_each(&open, Some(lane), &mut |it| {
+            let sum = it.reduction(*op, over, first.value, None);
+            // As if it had been stored and read.
+            let dtype = it.widths.stored(it.cascade, first.tensor);
+            let value = it.cast(dtype, sum.value, crate::ir::nest::Scalar::of(dtype));
+            let known = Known { value, ..sum };
+            if stores {
+                it.store(first.tensor, &first.at, known);
+            }
+            for &read in &reads {
+                it.builder.remember(read, known);
+            }
+            for map in with {
+                let known = it.value(map.value);
+                it.store(map.tensor, &map.at, known);
+            }
+        });
+    }
+
+    /// What a value comes to, as the conditions that hold are known to, depends on a tensor.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+    fn asks_for(&self, value: ExprId, tensor: TensorId) -> bool {
+        let exprs = &self.cascade.exprs;
+        let mut todo = vec![value];
+        let mut seen = BTreeSet::new();
+        while let Some(id) = todo.pop() {
+            match *exprs.get(id) {
+                Expr::Compare(..) if self.is_holding(id) => {}
+                Expr::Where(x, condition) if self.is_holding(condition) => todo.push(x),
+                ref it => {
+                    if matches!(it, Expr::Read(read, ..) if *read == tensor) {
+                        return true;
+                    }
+                    todo.extend(operands(it).into_iter().filter(|it| seen.insert(*it)));
+                }
+            }
+        }
+        false
+    }
+
+    /// Only the acts at hand mention the tensor.
+    fn is_own(&self, tensor: TensorId) -> bool {
+        self.region.strip.is_own(tensor)
+    }
+}
