@@ -5,14 +5,14 @@
 //!
 //! ```
 //! use attnc_ptx::modifier::{FloatOp, Space};
-//! use attnc_ptx::types::{Data, Float, Int, Scalar};
-//! use attnc_ptx::{Builder, Op, ParamType, args, at, modifier::special::Special};
+//! use attnc_ptx::types::{Data, Float, Narrow, Scalar};
+//! use attnc_ptx::{Builder, Op, ParamType, Special, args, at};
 //!
 //! let mut b = Builder::new("twice");
 //! let x = b.param("x", ParamType::U64);
 //! let base = b.load(Space::Param, Data::U64, at(x));
 //! let thread = b.mov(Scalar::U32, Special::TidX);
-//! let place = b.def(Op::MadWide { ty: attnc_ptx::types::Narrow::U32 }, args![thread, 4, base]);
+//! let place = b.def(Op::MadWide { ty: Narrow::U32 }, args![thread, 4, base]);
 //! let value = b.load(Space::Global, Data::F32, at(place));
 //! let sum = b.float(FloatOp::Add, Float::F32, value, value);
 //! b.store(Space::Global, Data::F32, at(place), sum);
@@ -109,8 +109,9 @@ impl Builder {
 
     /// So many new registers `name0`, `name1`, …: a fragment.
     pub fn regs(&mut self, ty: RegType, name: &str, count: u32) -> Vec<Reg> {
-        let base =
-            unused(name, |name| (0..count).all(|number| !self.taken.contains(&format!("{name}{number}"))));
+        let digit = |last: char| last.is_ascii_digit();
+        let free = |name: &str| (0..count).all(|number| !self.taken.contains(&format!("{name}{number}")));
+        let base = unused(name, |name| !name.ends_with(digit) && free(name));
         (0..count).map(|number| self.declare(format!("{base}{number}"), ty)).collect()
     }
 
@@ -355,7 +356,7 @@ fn renumber_base(base: &mut Base, regs: &[u32], vars: &[u32]) {
     }
 }
 
-/// A name as PTX has it that nobody uses: the one given, or with a number after it.
+/// A name as PTX has it that nobody uses: the one given, or with a number and perhaps `_` after it.
 fn unused(name: &str, free: impl Fn(&str) -> bool) -> String {
     let clean = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '_' };
     let mut name: String = name.chars().map(clean).collect();
@@ -365,9 +366,8 @@ fn unused(name: &str, free: impl Fn(&str) -> bool) -> String {
     if free(&name) {
         return name;
     }
-    let mut numbers = 1u32..;
-    let numbered = numbers.find_map(|number| Some(format!("{name}_{number}")).filter(|name| free(name)));
-    numbered.expect("a kernel has fewer names than there are numbers")
+    let mut numbered = (1u32..).flat_map(|number| [format!("{name}_{number}"), format!("{name}_{number}_")]);
+    numbered.find(|name| free(name)).expect("a kernel has fewer names than there are numbers")
 }
 
 /// The lines of a remark, without blanks at their ends.

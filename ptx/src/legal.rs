@@ -15,8 +15,7 @@ pub(crate) fn check(op: &Op) -> Result<(), String> {
 #[allow(clippy::too_many_lines, reason = "it is a table")]
 fn exists(op: &Op) -> bool {
     match *op {
-        Op::Mad { half, ty } => half == Half::Lo || ty_bits(ty) > 16 || ty_bits(ty) == 16,
-        Op::FloatBinary { op, round, flush, ty } => binary(op, round, flush, ty),
+        Op::FloatBinary { round, flush, ty, .. } => binary(round, flush, ty),
         Op::Extreme { flush, nan, ty, .. } => match ty {
             Float::F32 | Float::F16 | Float::F16x2 => true,
             Float::BF16 | Float::BF16x2 => flush == Flush::Keep,
@@ -43,8 +42,8 @@ fn exists(op: &Op) -> bool {
         Op::CvtPair { to, .. } => matches!(to, Pair::F16x2 | Pair::BF16x2),
         Op::Ld { order, space, cache, lanes, ty } => load(order, space, cache, lanes, ty),
         Op::St { order, space, cache, lanes, ty } => store(order, space, cache, lanes, ty),
-        Op::Atom { op, space, ty, .. } => atomic(op, space, ty),
-        Op::Red { order, op, space, ty } => {
+        Op::Atom { op, ty, .. } => atomic(op, ty),
+        Op::Red { order, op, ty, .. } => {
             let op = match op {
                 RedOp::Add => AtomOp::Add,
                 RedOp::Min => AtomOp::Min,
@@ -53,7 +52,7 @@ fn exists(op: &Op) -> bool {
                 RedOp::Or => AtomOp::Or,
                 RedOp::Xor => AtomOp::Xor,
             };
-            !matches!(order, AtomOrder::AcquireGpu | AtomOrder::AcqRelGpu) && atomic(op, space, ty)
+            !matches!(order, AtomOrder::AcquireGpu | AtomOrder::AcqRelGpu) && atomic(op, ty)
         }
         Op::RedVector { lanes } => lanes != Lanes::One,
         Op::Redux { op, ty } => match op {
@@ -61,6 +60,7 @@ fn exists(op: &Op) -> bool {
             ReduxOp::And | ReduxOp::Or | ReduxOp::Xor => ty == ReduxType::B32,
         },
         Op::IntBinary { .. }
+        | Op::Mad { .. }
         | Op::IntSign { .. }
         | Op::MulWide { .. }
         | Op::MadWide { .. }
@@ -120,18 +120,13 @@ fn exists(op: &Op) -> bool {
     }
 }
 
-/// The bits of an integer.
-fn ty_bits(ty: Int) -> u32 {
-    Type::from(ty).bits()
-}
-
 /// Whether operations on this type may flush subnormal numbers.
 fn flushes(ty: Float) -> bool {
     matches!(ty, Float::F32 | Float::F16 | Float::F16x2)
 }
 
 /// Sums, differences and products.
-fn binary(_op: FloatOp, round: Round, flush: Flush, ty: Float) -> bool {
+fn binary(round: Round, flush: Flush, ty: Float) -> bool {
     let flushed = flush == Flush::Keep || flushes(ty);
     let rounded = matches!(ty, Float::F32 | Float::F64) || matches!(round, Round::Any | Round::Nearest);
     flushed && rounded
@@ -171,7 +166,14 @@ fn conversion(round: CvtRound, saturate: Saturate, to: Number, from: Number) -> 
         (false, false) if target.bits() > source.bits() => round == CvtRound::Exact,
         (false, false) => to_float,
     };
-    rounded && (saturate == Saturate::No || target != Type::BF16)
+    let bf16 = target == Type::BF16 || source == Type::BF16;
+    let bytes = target.bits() == 8 || source.bits() == 8;
+    // Limiting what always fits is no instruction.
+    let fits = target.is_int()
+        && source.is_int()
+        && (!source.is_signed() || target.is_signed())
+        && target.bits() >= source.bits() + u32::from(target.is_signed() && !source.is_signed());
+    rounded && !(bf16 && bytes) && (saturate == Saturate::No || !(bf16 || fits))
 }
 
 /// Whether a vector of this type is at most 16 bytes.
@@ -205,7 +207,7 @@ fn store(order: StoreOrder, space: Space, cache: StoreCache, lanes: Lanes, ty: D
 }
 
 /// Atomic operations.
-fn atomic(op: AtomOp, _space: Common, ty: Atomic) -> bool {
+fn atomic(op: AtomOp, ty: Atomic) -> bool {
     match op {
         AtomOp::Add => matches!(
             ty,

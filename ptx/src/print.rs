@@ -128,12 +128,13 @@ fn declarations(out: &mut dyn Write, kernel: &Kernel) -> fmt::Result {
     writeln!(out)
 }
 
-/// Declarations of registers: those called `x0`, `x1`, … in a row become `%x<n>`.
+/// Declarations of registers: those called `x0`, `x1`, … in a row become `%x<n>`. A base that ends with a
+/// digit would not do, as ptxas takes all digits at the end of a name for the number.
 fn register_runs(regs: &[RegDecl]) -> Vec<(RegType, String)> {
     let mut runs = Vec::new();
     let mut at = 0;
     while let Some(first) = regs.get(at) {
-        let base = first.name.strip_suffix('0').filter(|base| !base.is_empty());
+        let base = first.name.strip_suffix('0').filter(|base| !base.is_empty() && !base.ends_with(is_digit));
         let length = base.map_or(1, |base| {
             let same = |(position, reg): &(usize, &RegDecl)| {
                 reg.ty == first.ty && reg.name == format!("{base}{position}")
@@ -147,6 +148,10 @@ fn register_runs(regs: &[RegDecl]) -> Vec<(RegType, String)> {
         at += length;
     }
     runs
+}
+
+fn is_digit(letter: char) -> bool {
+    letter.is_ascii_digit()
 }
 
 fn statement(out: &mut dyn Write, kernel: &Kernel, stmt: &Stmt) -> fmt::Result {

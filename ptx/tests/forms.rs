@@ -1,4 +1,6 @@
 //! Every instruction that there is, printed and read back.
+//!
+//! `ATTNC_PTX_FORMS=FOLDER` has the texts written there, for ptxas to judge.
 
 mod common;
 
@@ -7,10 +9,13 @@ use common::module_of;
 
 #[test]
 fn every_form_reads_back_as_it_was_printed() {
-    let module = module_of(Target::Sm80, &Op::all());
-    let text = module.to_string();
-    if let Ok(path) = std::env::var("FORMS") {
-        std::fs::write(path, &text).unwrap();
+    for target in Target::ALL {
+        let ops: Vec<Op> = Op::all().into_iter().filter(|op| op.least_target() <= *target).collect();
+        let module = module_of(*target, &ops);
+        let text = module.to_string();
+        if let Ok(folder) = std::env::var("ATTNC_PTX_FORMS") {
+            std::fs::write(format!("{folder}/forms_{}.ptx", target.text()), &text).unwrap();
+        }
+        assert_eq!(parse(&text).unwrap(), module);
     }
-    assert_eq!(parse(&text).unwrap(), module);
 }

@@ -301,6 +301,11 @@ impl<'a> Parser<'a> {
             if self.eat('<') {
                 let count: u32 = self.number()?;
                 self.sign('>')?;
+                if base.ends_with(|last: char| last.is_ascii_digit()) {
+                    return Err(
+                        self.before(format!("a run of registers `%{base}` must not end with a digit"))
+                    );
+                }
                 if count > MAX_RUN {
                     return Err(self.before(format!("{count} registers are more than {MAX_RUN}")));
                 }

@@ -1,14 +1,14 @@
 //! Instructions with operands that fit, made from signatures.
 
 use attnc_ptx::modifier::Space;
-use attnc_ptx::signature::{Access, Kind, Slot};
-use attnc_ptx::types::{RegType, Type};
+use attnc_ptx::signature::{Kind, Slot};
+use attnc_ptx::types::RegType;
 use attnc_ptx::{Builder, Label, Module, Op, Operand, ParamId, ParamType, Reg, Target, VarId, VarPlace, at};
 
 /// A kernel with something of everything, and the ids of it.
-pub struct Stock {
+pub(crate) struct Stock {
     /// What is added to.
-    pub builder: Builder,
+    pub(crate) builder: Builder,
     param: ParamId,
     shared: VarId,
     local: VarId,
@@ -19,7 +19,7 @@ pub struct Stock {
 
 impl Stock {
     /// An empty kernel.
-    pub fn new() -> Stock {
+    pub(crate) fn new() -> Stock {
         let mut builder = Builder::new("forms");
         let param = builder.param("given", ParamType::Bytes { bytes: 128, align: 64 });
         let local = builder.var(VarPlace::Local, "stack", 16, 64);
@@ -31,7 +31,7 @@ impl Stock {
     }
 
     /// An operand for a slot.
-    pub fn operand(&mut self, slot: Slot) -> Operand {
+    pub(crate) fn operand(&mut self, slot: Slot) -> Operand {
         match slot.kind {
             Kind::Reg(ty) | Kind::Wanted(ty) | Kind::Value(ty) | Kind::Source(ty) => {
                 self.builder.fresh(ty.register()).into()
@@ -47,15 +47,15 @@ impl Stock {
     }
 
     /// Adds an instruction.
-    pub fn add(&mut self, op: Op) {
+    pub(crate) fn add(&mut self, op: Op) {
         let slots = op.signature().unwrap();
         let operands = slots.into_iter().map(|slot| self.operand(slot)).collect();
         self.builder.push(op, operands);
     }
 }
 
-/// A module of one kernel with these instructions.
-pub fn module_of(target: Target, ops: &[Op]) -> Module {
+/// A module of one kernel with these instructions, as the target has them.
+pub(crate) fn module_of(target: Target, ops: &[Op]) -> Module {
     let mut stock = Stock::new();
     for op in ops {
         stock.add(*op);
@@ -63,5 +63,5 @@ pub fn module_of(target: Target, ops: &[Op]) -> Module {
     let end = stock.end;
     stock.builder.place(end);
     stock.builder.push(Op::Ret, vec![]);
-    Module { version: (8, 0), target, comments: vec![], kernels: vec![stock.builder.finish()] }
+    Module { version: (8, 1), target, comments: vec![], kernels: vec![stock.builder.finish()] }
 }
