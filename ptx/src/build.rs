@@ -26,7 +26,7 @@ use crate::modifier::special::Special;
 use crate::modifier::*;
 use crate::module::*;
 use crate::op::Op;
-use crate::signature::{Access, Kind};
+use crate::signature::{Access, Kind, Slot};
 use crate::types::*;
 
 /// A kernel that is being written.
@@ -35,6 +35,8 @@ pub struct Builder {
     kernel: Kernel,
     /// Names of registers that are taken, among them those of the machine.
     taken: BTreeSet<String>,
+    /// How often a name of a register or label was asked for.
+    asked: BTreeMap<String, u32>,
     /// The next number of registers without a name, by type.
     next: BTreeMap<RegType, u32>,
 }
@@ -44,7 +46,7 @@ impl Builder {
     pub fn new(name: &str) -> Builder {
         let kernel = Kernel { name: name.to_owned(), ..Kernel::default() };
         let taken = Special::ALL.iter().map(|special| special.text().to_owned()).collect();
-        Builder { kernel, taken, next: BTreeMap::new() }
+        Builder { kernel, taken, asked: BTreeMap::new(), next: BTreeMap::new() }
     }
 
     /// Adds a remark above the kernel.
@@ -103,15 +105,16 @@ impl Builder {
 
     /// A new register with a name, or one like it where that is taken.
     pub fn reg(&mut self, ty: RegType, name: &str) -> Reg {
-        let free = unused(name, |name| !self.taken.contains(name));
+        let free = self.unused(name, |b, name| !b.taken.contains(name));
         self.declare(free, ty)
     }
 
     /// So many new registers `name0`, `name1`, …: a fragment.
     pub fn regs(&mut self, ty: RegType, name: &str, count: u32) -> Vec<Reg> {
         let digit = |last: char| last.is_ascii_digit();
-        let free = |name: &str| (0..count).all(|number| !self.taken.contains(&format!("{name}{number}")));
-        let base = unused(name, |name| !name.ends_with(digit) && free(name));
+        let base = self.unused(name, |b, name| {
+            !name.ends_with(digit) && (0..count).all(|at| !b.taken.contains(&format!("{name}{at}")))
+        });
         (0..count).map(|number| self.declare(format!("{base}{number}"), ty)).collect()
     }
 
@@ -122,10 +125,31 @@ impl Builder {
         Reg { id, ty }
     }
 
+    /// A name as PTX has it that is free: the one given, or with a number and perhaps `_` after it. One that
+    /// starts with `$` is counted apart, and given without that.
+    fn unused(&mut self, name: &str, free: impl Fn(&mut Builder, &str) -> bool) -> String {
+        let asked = self.asked.get(name).copied().unwrap_or(0);
+        let clean = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '_' };
+        let mut base: String = name.trim_start_matches('$').chars().map(clean).collect();
+        if !base.starts_with(|first: char| first.is_ascii_alphabetic()) {
+            base.insert(0, 'x');
+        }
+        for number in asked.. {
+            let plain = if number == 0 { base.clone() } else { format!("{base}_{number}") };
+            for candidate in [format!("{plain}_"), plain].into_iter().rev() {
+                if free(self, &candidate) {
+                    self.asked.insert(name.to_owned(), number + 1);
+                    return candidate;
+                }
+            }
+        }
+        unreachable!("a kernel has fewer names than there are numbers")
+    }
+
     /// A new label, to be placed once.
     pub fn label(&mut self, name: &str) -> Label {
         let id = Label(position(self.kernel.labels.len()));
-        let free = unused(name, |name| !self.kernel.labels.iter().any(|other| other == name));
+        let free = self.unused(&format!("${name}"), |b, name| b.taken.insert(format!("${name}")));
         self.kernel.labels.push(free);
         id
     }
@@ -183,11 +207,10 @@ impl Builder {
     fn result(&mut self, op: Op) -> Reg {
         let slots = op.signature().unwrap_or_else(|why| panic!("{why}"));
         match slots.first() {
-            Some(slot) if slot.access == Access::Write => match slot.kind {
-                Kind::Reg(ty) | Kind::Wanted(ty) => self.fresh(ty.register()),
-                _ => panic!("`{}` has no single result", op.mnemonic()),
-            },
-            Some(_) | None => panic!("`{}` has no result", op.mnemonic()),
+            Some(Slot { access: Access::Write, kind: Kind::Reg(ty) | Kind::Wanted(ty) }) => {
+                self.fresh(ty.register())
+            }
+            Some(_) | None => panic!("`{}` has no single result", op.mnemonic()),
         }
     }
 
@@ -354,20 +377,6 @@ fn renumber_base(base: &mut Base, regs: &[u32], vars: &[u32]) {
         Base::Var(var) => var.0 = vars[var.0 as usize],
         Base::Param(_) => {}
     }
-}
-
-/// A name as PTX has it that nobody uses: the one given, or with a number and perhaps `_` after it.
-fn unused(name: &str, free: impl Fn(&str) -> bool) -> String {
-    let clean = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '_' };
-    let mut name: String = name.chars().map(clean).collect();
-    if !name.starts_with(|first: char| first.is_ascii_alphabetic()) {
-        name.insert(0, 'x');
-    }
-    if free(&name) {
-        return name;
-    }
-    let mut numbered = (1u32..).flat_map(|number| [format!("{name}_{number}"), format!("{name}_{number}_")]);
-    numbered.find(|name| free(name)).expect("a kernel has fewer names than there are numbers")
 }
 
 /// The lines of a remark, without blanks at their ends.

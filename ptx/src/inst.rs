@@ -105,21 +105,11 @@ pub(crate) fn fits(kind: Kind, operand: &Operand) -> Result<(), String> {
         Kind::Reg(ty) => register(ty, operand)?,
         Kind::Wanted(ty) => *operand == Operand::Sink || register(ty, operand)?,
         Kind::Value(ty) => value(ty, operand)?,
-        Kind::Source(ty) => match operand {
-            Operand::Special(special) => readable(*special, ty)?,
-            Operand::Var(_) | Operand::Param(_) => {
-                matches!(ty, Type::U32 | Type::U64 | Type::B32 | Type::B64)
-            }
-            _ => value(ty, operand)?,
-        },
+        Kind::Source(ty) => source(ty, operand)?,
+        Kind::Count(most) => integer(0, most, operand)? || register(Type::U32, operand)?,
         Kind::Vector(ty, count) => elements(ty, count, operand)?,
         Kind::Address(space) => address(space, operand)?,
-        Kind::Int(from, to) => match operand {
-            Operand::Int(int) if !(from..=to).contains(int) => {
-                return Err(format!("{int} is not between {from} and {to}"));
-            }
-            _ => matches!(operand, Operand::Int(_)),
-        },
+        Kind::Int(from, to) => integer(from, to, operand)?,
         Kind::Label => matches!(operand, Operand::Label(_)),
     };
     if fit { Ok(()) } else { Err(format!("found {}, expected {}", describe(operand), wanted(kind))) }
@@ -127,23 +117,40 @@ pub(crate) fn fits(kind: Kind, operand: &Operand) -> Result<(), String> {
 
 /// Whether it is a register, of the right type.
 fn register(ty: Type, operand: &Operand) -> Result<bool, String> {
-    match operand {
-        Operand::Reg(reg) if !ty.fits(reg.ty) => {
-            Err(format!("a register of type {} cannot hold {}", reg.ty.text(), ty.text()))
-        }
-        _ => Ok(matches!(operand, Operand::Reg(_))),
+    let Operand::Reg(reg) = operand else { return Ok(false) };
+    if ty.fits(reg.ty) {
+        return Ok(true);
     }
+    Err(format!("a register of type {} cannot hold {}", reg.ty.text(), ty.text()))
+}
+
+/// Whether it is an integer, in that range.
+fn integer(from: i64, to: i64, operand: &Operand) -> Result<bool, String> {
+    let Operand::Int(int) = operand else { return Ok(false) };
+    if (from..=to).contains(int) {
+        return Ok(true);
+    }
+    Err(format!("{int} is not between {from} and {to}"))
 }
 
 /// Whether it is a register or a number, of the right type.
 fn value(ty: Type, operand: &Operand) -> Result<bool, String> {
-    let float = matches!(ty, Type::F32 | Type::F64);
-    match operand {
-        Operand::Int(int) if !float && ty != Type::Pred => in_range(ty, *int),
-        Operand::F32(_) => Ok(ty == Type::F32),
-        Operand::F64(_) => Ok(ty == Type::F64),
-        _ => register(ty, operand),
+    if let Operand::Int(int) = operand {
+        return if ty.takes_integers() { in_range(ty, *int) } else { Ok(false) };
     }
+    let float = (matches!(operand, Operand::F32(_)) && ty == Type::F32)
+        || (matches!(operand, Operand::F64(_)) && ty == Type::F64);
+    Ok(float || register(ty, operand)?)
+}
+
+/// Whether it is something to move: a value, a special register, or the address of something.
+fn source(ty: Type, operand: &Operand) -> Result<bool, String> {
+    if let Operand::Special(special) = operand {
+        return readable(*special, ty);
+    }
+    let address = matches!(operand, Operand::Var(_) | Operand::Param(_));
+    let pointer = matches!(ty, Type::U32 | Type::U64 | Type::B32 | Type::B64);
+    Ok((address && pointer) || value(ty, operand)?)
 }
 
 /// Whether an integer fits the bits of a type, with or without a sign.
@@ -216,6 +223,7 @@ fn wanted(kind: Kind) -> String {
         Kind::Wanted(ty) => format!("a register for {} or `_`", ty.text()),
         Kind::Value(ty) => format!("a register or number for {}", ty.text()),
         Kind::Source(ty) => format!("a register, number or address for {}", ty.text()),
+        Kind::Count(most) => format!("a register for u32 or an integer from 0 to {most}"),
         Kind::Vector(ty, count) => format!("{count} registers for {} in braces", ty.text()),
         Kind::Address(Space::Generic) => "a generic address".to_owned(),
         Kind::Address(space) => format!("an address in .{}", space.text()),

@@ -1,6 +1,5 @@
 //! What each instruction needs: a machine and a version of PTX.
 
-use crate::modifier::*;
 use crate::module::Target;
 use crate::op::Op;
 use crate::types::*;

@@ -58,6 +58,26 @@ impl Address {
     }
 }
 
+impl Base {
+    /// The base that an operand without brackets would be.
+    pub(crate) fn of(operand: &Operand) -> Option<Base> {
+        match operand {
+            Operand::Reg(reg) => Some(Base::Reg(*reg)),
+            Operand::Var(var) => Some(Base::Var(*var)),
+            Operand::Param(param) => Some(Base::Param(*param)),
+            Operand::Int(_)
+            | Operand::F32(_)
+            | Operand::F64(_)
+            | Operand::Special(_)
+            | Operand::Sink
+            | Operand::Label(_)
+            | Operand::Vector(_)
+            | Operand::Address(_)
+            | Operand::Tensor(..) => None,
+        }
+    }
+}
+
 impl From<Reg> for Base {
     fn from(reg: Reg) -> Base {
         Base::Reg(reg)

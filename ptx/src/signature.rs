@@ -35,6 +35,8 @@ pub enum Kind {
     Wanted(Type),
     /// A register for this type, or a number.
     Value(Type),
+    /// A register for a u32, or an integer from 0 to this.
+    Count(i64),
     /// As `Value`, or a special register or an address of a variable or parameter.
     Source(Type),
     /// So many registers in braces.
@@ -65,6 +67,11 @@ fn read(kind: Kind) -> Slot {
 /// A register that is read.
 fn reg(ty: impl Into<Type>) -> Slot {
     read(Kind::Reg(ty.into()))
+}
+
+/// A small number.
+fn count(most: i64) -> Slot {
+    read(Kind::Count(most))
 }
 
 /// A place in memory.
@@ -114,8 +121,8 @@ impl Op {
             Op::Count { ty, .. } => vec![put(U32), get(ty)],
             Op::Brev { ty } => vec![put(ty), get(ty)],
             Op::Bfind { ty, .. } => vec![put(U32), get(ty)],
-            Op::Bfe { ty } => vec![put(ty), get(ty), get(U32), get(U32)],
-            Op::Bfi { ty } => vec![put(ty), get(ty), get(ty), get(U32), get(U32)],
+            Op::Bfe { ty } => vec![put(ty), get(ty), count(255), count(255)],
+            Op::Bfi { ty } => vec![put(ty), get(ty), get(ty), count(255), count(255)],
             Op::Lop3 => vec![put(B32), get(B32), get(B32), get(B32), read(Kind::Int(0, 255))],
             Op::Prmt | Op::FunnelShift { .. } => vec![put(B32), get(B32), get(B32), get(B32)],
             Op::FloatBinary { ty, .. } | Op::Extreme { ty, .. } => vec![put(ty), get(ty), get(ty)],
@@ -177,7 +184,7 @@ impl Op {
             }
             Op::CpAsync { cache, .. } => vec![place(Space::Shared), place(Space::Global), copied(cache)],
             Op::CpAsyncFill { cache, .. } => {
-                vec![place(Space::Shared), place(Space::Global), copied(cache), get(U32)]
+                vec![place(Space::Shared), place(Space::Global), copied(cache), count(16)]
             }
             Op::CpAsyncWait => vec![read(Kind::Int(0, 64))],
             Op::CpAsyncCommit | Op::CpAsyncWaitAll => vec![],

@@ -138,6 +138,11 @@ impl Type {
         self.text().starts_with(['u', 's'])
     }
 
+    /// Whether an integer may stand for a value of this type: packed and half floats are not written so.
+    pub fn takes_integers(self) -> bool {
+        self.is_int() || matches!(self, Type::B8 | Type::B16 | Type::B32 | Type::B64)
+    }
+
     /// Whether it is an integer with a sign.
     pub fn is_signed(self) -> bool {
         self.text().starts_with('s')

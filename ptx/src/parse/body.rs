@@ -106,10 +106,10 @@ impl Parser<'_> {
         }
         let holds = !self.eat('!');
         let word = self.any_word()?;
-        match self.register(word, names)? {
-            Operand::Reg(reg) => Ok(Some(Guard { reg, holds })),
-            _ => Err(self.before(format!("`{word}` is no predicate"))),
-        }
+        let Operand::Reg(reg) = self.register(word, names)? else {
+            return Err(self.before(format!("`{word}` is no predicate")));
+        };
+        Ok(Some(Guard { reg, holds }))
     }
 
     fn operand(&mut self, names: &Names) -> Result<Operand> {
@@ -142,12 +142,8 @@ impl Parser<'_> {
 
     fn address(&mut self, names: &Names) -> Result<Address> {
         let word = self.any_word()?;
-        let base = match self.named(word, names)? {
-            Operand::Reg(reg) => Base::Reg(reg),
-            Operand::Var(var) => Base::Var(var),
-            Operand::Param(param) => Base::Param(param),
-            _ => return Err(self.before(format!("an address cannot start at `{word}`"))),
-        };
+        let base = Base::of(&self.named(word, names)?);
+        let base = base.ok_or_else(|| self.before(format!("an address cannot start at `{word}`")))?;
         let offset = if self.eat('+') { self.integer()? } else { 0 };
         let offset = i32::try_from(offset).map_err(|_| self.before(format!("{offset} is too far off")))?;
         Ok(Address { base, offset })

@@ -2,13 +2,17 @@
 
 use attnc_ptx::modifier::Space;
 use attnc_ptx::signature::{Kind, Slot};
-use attnc_ptx::types::RegType;
-use attnc_ptx::{Builder, Label, Module, Op, Operand, ParamId, ParamType, Reg, Target, VarId, VarPlace, at};
+use attnc_ptx::types::{RegType, Type};
+use attnc_ptx::{
+    Builder, Inst, Label, Module, Op, Operand, ParamId, ParamType, Reg, Target, VarId, VarPlace, at,
+};
 
 /// A kernel with something of everything, and the ids of it.
 pub(crate) struct Stock {
     /// What is added to.
     pub(crate) builder: Builder,
+    /// Numbers stand for what is read where this is even: these bits.
+    pub(crate) numbers: u64,
     param: ParamId,
     shared: VarId,
     local: VarId,
@@ -27,41 +31,64 @@ impl Stock {
         let end = builder.label("end");
         let shared_address = builder.reg(RegType::B32, "place");
         let address = builder.reg(RegType::B64, "address");
-        Stock { builder, param, shared, local, end, shared_address, address }
+        let numbers = 1;
+        Stock { builder, numbers, param, shared, local, end, shared_address, address }
     }
 
     /// An operand for a slot.
     pub(crate) fn operand(&mut self, slot: Slot) -> Operand {
         match slot.kind {
+            Kind::Value(ty) | Kind::Source(ty) if self.numbers.is_multiple_of(2) => {
+                let number = number(ty, self.numbers);
+                number.unwrap_or_else(|| self.builder.fresh(ty.register()).into())
+            }
             Kind::Reg(ty) | Kind::Wanted(ty) | Kind::Value(ty) | Kind::Source(ty) => {
                 self.builder.fresh(ty.register()).into()
             }
             Kind::Vector(ty, count) => (&self.builder.regs(ty.register(), "v", count.into())).into(),
             Kind::Address(Space::Param) => at(self.param).plus(16).into(),
+            Kind::Address(Space::Shared) if self.numbers.is_multiple_of(2) => at(self.shared).into(),
             Kind::Address(Space::Shared) => at(self.shared_address).plus(-16).into(),
             Kind::Address(Space::Local) => at(self.local).plus(16).into(),
             Kind::Address(Space::Global | Space::Generic) => at(self.address).into(),
+            Kind::Count(most) if self.numbers.is_multiple_of(2) => Operand::Int(most),
+            Kind::Count(_) => self.builder.fresh(RegType::B32).into(),
             Kind::Int(_, to) => Operand::Int(to),
             Kind::Label => self.end.into(),
         }
     }
 
-    /// Adds an instruction.
-    pub(crate) fn add(&mut self, op: Op) {
-        let slots = op.signature().unwrap();
-        let operands = slots.into_iter().map(|slot| self.operand(slot)).collect();
-        self.builder.push(op, operands);
+    /// An instruction with operands that fit.
+    pub(crate) fn inst(&mut self, op: Op) -> Inst {
+        let slots = op.signature().expect("an instruction that there is");
+        Inst::new(op, slots.into_iter().map(|slot| self.operand(slot)).collect())
+    }
+
+    /// A module of this kernel alone.
+    pub(crate) fn module(mut self, target: Target) -> Module {
+        self.builder.place(self.end);
+        self.builder.push(Op::Ret, vec![]);
+        Module { version: (8, 1), target, comments: vec![], kernels: vec![self.builder.finish()] }
     }
 }
 
-/// A module of one kernel with these instructions, as the target has them.
-pub(crate) fn module_of(target: Target, ops: &[Op]) -> Module {
-    let mut stock = Stock::new();
+/// A module of one kernel with these instructions; `numbers` as in [`Stock`].
+pub(crate) fn module_of(target: Target, ops: &[Op], numbers: u64) -> Module {
+    let mut stock = Stock { numbers, ..Stock::new() };
     for op in ops {
-        stock.add(*op);
+        let inst = stock.inst(*op);
+        stock.builder.add(inst);
     }
-    let end = stock.end;
-    stock.builder.place(end);
-    stock.builder.push(Op::Ret, vec![]);
-    Module { version: (8, 1), target, comments: vec![], kernels: vec![stock.builder.finish()] }
+    stock.module(target)
+}
+
+/// A number for an operand of this type, from some bits.
+fn number(ty: Type, bits: u64) -> Option<Operand> {
+    if ty == Type::F32 {
+        Some(Operand::F32((bits >> 32) as u32))
+    } else if ty == Type::F64 {
+        Some(Operand::F64(bits))
+    } else {
+        ty.takes_integers().then(|| Operand::Int(bits.cast_signed() >> (64 - ty.bits())))
+    }
 }
