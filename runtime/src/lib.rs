@@ -33,6 +33,7 @@ pub mod abi;
 mod call;
 mod cpu;
 mod dtype;
+pub mod emulator;
 mod error;
 mod kernel;
 mod library;
