@@ -5,8 +5,8 @@
 
 use super::fault::{Done, Problem};
 
-/// The first address.
-const START: u64 = 0x7f00_0000_0000;
+/// The first address: as all that follow, a multiple of 256 and of no larger power of two.
+const START: u64 = 0x7f00_0000_0100;
 /// What lies between buffers, at least.
 const GAP: u64 = 1 << 16;
 
@@ -64,8 +64,7 @@ impl DeviceMemory {
     fn add(&mut self, name: &str, data: Vec<u8>, written: Vec<bool>) -> Buffer {
         let address = START + self.next;
         let bytes = data.len() as u64;
-        // A multiple of 256 and of no larger power of two.
-        self.next = (self.next + bytes + GAP).next_multiple_of(512) + if self.next == 0 { 256 } else { 0 };
+        self.next = (self.next + bytes + GAP).next_multiple_of(512);
         let index = self.allocations.len();
         self.allocations.push(Allocation { name: name.to_owned(), address, data, written });
         Buffer { index, address, bytes }

@@ -1,5 +1,13 @@
-//! The emulator on whole kernels: what right ones give, and what is said of wrong ones.
+//! The emulator: each group of instructions against the host, what right kernels give, and what is said of
+//! wrong ones.
 
 mod attention;
+mod checks;
+mod conversions;
 mod flash;
+mod floats;
+mod integers;
 mod mma_sync;
+mod one;
+mod text;
+mod warps;

@@ -1,7 +1,7 @@
 //! Attention with `mma.sync` is right under every schedule, and wrong without any of its barriers.
 
-use attnc_ptx::{Kernel, Module, Target};
-use attnc_runtime::emulator::{Args, DeviceMemory, Fault, Launch, Program, Report, Schedule};
+use attnc_ptx::{Kernel, Module, Op, Target};
+use attnc_runtime::emulator::{Args, DeviceMemory, Fault, Launch, Problem, Program, Report, Schedule};
 
 use crate::attention::{bytes, floats, noise, reference, relative_error, rounded};
 use crate::flash::{Shape, kernel};
@@ -40,4 +40,84 @@ fn attention_is_right_under_every_schedule() {
         assert!(error < 3e-3, "{schedule:?}: {error}");
         assert_eq!(report.bank_conflicts, 0);
     }
+}
+
+/// The kernel without one of its statements, or with it moved by some statements.
+fn mutated(at: usize, by: Option<isize>) -> Kernel {
+    let mut kernel = kernel(SHAPE);
+    let stmt = kernel.body.remove(at);
+    if let Some(by) = by {
+        kernel.body.insert(at.checked_add_signed(by).expect("a place in the kernel"), stmt);
+    }
+    kernel
+}
+
+/// The places of the instructions that order something.
+fn places(wanted: impl Fn(&Op) -> bool) -> Vec<usize> {
+    kernel(SHAPE).insts().filter(|(_, inst)| wanted(&inst.op)).map(|(at, _)| at).collect()
+}
+
+/// What is said of a mutation; it has to be the same kind of error under every schedule.
+#[track_caller]
+fn check_mutation(at: usize, by: Option<isize>, expected: fn(&Problem) -> bool) {
+    for schedule in SCHEDULES {
+        match run(mutated(at, by), schedule) {
+            Ok((error, _)) => panic!("{at} by {by:?} under {schedule:?} is not found; error {error}"),
+            Err(fault) => assert!(expected(&fault.problem), "{at} by {by:?} under {schedule:?}: {fault}"),
+        }
+    }
+}
+
+fn in_flight(problem: &Problem) -> bool {
+    matches!(problem, Problem::InFlight { .. })
+}
+
+fn unordered(problem: &Problem) -> bool {
+    matches!(problem, Problem::InFlight { .. } | Problem::Race { .. } | Problem::Uninitialised { .. })
+}
+
+#[test]
+fn every_wait_is_needed_where_it_is() {
+    for at in places(|op| *op == Op::CpAsyncWait) {
+        check_mutation(at, None, in_flight);
+        // After the barrier, it no longer holds for the copies of other warps.
+        check_mutation(at, Some(1), unordered);
+    }
+}
+
+#[test]
+fn every_barrier_is_needed_where_it_is() {
+    for at in places(|op| *op == Op::BarSyncAll) {
+        check_mutation(at, None, unordered);
+        check_mutation(at, Some(-1), unordered);
+    }
+}
+
+#[test]
+fn every_commit_is_needed_but_the_first() {
+    let commits = places(|op| *op == Op::CpAsyncCommit);
+    let [first, others @ ..] = commits.as_slice() else { panic!("no commits") };
+    assert_eq!(others.len(), 3);
+    for at in others {
+        check_mutation(*at, None, in_flight);
+    }
+    // Without the first, Q is in one group with the first K, and both are waited for at once: nothing changes.
+    for schedule in SCHEDULES {
+        let (error, _) = run(mutated(*first, None), schedule).unwrap_or_else(|fault| panic!("{fault}"));
+        assert!(error < 3e-3);
+    }
+}
+
+/// `cargo test --release -p attnc-runtime --test emulator speed -- --ignored --nocapture`
+#[test]
+#[ignore = "it measures and checks nothing"]
+fn speed() {
+    let start = std::time::Instant::now();
+    let runs = 40;
+    let mut done = 0;
+    for _ in 0..runs {
+        done += run(kernel(SHAPE), Schedule::RoundRobin).expect("a right kernel").1.thread_instructions;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    println!("{:.1} million instructions of threads a second", done as f64 / seconds / 1e6);
 }
