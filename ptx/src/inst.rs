@@ -111,6 +111,7 @@ pub(crate) fn fits(kind: Kind, operand: &Operand) -> Result<(), String> {
         Kind::Address(space) => address(space, operand)?,
         Kind::Int(from, to) => integer(from, to, operand)?,
         Kind::Label => matches!(operand, Operand::Label(_)),
+        Kind::Box(ranks) => tensor(ranks, operand)?,
     };
     if fit { Ok(()) } else { Err(format!("found {}, expected {}", describe(operand), wanted(kind))) }
 }
@@ -198,6 +199,20 @@ fn address(space: Space, operand: &Operand) -> Result<bool, String> {
     })
 }
 
+/// Whether it is a box with so many coordinates, and a map that a register points to.
+fn tensor(ranks: u8, operand: &Operand) -> Result<bool, String> {
+    let Operand::Tensor(map, coordinates) = operand else { return Ok(false) };
+    if coordinates.len() != usize::from(ranks) {
+        return Err(format!("a box with {} coordinates, expected {ranks}", coordinates.len()));
+    }
+    for coordinate in coordinates {
+        if !value(Type::S32, coordinate)? {
+            return Ok(false);
+        }
+    }
+    Ok(matches!(map.base, Base::Reg(reg) if reg.ty == RegType::B64))
+}
+
 /// An operand, for people.
 fn describe(operand: &Operand) -> String {
     match operand {
@@ -229,5 +244,6 @@ fn wanted(kind: Kind) -> String {
         Kind::Address(space) => format!("an address in .{}", space.text()),
         Kind::Int(from, to) => format!("an integer from {from} to {to}"),
         Kind::Label => "a label".to_owned(),
+        Kind::Box(ranks) => format!("a box of a tensor with {ranks} ranks"),
     }
 }

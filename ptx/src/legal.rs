@@ -2,6 +2,7 @@
 //!
 //! The types of [`crate::op`] rule out most of what PTX does not have; this table rules out the rest.
 
+use crate::modifier::wgmma::{Wgmma, WgmmaTypes};
 use crate::modifier::*;
 use crate::op::Op;
 use crate::types::*;
@@ -116,8 +117,33 @@ fn exists(op: &Op) -> bool {
         | Op::CpAsyncFill { .. }
         | Op::CpAsyncCommit
         | Op::CpAsyncWait
-        | Op::CpAsyncWaitAll => true,
+        | Op::CpAsyncWaitAll
+        | Op::MbarrierInit
+        | Op::MbarrierInval
+        | Op::MbarrierArrive
+        | Op::MbarrierArriveMany
+        | Op::MbarrierArriveExpect
+        | Op::MbarrierWait { .. }
+        | Op::FenceMbarrierInit
+        | Op::FenceProxy { .. }
+        | Op::TensorLoad { .. }
+        | Op::TensorStore { .. }
+        | Op::BulkCommit
+        | Op::BulkWait { .. }
+        | Op::PrefetchMap
+        | Op::WgmmaFence
+        | Op::WgmmaCommit
+        | Op::WgmmaWait
+        | Op::SetMaxRegisters { .. }
+        | Op::GridDependency { .. } => true,
+        Op::WgmmaShared { form } | Op::WgmmaMixed { form } => columns(form),
     }
+}
+
+/// Whether a product of a warpgroup has so many columns. Integers step by 16 beyond 32.
+fn columns(form: Wgmma) -> bool {
+    let step = if form.types == WgmmaTypes::S8 && form.columns > 32 { 16 } else { 8 };
+    (8..=256).contains(&form.columns) && form.columns.is_multiple_of(step)
 }
 
 /// Whether operations on this type may flush subnormal numbers.

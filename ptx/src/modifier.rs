@@ -135,6 +135,18 @@ pieces! {
     CopyCache { All = "ca", Global = "cg" }
     /// How much more the second level of cache fetches.
     Prefetch { None = "", B64 = "L2::64B", B128 = "L2::128B", B256 = "L2::256B" }
+    /// Whether a wait for a phase may suspend the thread, or only asks.
+    PhaseWait { Try = "try_wait", Test = "test_wait" }
+    /// The ranks of a tensor in global memory.
+    TensorRank { R1 = "1d", R2 = "2d", R3 = "3d", R4 = "4d", R5 = "5d" }
+    /// What copies a wait is for: those that are done, or those that have read their source.
+    BulkWait { Done = "", Read = "read" }
+    /// What a proxy fence is for.
+    ProxySpace { All = "", Shared = "shared::cta", Global = "global" }
+    /// Whether a warp gives registers back or takes more.
+    RegisterChange { Inc = "inc", Dec = "dec" }
+    /// What a kernel tells, or awaits of, those launched around it.
+    Dependency { Launch = "launch_dependents", Wait = "wait" }
     /// A level of cache.
     Level { L1 = "L1", L2 = "L2" }
     /// The direction of `cvta`: from a space to generic addresses, or back.
@@ -142,6 +154,8 @@ pieces! {
     /// A space that `cvta` knows.
     CvtaSpace { Global = "global", Shared = "shared", Local = "local", Param = "param" }
 }
+
+pub mod wgmma;
 
 /// Special registers.
 pub mod special {

@@ -1,5 +1,6 @@
 //! What each instruction needs: a machine and a version of PTX.
 
+use crate::modifier::PhaseWait;
 use crate::module::Target;
 use crate::op::Op;
 use crate::types::*;
@@ -29,6 +30,14 @@ impl Op {
             Op::CvtPair8 { .. } | Op::CvtUnpair8 { .. } | Op::RedVector { .. } => true,
             Op::Atom { ty, .. } | Op::Red { ty, .. } => ty == Atomic::BF16x2,
             Op::Elect | Op::Stmatrix { .. } => true,
+            Op::MbarrierArriveMany | Op::MbarrierArriveExpect | Op::MbarrierWait { how: PhaseWait::Try } => {
+                true
+            }
+            Op::FenceMbarrierInit | Op::FenceProxy { .. } | Op::GridDependency { .. } => true,
+            Op::TensorLoad { .. } | Op::TensorStore { .. } | Op::PrefetchMap => true,
+            Op::BulkCommit | Op::BulkWait { .. } | Op::SetMaxRegisters { .. } => true,
+            Op::WgmmaFence | Op::WgmmaShared { .. } | Op::WgmmaMixed { .. } => true,
+            Op::WgmmaCommit | Op::WgmmaWait => true,
             _ => false,
         }
     }

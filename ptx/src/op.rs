@@ -6,6 +6,7 @@
 //!
 //! Forms may share a mnemonic and differ in their operands (`bar.sync 0;` and `bar.sync 1, 128;`).
 
+use crate::modifier::wgmma::Wgmma;
 use crate::modifier::*;
 use crate::piece::{Piece, after};
 use crate::types::*;
@@ -237,6 +238,56 @@ ops! {
     CpAsyncWait = ["cp.async.wait_group"];
     /// Waits for all copies.
     CpAsyncWaitAll = ["cp.async.wait_all"];
+
+    // Barriers in memory.
+
+    /// Makes 8 bytes of shared memory a barrier: operands `[barrier], arrivals of a phase`.
+    MbarrierInit = ["mbarrier.init.shared::cta.b64"];
+    /// Makes them plain memory again.
+    MbarrierInval = ["mbarrier.inval.shared::cta.b64"];
+    /// Arrives at a barrier: operands `state, [barrier]`.
+    MbarrierArrive = ["mbarrier.arrive.shared::cta.b64"];
+    /// As so many arrivals: operands `state, [barrier], count`.
+    MbarrierArriveMany = ["mbarrier.arrive.shared::cta.b64"];
+    /// Adds bytes to those that the phase awaits, then arrives: operands `state, [barrier], bytes`.
+    MbarrierArriveExpect = ["mbarrier.arrive.expect_tx.shared::cta.b64"];
+    /// Whether the phase of this parity is over: operands `p, [barrier], parity`.
+    MbarrierWait { how: PhaseWait } = ["mbarrier" how "parity.shared::cta.b64"];
+    /// Makes barriers that were just made visible to copies.
+    FenceMbarrierInit = ["fence.mbarrier_init.release.cluster"];
+    /// Orders what instructions wrote before what asynchronous units do.
+    FenceProxy { space: ProxySpace } = ["fence.proxy.async" space];
+
+    // Copies of tensors of sm_90.
+
+    /// Copies a box of a tensor to shared memory: operands `[to], [map, {coordinates}], [barrier]`.
+    TensorLoad { rank: TensorRank } = ["cp.async.bulk.tensor" rank "shared::cluster.global.tile.mbarrier::complete_tx::bytes"];
+    /// Copies from shared memory to a box of a tensor: operands `[map, {coordinates}], [from]`.
+    TensorStore { rank: TensorRank } = ["cp.async.bulk.tensor" rank "global.shared::cta.tile.bulk_group"];
+    /// Closes a group of such stores.
+    BulkCommit = ["cp.async.bulk.commit_group"];
+    /// Waits until at most so many of the latest groups are under way.
+    BulkWait { wait: BulkWait } = ["cp.async.bulk.wait_group" wait];
+    /// Fetches a map of a tensor.
+    PrefetchMap = ["prefetch.tensormap"];
+
+    // Tensor cores of sm_90, which four warps use together.
+
+    /// Orders registers before the products that follow.
+    WgmmaFence = ["wgmma.fence.sync.aligned"];
+    /// `D = A · B + scale · D` with both factors in shared memory: operands `D, A, B, scale, sign of A, sign of B`,
+    /// then for 16-bit types whether A and B are transposed.
+    WgmmaShared { form: Wgmma } = ["wgmma.mma_async.sync.aligned" form];
+    /// The same with A in registers, which is never transposed.
+    WgmmaMixed { form: Wgmma } = ["wgmma.mma_async.sync.aligned" form];
+    /// Closes a group of products.
+    WgmmaCommit = ["wgmma.commit_group.sync.aligned"];
+    /// Waits until at most so many of the latest groups are under way.
+    WgmmaWait = ["wgmma.wait_group.sync.aligned"];
+    /// Changes the registers of a thread to so many.
+    SetMaxRegisters { change: RegisterChange } = ["setmaxnreg" change "sync.aligned.u32"];
+    /// Tells or awaits kernels launched around this one.
+    GridDependency { what: Dependency } = ["griddepcontrol" what];
 }
 
 impl Op {

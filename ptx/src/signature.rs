@@ -4,6 +4,7 @@
 //! the parser's choice between forms and the tests' random instructions all follow from it.
 
 use crate::legal;
+use crate::modifier::wgmma::{Wgmma, WgmmaTypes};
 use crate::modifier::*;
 use crate::op::Op;
 use crate::types::*;
@@ -47,6 +48,8 @@ pub enum Kind {
     Int(i64, i64),
     /// A label.
     Label,
+    /// A box of a tensor with so many ranks: a generic address of its map, and coordinates.
+    Box(u8),
 }
 
 /// A result.
@@ -188,6 +191,27 @@ impl Op {
             }
             Op::CpAsyncWait => vec![read(Kind::Int(0, 64))],
             Op::CpAsyncCommit | Op::CpAsyncWaitAll => vec![],
+            Op::MbarrierInit => vec![place(Space::Shared), get(U32)],
+            Op::MbarrierInval => vec![place(Space::Shared)],
+            Op::MbarrierArrive => vec![state(), place(Space::Shared)],
+            Op::MbarrierArriveMany | Op::MbarrierArriveExpect => {
+                vec![state(), place(Space::Shared), get(U32)]
+            }
+            Op::MbarrierWait { .. } => vec![put(Pred), place(Space::Shared), count(1)],
+            Op::TensorLoad { rank } => vec![place(Space::Shared), tensor(rank), place(Space::Shared)],
+            Op::TensorStore { rank } => vec![tensor(rank), place(Space::Shared)],
+            Op::PrefetchMap => vec![place(Space::Generic)],
+            Op::BulkWait { .. } => vec![read(Kind::Int(0, 64))],
+            Op::WgmmaShared { form } => wgmma(form, get(B64), 2),
+            Op::WgmmaMixed { form } => wgmma(form, vector(B32, 4), 1),
+            Op::WgmmaWait => vec![read(Kind::Int(0, 7))],
+            Op::SetMaxRegisters { .. } => vec![read(Kind::Int(24, 256))],
+            Op::FenceMbarrierInit
+            | Op::FenceProxy { .. }
+            | Op::BulkCommit
+            | Op::WgmmaFence
+            | Op::WgmmaCommit
+            | Op::GridDependency { .. } => vec![],
         })
     }
 
@@ -195,6 +219,29 @@ impl Op {
     pub(crate) fn first_separator(&self) -> char {
         if matches!(self, Op::ShflIn { .. } | Op::MatchAll { .. } | Op::Elect) { '|' } else { ',' }
     }
+}
+
+/// The state of a barrier in memory, which few want.
+fn state() -> Slot {
+    Slot { access: Access::Write, kind: Kind::Wanted(Type::B64) }
+}
+
+/// A box of a tensor.
+fn tensor(rank: TensorRank) -> Slot {
+    read(Kind::Box(rank.count()))
+}
+
+/// The sums, the factors, whether the sums count, signs, and transpositions of factors in memory.
+fn wgmma(form: Wgmma, left: Slot, in_memory: usize) -> Vec<Slot> {
+    let sums = Slot { access: Access::Update, kind: Kind::Vector(form.types.sum(), form.sums()) };
+    let mut slots = vec![sums, left, get(Type::B64), reg(Type::Pred)];
+    if form.types != WgmmaTypes::S8 {
+        slots.extend([read(Kind::Int(-1, 1)), read(Kind::Int(-1, 1))]);
+    }
+    if form.types.transposes() {
+        slots.extend(vec![read(Kind::Int(0, 1)); in_memory]);
+    }
+    slots
 }
 
 /// A predicate from two values, and a third operand where it is combined with it.
@@ -247,6 +294,19 @@ impl Matrices {
             Matrices::X1 => 1,
             Matrices::X2 => 2,
             Matrices::X4 => 4,
+        }
+    }
+}
+
+impl TensorRank {
+    /// How many there are.
+    pub fn count(self) -> u8 {
+        match self {
+            TensorRank::R1 => 1,
+            TensorRank::R2 => 2,
+            TensorRank::R3 => 3,
+            TensorRank::R4 => 4,
+            TensorRank::R5 => 5,
         }
     }
 }

@@ -41,6 +41,7 @@ mod linked;
 pub mod manifest;
 mod run;
 mod tensor;
+mod tensor_map;
 mod workspace;
 
 pub use call::{Call, Shapes};
@@ -52,4 +53,5 @@ pub use library::Library;
 pub use linked::linked_kernel;
 pub use manifest::Scalar;
 pub use tensor::{TensorView, TensorViewMut};
+pub use tensor_map::{Swizzle, TENSOR_MAP_BYTES, TensorMap, TensorMapError};
 pub use workspace::Workspace;

@@ -55,6 +55,11 @@ impl Stock {
             Kind::Count(_) => self.builder.fresh(RegType::B32).into(),
             Kind::Int(_, to) => Operand::Int(to),
             Kind::Label => self.end.into(),
+            Kind::Box(ranks) => {
+                let coordinates = self.builder.regs(RegType::B32, "c", ranks.into());
+                let coordinates = coordinates.into_iter().map(Operand::Reg).collect();
+                Operand::Tensor(at(self.address), coordinates)
+            }
         }
     }
 

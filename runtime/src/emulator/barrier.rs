@@ -1,7 +1,7 @@
 //! The sixteen barriers of a block.
 
 use super::fault::{Done, Problem};
-use super::race::{Clock, MAX_WARPS, Races, join};
+use super::race::{Clock, NOTHING, Races, join};
 use super::warp::LANES;
 
 /// A barrier between uses or in one.
@@ -22,7 +22,7 @@ struct Barrier {
 impl Barrier {
     /// One that was not used yet.
     const FREE: Barrier =
-        Barrier { generation: 0, expected: None, arrived: 0, came: 0, waiting: 0, known: [0; MAX_WARPS] };
+        Barrier { generation: 0, expected: None, arrived: 0, came: 0, waiting: 0, known: NOTHING };
 }
 
 /// The barriers.

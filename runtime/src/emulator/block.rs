@@ -3,15 +3,19 @@
 use attnc_ptx::Op;
 
 use super::barrier::Barriers;
+use super::bulk::Load;
 use super::exec::{Cx, Next};
 use super::fault::{Fault, Problem, Result, Site, Trouble, Waiter};
 use super::launch::{Launch, Report};
+use super::mbarrier::Mbarriers;
 use super::memory::DeviceMemory;
 use super::order::Order;
 use super::program::{Decoded, SHARED_START};
+use super::race::Access;
 use super::schedule::Scheduler;
 use super::shared::Shared;
 use super::warp::{LANES, Strand, Wait, Warp};
+use super::warpgroup::Warpgroups;
 
 /// What the warps of a block share.
 pub(super) struct Block<'a> {
@@ -25,6 +29,10 @@ pub(super) struct Block<'a> {
     pub(super) shared: Shared,
     pub(super) dynamic_shared: u64,
     pub(super) barriers: Barriers,
+    pub(super) mbarriers: Mbarriers,
+    /// The copies of tensors that are under way.
+    pub(super) loads: Vec<Load>,
+    pub(super) warpgroups: Warpgroups,
     pub(super) order: Order,
     /// The warps that have not ended.
     pub(super) live: u32,
@@ -63,6 +71,9 @@ impl<'a> Block<'a> {
             shared: Shared::new(end, count, grain),
             dynamic_shared,
             barriers: Barriers::new(),
+            mbarriers: Mbarriers::default(),
+            loads: Vec::new(),
+            warpgroups: Warpgroups::new(count),
             order: Order::new(count),
             live: u32::MAX >> (32 - count),
             report,
@@ -92,18 +103,46 @@ impl<'a> Block<'a> {
                     break;
                 }
             }
-            if !moved {
+            if !self.end_loads(scheduler, !moved)? && !moved {
                 return Err(self.deadlock(warps));
             }
         }
-        Ok(())
+        if self.loads.is_empty() {
+            return Ok(());
+        }
+        let why = format!("a block ends while {} copies of tensors are under way", self.loads.len());
+        Err(self.without_site(Problem::Barrier(why)))
+    }
+
+    /// Lets copies of tensors end, some at least if nothing else happens; whether any has.
+    fn end_loads(&mut self, scheduler: &mut Scheduler, forced: bool) -> Result<bool> {
+        let mut ended = false;
+        for position in scheduler.completions(self.loads.len(), forced) {
+            let Load { pieces, barrier, access } = self.loads.remove(position);
+            let mut bytes = 0;
+            let period = self.mbarriers.agent(barrier).map(|(_, period)| period);
+            let period = period.map_err(|trouble| self.without_site(trouble.problem))?;
+            for (address, data) in pieces {
+                self.shared.end_copy(address, &data, Access { period, ..access });
+                bytes += data.len() as u64;
+            }
+            let complete = self.mbarriers.complete(barrier, bytes);
+            complete.map_err(|trouble| self.without_site(trouble.problem))?;
+            ended = true;
+        }
+        Ok(ended)
+    }
+
+    /// A fault that no instruction has.
+    fn without_site(&self, problem: Problem) -> Box<Fault> {
+        Box::new(Fault { kernel: self.decoded.kernel.name.clone(), site: None, problem })
     }
 
     /// Runs a warp for some instructions, or until it waits; whether it ran at all.
     fn turn(&mut self, warp: &mut Warp, length: u32) -> Result<bool> {
         for ran in 0..length {
-            let live = warp.live;
-            let ready = |strand: &Strand| self.is_ready(strand, live);
+            let (id, live) = (warp.id, warp.live);
+            let ready = |strand: &Strand| self.is_ready(strand, id, live);
             if warp.live == 0 || !warp.choose(ready) {
                 return Ok(ran > 0);
             }
@@ -123,11 +162,13 @@ impl<'a> Block<'a> {
     }
 
     /// Whether a strand may run.
-    fn is_ready(&self, strand: &Strand, live: u32) -> bool {
+    fn is_ready(&self, strand: &Strand, warp: usize, live: u32) -> bool {
         match strand.wait {
             None => true,
             Some(Wait::Barrier { id, generation }) => self.barriers.generation(id) > generation,
             Some(Wait::Lanes { here, live: before, .. }) => strand.lanes != here || live != before,
+            Some(Wait::Phase { address, parity }) => self.mbarriers.is_over(address, parity),
+            Some(Wait::Products { count }) => self.warpgroups.have_issued(warp, count),
         }
     }
 
@@ -183,6 +224,10 @@ impl<'a> Block<'a> {
         }
         warp.live &= !lanes;
         if warp.live == 0 {
+            if warp.stores.open || warp.stores.waited < warp.stores.closed {
+                let why = "a warp ends before its copies have read shared memory".to_owned();
+                return Err(Problem::Barrier(why).into());
+            }
             self.live &= !(1 << warp.id);
             self.barriers.warp_ended(self.live, &mut self.shared.races)?;
         }
@@ -230,13 +275,16 @@ impl<'a> Block<'a> {
                 Some(Wait::Lanes { wanted, .. }) => {
                     format!("lanes {:#010x} do not come", wanted & !strand.lanes)
                 }
+                Some(Wait::Phase { address, .. }) => self.mbarriers.state(address),
+                Some(Wait::Products { .. }) => {
+                    "other warps of its group have not issued as many products".to_owned()
+                }
                 None => "it may run".to_owned(),
             };
             let (pc, text) = (strand.pc as usize, self.decoded.text(strand.pc as usize));
             waiting.push(Waiter { warp: warp.id as u32, lanes: strand.lanes, pc, text, why });
         }
-        let kernel = self.decoded.kernel.name.clone();
-        Box::new(Fault { kernel, site: None, problem: Problem::Deadlock { waiting } })
+        self.without_site(Problem::Deadlock { waiting })
     }
 }
 

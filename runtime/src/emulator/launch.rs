@@ -1,6 +1,7 @@
 //! What a kernel is launched with, and what a run tells.
 
 use super::memory::Buffer;
+use crate::tensor_map::TensorMap;
 
 /// The arguments of a kernel, in the order of its parameters.
 ///
@@ -55,6 +56,11 @@ impl Args {
     /// An f64.
     pub fn f64(self, value: f64) -> Args {
         self.bytes(&value.to_le_bytes())
+    }
+
+    /// A map of a tensor.
+    pub fn tensor_map(self, map: &TensorMap) -> Args {
+        self.bytes(&map.to_bytes())
     }
 
     /// Any parameter by its bytes.

@@ -27,18 +27,22 @@
 
 mod barrier;
 mod block;
+mod bulk;
 mod copies;
 mod exec;
 mod fault;
 mod launch;
+mod mbarrier;
 mod memory;
 mod number;
 mod order;
+mod products;
 mod program;
 mod race;
 mod schedule;
 mod shared;
 mod warp;
+mod warpgroup;
 
 pub use fault::{Fault, Problem, Result, Site, Waiter};
 pub use launch::{Args, Launch, Report, Schedule};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::race::{Clock, MAX_WARPS, Races, join};
+use super::race::{Clock, NOTHING, Races, join};
 
 /// What memory and warps carry from releases to acquires.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(super) struct Order {
 
 impl Order {
     pub(super) fn new(warps: usize) -> Order {
-        let none = vec![[0; MAX_WARPS]; warps];
+        let none = vec![NOTHING; warps];
         Order { places: BTreeMap::new(), fenced: none.clone(), seen: none }
     }
 
@@ -34,7 +34,7 @@ impl Order {
     /// A store that is not weak.
     pub(super) fn store(&mut self, warp: usize, address: u64, releases: bool, races: &mut Races) {
         let clock = if releases { &races.clocks[warp] } else { &self.fenced[warp] };
-        join(self.places.entry(address).or_insert([0; MAX_WARPS]), clock);
+        join(self.places.entry(address).or_insert(NOTHING), clock);
         if releases {
             races.tick(warp);
         }

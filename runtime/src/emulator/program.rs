@@ -80,7 +80,6 @@ pub(super) enum Arg {
     Special(Special),
     Place(Place),
     Many(Box<[Arg]>),
-    #[expect(dead_code, reason = "no instruction of sm_80 has one")]
     Tensor(Place, Box<[Arg]>),
     /// The position of an instruction.
     Target(u32),
@@ -201,9 +200,27 @@ impl Decoded {
         }
     }
 
-    /// An instruction as PTX.
+    /// An instruction as PTX, without most registers of large fragments.
     pub(super) fn text(&self, pc: usize) -> String {
-        self.kernel.insts().nth(pc).map_or_else(|| "the end".to_owned(), |(_, inst)| self.kernel.text(inst))
+        let Some((_, inst)) = self.kernel.insts().nth(pc) else { return "the end".to_owned() };
+        let mut inst = inst.clone();
+        let mut long = Vec::new();
+        for operand in &mut inst.operands {
+            if let Operand::Vector(elements) = operand
+                && elements.len() > 4
+            {
+                elements.drain(2..elements.len() - 1);
+                long.push(elements[1].clone());
+            }
+        }
+        let mut text = self.kernel.text(&inst);
+        for second in long {
+            if let Operand::Reg(reg) = second {
+                let name = format!(", %{},", self.kernel.regs[reg.id as usize].name);
+                text = text.replacen(&name, ", …,", 1);
+            }
+        }
+        text
     }
 }
 
@@ -214,6 +231,8 @@ fn width(kind: Kind) -> u32 {
             ty.bits()
         }
         Kind::Count(_) => Type::U32.bits(),
+        // Coordinates of a box.
+        Kind::Box(_) => Type::S32.bits(),
         Kind::Address(_) | Kind::Int(..) | Kind::Label => 64,
     }
 }

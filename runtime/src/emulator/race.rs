@@ -14,20 +14,62 @@ use super::fault::{Done, Problem};
 
 /// The most warps of a block.
 pub(super) const MAX_WARPS: usize = 32;
+/// The most barriers in memory of a block.
+pub(super) const MAX_MBARRIERS: usize = 88;
+/// Whoever has periods of its own.
+const AGENTS: usize = GROUPS + 8 + MAX_WARPS + MAX_MBARRIERS;
+const GROUPS: usize = MAX_WARPS;
+const BULK: usize = GROUPS + 8;
+const MBARRIERS: usize = BULK + MAX_WARPS;
 
-/// The periods of other warps that a warp is ordered after.
-pub(super) type Clock = [u32; MAX_WARPS];
+/// The periods of others that a warp is ordered after.
+pub(super) type Clock = [u32; AGENTS];
+
+/// A clock that knows of nothing.
+pub(super) const NOTHING: Clock = [0; AGENTS];
 
 /// Takes over what another clock knows.
 pub(super) fn join(into: &mut Clock, other: &Clock) {
     into.iter_mut().zip(other).for_each(|(mine, theirs)| *mine = (*mine).max(*theirs));
 }
 
-/// Who touches memory.
+/// Who touches memory: warps, and what works for them while they go on. Each has periods of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Agent(u8);
+
+impl Agent {
+    pub(super) fn warp(warp: usize) -> Agent {
+        Agent(warp as u8)
+    }
+
+    /// The tensor core of four warps; its periods are groups of products.
+    pub(super) fn group(group: usize) -> Agent {
+        Agent((GROUPS + group) as u8)
+    }
+
+    /// What copies from shared memory for a warp; its periods are groups of copies.
+    pub(super) fn bulk(warp: usize) -> Agent {
+        Agent((BULK + warp) as u8)
+    }
+
+    /// What copies to shared memory and tells a barrier in memory; its periods are the phases of that.
+    pub(super) fn mbarrier(number: usize) -> Agent {
+        Agent((MBARRIERS + number) as u8)
+    }
+
+    pub(super) fn index(self) -> usize {
+        self.0.into()
+    }
+}
+
+/// An access to memory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Access {
-    /// The warp.
+    /// The warp whose order counts.
     pub(super) warp: usize,
+    /// Who makes it, and in which of its periods.
+    pub(super) agent: Agent,
+    pub(super) period: u32,
     /// The instruction.
     pub(super) pc: u32,
     /// Whether it is atomic, volatile or ordered: such accesses do not race with each other.
@@ -37,28 +79,20 @@ pub(super) struct Access {
 }
 
 /// The record of a few bytes.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Cell {
-    /// The last write: its warp, period and instruction. A period of 0 is none.
-    writer: u8,
+    /// The last write: who made it, for which warp, when and by which instruction. A period of 0 is none.
+    writer: Agent,
+    warp: u8,
     strong: bool,
     proxy: bool,
     period: u32,
     pc: u32,
-    /// The warps that have read since, and those of them that have read plainly.
-    readers: u32,
-    plain: u32,
-    /// The copy that fills the bytes, or reads them.
-    flight: Option<Flight>,
-}
-
-/// A copy under way.
-#[derive(Debug, Clone, Copy)]
-struct Flight {
-    warp: u8,
-    /// Whether it reads the bytes, so that they may be read, too.
-    reads: bool,
-    pc: u32,
+    /// Those that have read since, by slot, and those of them that have read plainly.
+    readers: u128,
+    plain: u128,
+    /// The warp and instruction of the copy that fills the bytes.
+    flight: Option<(u8, u32)>,
 }
 
 /// The records of shared memory.
@@ -68,13 +102,13 @@ pub(super) struct Races {
     shift: u32,
     warps: usize,
     cells: Vec<Cell>,
-    /// The last read of each cell by each warp: its period and instruction.
-    reads: Vec<(u32, u32)>,
+    /// The last read of each cell in each slot: its period above its instruction.
+    reads: Vec<u64>,
     /// What each warp is ordered after.
     pub(super) clocks: Vec<Clock>,
     /// The writes of each warp up to this period are seen by asynchronous units.
     fenced: Vec<u32>,
-    /// What asynchronous units see that a warp starts: writes of all warps up to these periods.
+    /// What asynchronous units see that a warp starts: writes of all up to these periods.
     seen: Vec<Clock>,
 }
 
@@ -82,18 +116,48 @@ impl Races {
     pub(super) fn new(bytes: usize, warps: usize, grain: u64) -> Races {
         let shift = grain.trailing_zeros();
         let cells = bytes.div_ceil(1 << shift);
-        let mut clocks = vec![[0; MAX_WARPS]; warps];
+        let mut clocks = vec![NOTHING; warps];
         for (warp, clock) in clocks.iter_mut().enumerate() {
             clock[warp] = 1;
         }
+        let free = Cell {
+            writer: Agent::warp(0),
+            warp: 0,
+            strong: false,
+            proxy: false,
+            period: 0,
+            pc: 0,
+            readers: 0,
+            plain: 0,
+            flight: None,
+        };
         Races {
             shift,
             warps,
-            cells: vec![Cell::default(); cells],
-            reads: vec![(0, 0); cells * warps],
+            cells: vec![free; cells],
+            reads: vec![0; cells * slots(warps)],
             clocks,
             fenced: vec![0; warps],
-            seen: vec![[0; MAX_WARPS]; warps],
+            seen: vec![NOTHING; warps],
+        }
+    }
+
+    /// The position of a reader among those of a cell.
+    fn slot(&self, agent: Agent) -> usize {
+        match agent.index() {
+            warp if warp < GROUPS => warp,
+            group if group < BULK => self.warps + group - GROUPS,
+            bulk => self.warps + self.warps.div_ceil(4) + bulk - BULK,
+        }
+    }
+
+    /// The reader at a position, and a warp that it reads for.
+    fn reader(&self, slot: usize) -> (Agent, usize) {
+        let groups = self.warps.div_ceil(4);
+        match slot.checked_sub(self.warps) {
+            None => (Agent::warp(slot), slot),
+            Some(group) if group < groups => (Agent::group(group), 4 * group),
+            Some(bulk) => (Agent::bulk(bulk - groups), bulk - groups),
         }
     }
 
@@ -103,7 +167,6 @@ impl Races {
     }
 
     /// Makes what a warp wrote, or knows of, visible to asynchronous units.
-    #[expect(dead_code, reason = "no instruction of sm_80 does so")]
     pub(super) fn fence_proxy(&mut self, warp: usize) {
         self.fenced[warp] = self.clocks[warp][warp];
         self.seen[warp] = self.clocks[warp];
@@ -120,20 +183,21 @@ impl Races {
 
     /// Notes a read, if it is ordered after what was written.
     pub(super) fn read(&mut self, bytes: Range<usize>, access: Access) -> Done {
-        let period = self.clocks[access.warp][access.warp];
+        let (slot, slots) = (self.slot(access.agent), slots(self.warps));
         for cell in self.cells_of(bytes) {
             let state = self.cells[cell];
-            if state.flight.is_some_and(|flight| !flight.reads) {
-                return Err(self.in_flight(cell).into());
+            if let Some(flight) = state.flight {
+                return Err(self.in_flight(cell, flight).into());
             }
             self.ordered_after_write(cell, &state, access)?;
             if access.proxy && !state.proxy && !self.is_seen(&state, access.warp) {
-                return Err(self.unseen(cell, &state).into());
+                let (by, warp) = (state.pc.to_string(), state.warp.into());
+                return Err(Problem::Proxy { address: self.address(cell), by, warp }.into());
             }
             let state = &mut self.cells[cell];
-            state.readers |= 1 << access.warp;
-            state.plain |= u32::from(!access.strong) << access.warp;
-            self.reads[cell * self.warps + access.warp] = (period, access.pc);
+            state.readers |= 1 << slot;
+            state.plain |= u128::from(!access.strong) << slot;
+            self.reads[cell * slots + slot] = u64::from(access.period) << 32 | u64::from(access.pc);
         }
         Ok(())
     }
@@ -151,8 +215,7 @@ impl Races {
     pub(super) fn begin_copy(&mut self, bytes: Range<usize>, access: Access) -> Done {
         for cell in self.cells_of(bytes) {
             self.check_write(cell, access)?;
-            let flight = Flight { warp: access.warp as u8, reads: false, pc: access.pc };
-            self.cells[cell].flight = Some(flight);
+            self.cells[cell].flight = Some((access.warp as u8, access.pc));
         }
         Ok(())
     }
@@ -167,17 +230,19 @@ impl Races {
 
     fn check_write(&self, cell: usize, access: Access) -> Done {
         let state = &self.cells[cell];
-        if state.flight.is_some() {
-            return Err(self.in_flight(cell).into());
+        if let Some(flight) = state.flight {
+            return Err(self.in_flight(cell, flight).into());
         }
         self.ordered_after_write(cell, state, access)?;
-        let mut others = if access.strong { state.plain } else { state.readers } & !(1 << access.warp);
+        let mut others = if access.strong { state.plain } else { state.readers };
         while others != 0 {
-            let other = others.trailing_zeros() as usize;
+            let slot = others.trailing_zeros() as usize;
             others &= others - 1;
-            let (period, pc) = self.reads[cell * self.warps + other];
-            if period > self.clocks[access.warp][other] {
-                return Err(self.race(cell, other, pc).into());
+            let (reader, warp) = self.reader(slot);
+            let read = self.reads[cell * slots(self.warps) + slot];
+            let known = self.clocks[access.warp][reader.index()];
+            if reader != access.agent && (read >> 32) as u32 > known {
+                return Err(self.race(cell, warp, read as u32).into());
             }
         }
         Ok(())
@@ -185,28 +250,28 @@ impl Races {
 
     fn note_write(&mut self, cell: usize, access: Access) {
         let state = &mut self.cells[cell];
-        state.writer = access.warp as u8;
+        state.writer = access.agent;
+        state.warp = access.warp as u8;
         state.strong = access.strong;
         state.proxy = access.proxy;
-        state.period = self.clocks[access.warp][access.warp];
+        state.period = access.period;
         state.pc = access.pc;
         state.readers = 0;
         state.plain = 0;
     }
 
     fn ordered_after_write(&self, cell: usize, state: &Cell, access: Access) -> Done {
-        let writer = usize::from(state.writer);
-        let known = writer == access.warp || state.period <= self.clocks[access.warp][writer];
-        if known || (state.strong && access.strong) {
+        let known = self.clocks[access.warp][state.writer.index()];
+        if state.period <= known || (state.strong && access.strong) {
             return Ok(());
         }
-        Err(self.race(cell, writer, state.pc).into())
+        Err(self.race(cell, state.warp.into(), state.pc).into())
     }
 
     /// Whether asynchronous units that a warp starts see what was written.
     fn is_seen(&self, state: &Cell, warp: usize) -> bool {
-        let writer = usize::from(state.writer);
-        state.period <= self.fenced[writer] || state.period <= self.seen[warp][writer]
+        let fenced = self.fenced.get(state.writer.index()).is_some_and(|period| state.period <= *period);
+        fenced || state.period <= self.seen[warp][state.writer.index()]
     }
 
     /// An instruction is given by its position; [`super::block`] puts its text in.
@@ -214,14 +279,12 @@ impl Races {
         Problem::Race { address: self.address(cell), other: pc.to_string(), warp: warp as u32 }
     }
 
-    fn unseen(&self, cell: usize, state: &Cell) -> Problem {
-        let (by, warp) = (state.pc.to_string(), state.writer.into());
-        Problem::Proxy { address: self.address(cell), by, warp }
+    fn in_flight(&self, cell: usize, (warp, pc): (u8, u32)) -> Problem {
+        Problem::InFlight { address: self.address(cell), by: pc.to_string(), warp: warp.into() }
     }
+}
 
-    fn in_flight(&self, cell: usize) -> Problem {
-        let flight = self.cells[cell].flight.unwrap_or(Flight { warp: 0, reads: false, pc: 0 });
-        let (by, warp) = (flight.pc.to_string(), flight.warp.into());
-        Problem::InFlight { address: self.address(cell), by, warp }
-    }
+/// The readers that a cell tells apart: warps, tensor cores, and what copies for warps.
+fn slots(warps: usize) -> usize {
+    2 * warps + warps.div_ceil(4)
 }

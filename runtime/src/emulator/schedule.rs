@@ -65,4 +65,18 @@ impl Scheduler {
     pub(super) fn starts_over(&self) -> bool {
         matches!(self.schedule, Schedule::Adversarial(_))
     }
+
+    /// The positions of what is asynchronous that ends now, the last first; `forced` if all wait for it.
+    pub(super) fn completions(&mut self, count: usize, forced: bool) -> Vec<usize> {
+        let mut ending: Vec<usize> = match self.schedule {
+            Schedule::RoundRobin => (0..count).collect(),
+            Schedule::Random(_) => (0..count).filter(|_| self.below(10) < 3).collect(),
+            Schedule::Adversarial(_) => Vec::new(),
+        };
+        if forced && ending.is_empty() && count > 0 {
+            ending.push(self.below(count as u64) as usize);
+        }
+        ending.reverse();
+        ending
+    }
 }

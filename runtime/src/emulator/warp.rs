@@ -3,8 +3,10 @@
 //! Lanes at one place form a strand. The strand with the lowest place runs, and strands that come to one
 //! place merge, so that lanes that part meet again where their ways do.
 
+use super::bulk::Stores;
 use super::copies::Copies;
 use super::fault::{Done, Problem};
+use super::products::Products;
 use super::program::Decoded;
 
 /// The lanes of a warp.
@@ -36,6 +38,12 @@ pub(super) struct Warp {
     pub(super) live: u32,
     /// Copies to shared memory that lanes have started.
     pub(super) copies: Copies,
+    /// Copies from shared memory that it has started.
+    pub(super) stores: Stores,
+    /// What it has given to the tensor core of its group.
+    pub(super) products: Products,
+    /// The fences before the last write of each register.
+    fences: Vec<u32>,
     pub(super) local: Local,
 }
 
@@ -61,6 +69,10 @@ pub(super) enum Wait {
     Barrier { id: usize, generation: u64 },
     /// For other lanes to come; then the instruction is tried again.
     Lanes { here: u32, live: u32, wanted: u32 },
+    /// For the end of a phase of a barrier in memory; then the instruction is tried again.
+    Phase { address: u64, parity: u64 },
+    /// For the other warps of the group to issue as many products; then the instruction is tried again.
+    Products { count: usize },
 }
 
 /// The local memory of the lanes.
@@ -82,6 +94,9 @@ impl Warp {
             strands: vec![Strand { pc: 0, lanes: live, wait: None }],
             live,
             copies: Copies::default(),
+            stores: Stores::default(),
+            products: Products::new(),
+            fences: vec![0; regs],
             local: Local { bytes, data: vec![0; bytes * LANES], written: vec![false; bytes * LANES] },
         }
     }
@@ -108,7 +123,39 @@ impl Warp {
             lanes_of(lanes).for_each(|lane| into[lane] = value[lane] & mask);
         }
         self.written[reg as usize] |= lanes;
+        self.fences[reg as usize] = self.products.fences;
         Ok(())
+    }
+
+    /// Gives a register to a product: its value, and nobody else may touch it until the product is done.
+    /// It has to have a value only if that counts.
+    pub(super) fn take(&mut self, reg: u32, counts: bool, pc: u32, decoded: &Decoded) -> Done<Wide> {
+        let index = reg as usize;
+        let lacking = !self.written[index];
+        let name = || decoded.kernel.regs[index].name.clone();
+        if counts && lacking != 0 {
+            return Err(Problem::Register { name: name() }.at(lacking.trailing_zeros() as usize));
+        }
+        if self.fences[index] == self.products.fences {
+            let why = format!("no wgmma.fence comes after the last write of register `%{}`", name());
+            return Err(Problem::Operand(why).into());
+        }
+        self.locks[index] = Lock { holders: self.locks[index].holders + 1, pc };
+        self.products.open.push(reg);
+        Ok(self.regs[index])
+    }
+
+    /// What a product gives to a register that it holds.
+    pub(super) fn put(&mut self, reg: u32, value: &Wide) {
+        self.regs[reg as usize] = *value;
+        self.written[reg as usize] = u32::MAX;
+    }
+
+    /// Ends all groups of products but so many, and lets their registers go; the last group that ended.
+    pub(super) fn retire(&mut self, left: usize) -> u32 {
+        let (held, last) = self.products.retire(left);
+        held.into_iter().for_each(|reg| self.locks[reg as usize].holders -= 1);
+        last
     }
 
     fn check_free(&self, reg: u32, decoded: &Decoded) -> Done {

@@ -3,6 +3,7 @@
 //! Each warp has 16 queries, and a block walks over the keys tile by tile. Rows in shared memory are
 //! swizzled: chunk `c` of 16 bytes of row `r` lies at `c ^ (r % 8)`.
 
+use crate::rows::Rows;
 use attnc_ptx::modifier::*;
 use attnc_ptx::types::*;
 use attnc_ptx::{Address, Builder, Kernel, Op, ParamType, Reg, Special, VarPlace, args, at};
@@ -41,17 +42,10 @@ impl Shape {
 
 /// What the parts of the kernel share.
 struct Parts {
-    b: Builder,
+    rows: Rows,
     shape: Shape,
     /// Where this thread copies to, without the start of the tile.
     copy_to: Reg,
-    scores: Vec<Reg>,
-    sums: Vec<Reg>,
-    weights: Vec<Reg>,
-    /// The largest score of each of the two rows of a thread, and the sum of its weights.
-    most: Vec<Reg>,
-    norm: Vec<Reg>,
-    scale: Reg,
 }
 
 /// The kernel; its arguments are Q, K, V, O, the number of tiles and the scale of scores in base 2.
@@ -75,19 +69,15 @@ pub(crate) fn kernel(shape: Shape) -> Kernel {
     let offset = b.int(IntOp::MulLo, Int::U32, thread, 16);
     let offset = b.def(Op::MulWide { ty: Narrow::U32 }, args![offset, 1]);
     let from: Vec<Reg> = pointers.iter().map(|base| b.int(IntOp::Add, Int::U64, *base, offset)).collect();
-    let scores = b.regs(RegType::F32, "score", shape.keys / 2);
-    let sums = b.regs(RegType::F32, "sum", shape.features / 2);
-    let weights = b.regs(RegType::B32, "weight", shape.keys / 4);
-    let most = b.regs(RegType::F32, "most", 2);
-    let norm = b.regs(RegType::F32, "norm", 2);
-    let mut parts = Parts { b, shape, copy_to, scores, sums, weights, most, norm, scale };
+    let rows = Rows::new(b, shape.keys, shape.features, scale);
+    let mut parts = Parts { rows, shape, copy_to };
     parts.copy(0, from[0], shape.queries());
     parts.copy(shape.q_bytes(), from[1], shape.keys);
-    parts.start();
+    parts.rows.start();
     parts.walk(&from, tiles, smem);
     parts.finish(pointers[3]);
-    parts.b.push(Op::Ret, args![]);
-    parts.b.finish()
+    parts.rows.b.push(Op::Ret, args![]);
+    parts.rows.b.finish()
 }
 
 /// The address of a chunk of a row.
@@ -105,33 +95,20 @@ impl Parts {
         for part in 0..rows / step {
             let bytes = (part * step * self.shape.row()) as i32;
             let op = Op::CpAsync { cache: CopyCache::Global, prefetch: Prefetch::None };
-            self.b.push(op, args![at(self.copy_to).plus(to as i32 + bytes), at(from).plus(bytes), 16]);
+            self.rows.b.push(op, args![at(self.copy_to).plus(to as i32 + bytes), at(from).plus(bytes), 16]);
         }
-        self.b.push(Op::CpAsyncCommit, args![]);
-    }
-
-    fn set(&mut self, regs: &[Reg], value: f32) {
-        for reg in regs {
-            self.b.define(*reg, Op::Mov { ty: Scalar::F32 }, args![value]);
-        }
-    }
-
-    fn start(&mut self) {
-        let (sums, most, norm) = (self.sums.clone(), self.most.clone(), self.norm.clone());
-        self.set(&sums, 0.0);
-        self.set(&most, f32::NEG_INFINITY);
-        self.set(&norm, 0.0);
+        self.rows.b.push(Op::CpAsyncCommit, args![]);
     }
 
     /// Waits for all copies of all threads.
     fn arrived(&mut self) {
-        self.b.push(Op::CpAsyncWait, args![0]);
-        self.b.push(Op::BarSyncAll, args![0]);
+        self.rows.b.push(Op::CpAsyncWait, args![0]);
+        self.rows.b.push(Op::BarSyncAll, args![0]);
     }
 
     /// The loop over tiles of keys.
     fn walk(&mut self, from: &[Reg], tiles: Reg, smem: Reg) {
-        let (shape, b) = (self.shape, &mut self.b);
+        let (shape, b) = (self.shape, &mut self.rows.b);
         let lane = b.mov(Scalar::U32, Special::LaneId);
         let warp = b.mov(Scalar::U32, Special::TidX);
         let warp = b.int(IntOp::Div, Int::U32, warp, 32);
@@ -150,8 +127,8 @@ impl Parts {
         b.place(top);
         self.arrived();
         self.copy(v_start, from[2], shape.keys);
-        let scores = self.scores.clone();
-        self.set(&scores, 0.0);
+        let scores = self.rows.scores.clone();
+        self.rows.set(&scores, 0.0);
         for k in 0..shape.features / 16 {
             let q = self.ldmatrix(row_q, upper, k, smem, 0, Transpose::No);
             for pair in 0..shape.keys / 16 {
@@ -163,9 +140,9 @@ impl Parts {
                 }
             }
         }
-        self.softmax();
+        self.rows.softmax();
         self.arrived();
-        let b = &mut self.b;
+        let b = &mut self.rows.b;
         for pointer in &from[1..3] {
             b.define(
                 *pointer,
@@ -178,9 +155,9 @@ impl Parts {
         let last = b.label("last");
         b.bra_unless(more, last);
         self.copy(k_start, from[1], shape.keys);
-        self.b.place(last);
+        self.rows.b.place(last);
         self.weigh(half, upper, smem, v_start);
-        self.b.bra_if(more, top);
+        self.rows.b.bra_if(more, top);
     }
 
     /// Adds the values of a tile under their weights.
@@ -190,10 +167,10 @@ impl Parts {
             for pair in 0..shape.features / 16 {
                 let start = v_start + k * 16 * shape.row();
                 let values = self.ldmatrix(row, chunk, pair, smem, start, Transpose::Trans);
-                let weights: Vec<Reg> = self.weights[4 * k as usize..4 * k as usize + 4].to_vec();
+                let weights: Vec<Reg> = self.rows.weights[4 * k as usize..4 * k as usize + 4].to_vec();
                 for (n, half) in values.chunks(2).enumerate() {
                     let at = (2 * pair as usize + n) * 4;
-                    let sums = self.sums[at..at + 4].to_vec();
+                    let sums = self.rows.sums[at..at + 4].to_vec();
                     self.mma(&sums, &weights, half);
                 }
             }
@@ -210,78 +187,22 @@ impl Parts {
         start: u32,
         transpose: Transpose,
     ) -> Vec<Reg> {
-        let chunk = self.b.int(IntOp::Add, Int::U32, chunk, 2 * pair);
-        let address = swizzled(&mut self.b, self.shape, row, chunk, smem);
-        let into = self.b.regs(RegType::B32, "m", 4);
+        let chunk = self.rows.b.int(IntOp::Add, Int::U32, chunk, 2 * pair);
+        let address = swizzled(&mut self.rows.b, self.shape, row, chunk, smem);
+        let into = self.rows.b.regs(RegType::B32, "m", 4);
         let place: Address = at(address).plus(start as i32);
-        self.b.push(Op::Ldmatrix { matrices: Matrices::X4, transpose }, args![&into, place]);
+        self.rows.b.push(Op::Ldmatrix { matrices: Matrices::X4, transpose }, args![&into, place]);
         into
     }
 
     fn mma(&mut self, sums: &[Reg], a: &[Reg], b: &[Reg]) {
-        self.b.push(Op::Mma { form: Mma::F32Bf16K16 }, args![sums, a, b, sums]);
-    }
-
-    /// `a op b` into a register that is there.
-    fn float(&mut self, into: Reg, op: FloatOp, a: Reg, b: Reg) {
-        let op = Op::FloatBinary { op, round: Round::Nearest, flush: Flush::Keep, ty: Float::F32 };
-        self.b.define(into, op, args![a, b]);
-    }
-
-    fn exp2(&mut self, into: Reg, a: Reg) {
-        self.b.define(into, Op::Function { f: Function::Ex2, flush: Flush::Ftz, ty: Float::F32 }, args![a]);
-    }
-
-    /// The value of lanes whose number differs in a bit.
-    fn shuffled(&mut self, value: Reg, bit: u32) -> Reg {
-        let bits = self.b.mov(Scalar::B32, value);
-        let other = self.b.def(Op::Shfl { mode: Shuffle::Bfly }, args![bits, bit, 31, -1]);
-        let float = self.b.fresh(RegType::F32);
-        self.b.define(float, Op::Mov { ty: Scalar::B32 }, args![other]);
-        float
-    }
-
-    /// Scores to weights; what was summed before is scaled to the new largest score.
-    fn softmax(&mut self) {
-        let max = Op::Extreme { op: Extreme::Max, flush: Flush::Keep, nan: Nan::Number, ty: Float::F32 };
-        for row in 0..2 {
-            let scores: Vec<Reg> = of_row(&self.scores, row);
-            let most = self.b.mov(Scalar::F32, self.most[row]);
-            for score in &scores {
-                self.b.define(most, max, args![most, *score]);
-            }
-            for bit in [1, 2] {
-                let other = self.shuffled(most, bit);
-                self.b.define(most, max, args![most, other]);
-            }
-            let shift = self.b.float(FloatOp::Mul, Float::F32, most, self.scale);
-            let sign = Op::FloatSign { op: SignOp::Neg, flush: Flush::Keep, ty: Float::F32 };
-            let shift = self.b.def(sign, args![shift]);
-            let fade = self.b.fma(Float::F32, self.most[row], self.scale, shift);
-            self.exp2(fade, fade);
-            self.b.define(self.most[row], Op::Mov { ty: Scalar::F32 }, args![most]);
-            let norm = self.norm[row];
-            self.float(norm, FloatOp::Mul, norm, fade);
-            for score in scores {
-                let fma = Op::Fma { round: Round::Nearest, flush: Flush::Keep, ty: Float::F32 };
-                self.b.define(score, fma, args![score, self.scale, shift]);
-                self.exp2(score, score);
-                self.float(norm, FloatOp::Add, norm, score);
-            }
-            for sum in of_row(&self.sums, row) {
-                self.float(sum, FloatOp::Mul, sum, fade);
-            }
-        }
-        for (weight, scores) in self.weights.clone().into_iter().zip(self.scores.clone().chunks(2)) {
-            let op = Op::CvtPair { relu: Relu::No, to: Pair::BF16x2 };
-            self.b.define(weight, op, args![scores[1], scores[0]]);
-        }
+        self.rows.b.push(Op::Mma { form: Mma::F32Bf16K16 }, args![sums, a, b, sums]);
     }
 
     /// Divides by the norm and stores, two features at a time.
     fn finish(&mut self, o: Reg) {
         let shape = self.shape;
-        let b = &mut self.b;
+        let b = &mut self.rows.b;
         let lane = b.mov(Scalar::U32, Special::LaneId);
         let warp = b.mov(Scalar::U32, Special::TidX);
         let warp = b.int(IntOp::Div, Int::U32, warp, 32);
@@ -291,27 +212,11 @@ impl Parts {
         let column = b.int(IntOp::MulLo, Int::U32, column, 4);
         let offset = b.def(Op::Mad { half: Half::Lo, ty: Int::U32 }, args![row, shape.row(), column]);
         let place = b.def(Op::MadWide { ty: Narrow::U32 }, args![offset, 1, o]);
-        for row in 0..2 {
-            let norm = self.norm[row];
-            for bit in [1, 2] {
-                let other = self.shuffled(norm, bit);
-                self.float(norm, FloatOp::Add, norm, other);
-            }
-            let op = Op::Function { f: Function::Rcp, flush: Flush::Ftz, ty: Float::F32 };
-            let inverse = self.b.def(op, args![norm]);
-            for (n, pair) in of_row(&self.sums, row).chunks(2).enumerate() {
-                self.float(pair[0], FloatOp::Mul, pair[0], inverse);
-                self.float(pair[1], FloatOp::Mul, pair[1], inverse);
-                let op = Op::CvtPair { relu: Relu::No, to: Pair::BF16x2 };
-                let packed = self.b.def(op, args![pair[1], pair[0]]);
-                let bytes = (row as u32 * 8 * shape.row()) as i32 + n as i32 * 16;
-                self.b.store(Space::Global, Data::B32, at(place).plus(bytes), packed);
+        for (row, pairs) in (0..).zip(self.rows.packed()) {
+            for (n, pair) in (0..).zip(pairs) {
+                let bytes = row * 8 * shape.row() as i32 + n * 16;
+                self.rows.b.store(Space::Global, Data::B32, at(place).plus(bytes), pair);
             }
         }
     }
-}
-
-/// The elements of a fragment that belong to the upper or lower row of a thread.
-fn of_row(fragment: &[Reg], row: usize) -> Vec<Reg> {
-    fragment.chunks(4).flat_map(|four| four[2 * row..2 * row + 2].to_vec()).collect()
 }

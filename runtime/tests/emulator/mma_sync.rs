@@ -1,7 +1,9 @@
 //! Attention with `mma.sync` is right under every schedule, and wrong without any of its barriers.
 
 use attnc_ptx::{Kernel, Module, Op, Target};
-use attnc_runtime::emulator::{Args, DeviceMemory, Fault, Launch, Problem, Program, Report, Schedule};
+use attnc_runtime::emulator::{
+    Args, Buffer, DeviceMemory, Fault, Launch, Problem, Program, Report, Schedule,
+};
 
 use crate::attention::{bytes, floats, noise, reference, relative_error, rounded};
 use crate::flash::{Shape, kernel};
@@ -11,8 +13,16 @@ const TILES: u32 = 3;
 
 const SCHEDULES: [Schedule; 3] = [Schedule::RoundRobin, Schedule::Random(3), Schedule::Adversarial(1)];
 
-/// Runs a kernel on random tensors; the relative error of its result.
-fn run(kernel: Kernel, schedule: Schedule) -> Result<(f64, Report), Box<Fault>> {
+/// A kernel with random tensors.
+struct Prepared {
+    program: Program,
+    memory: DeviceMemory,
+    launch: Launch,
+    output: Buffer,
+    expected: Vec<f64>,
+}
+
+fn prepare(kernel: Kernel) -> Prepared {
     let features = SHAPE.features as usize;
     let (queries, keys) = (SHAPE.queries() as usize, (TILES * SHAPE.keys) as usize);
     let [q, k, v] =
@@ -20,17 +30,23 @@ fn run(kernel: Kernel, schedule: Schedule) -> Result<(f64, Report), Box<Fault>> 
     let module = Module { version: (8, 0), target: Target::Sm80, comments: vec![], kernels: vec![kernel] };
     let program = Program::new(&module).expect("a module that prints and parses");
     let mut memory = DeviceMemory::new();
-    let [q_buffer, k_buffer, v_buffer] =
-        [("Q", &q), ("K", &k), ("V", &v)].map(|(name, data)| memory.upload(name, &bytes(data)));
-    let o_buffer = memory.alloc("O", queries * features * 2);
+    let mut args = Args::new();
+    for (name, data) in [("Q", &q), ("K", &k), ("V", &v)] {
+        args = args.buffer(memory.upload(name, &bytes(data)));
+    }
+    let output = memory.alloc("O", queries * features * 2);
     let scale = std::f32::consts::LOG2_E / (features as f32).sqrt();
-    let args =
-        Args::new().buffer(q_buffer).buffer(k_buffer).buffer(v_buffer).buffer(o_buffer).u32(TILES).f32(scale);
-    let launch = Launch::new([1, 1, 1], [SHAPE.warps * 32, 1, 1], args).schedule(schedule).budget(1_000_000);
-    let report = program.launch("flash", &launch, &mut memory)?;
-    assert_eq!(memory.first_unwritten(o_buffer), None);
-    let found = floats(memory.bytes(o_buffer));
-    Ok((relative_error(&found, &reference(&q, &k, &v, features)), report))
+    let args = args.buffer(output).u32(TILES).f32(scale);
+    let launch = Launch::new([1, 1, 1], [SHAPE.warps * 32, 1, 1], args).budget(1_000_000);
+    Prepared { program, memory, launch, output, expected: reference(&q, &k, &v, features) }
+}
+
+/// Runs a kernel; the relative error of its result.
+fn run(kernel: Kernel, schedule: Schedule) -> Result<(f64, Report), Box<Fault>> {
+    let Prepared { program, mut memory, launch, output, expected } = prepare(kernel);
+    let report = program.launch("flash", &launch.schedule(schedule), &mut memory)?;
+    assert_eq!(memory.first_unwritten(output), None);
+    Ok((relative_error(&floats(memory.bytes(output)), &expected), report))
 }
 
 #[test]
@@ -112,12 +128,19 @@ fn every_commit_is_needed_but_the_first() {
 #[test]
 #[ignore = "it measures and checks nothing"]
 fn speed() {
+    let prepared = prepare(kernel(SHAPE));
     let start = std::time::Instant::now();
-    let runs = 40;
-    let mut done = 0;
-    for _ in 0..runs {
-        done += run(kernel(SHAPE), Schedule::RoundRobin).expect("a right kernel").1.thread_instructions;
-    }
+    let done: u64 = (0..100)
+        .map(|_| {
+            let mut memory = prepared.memory.clone();
+            let launch = prepared.launch.clone();
+            prepared
+                .program
+                .launch("flash", &launch, &mut memory)
+                .expect("a right kernel")
+                .thread_instructions
+        })
+        .sum();
     let seconds = start.elapsed().as_secs_f64();
     println!("{:.1} million instructions of threads a second", done as f64 / seconds / 1e6);
 }

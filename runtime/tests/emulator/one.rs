@@ -75,7 +75,9 @@ fn register(slot: &Slot) -> RegType {
     match slot.kind {
         Kind::Reg(ty) | Kind::Wanted(ty) | Kind::Value(ty) | Kind::Source(ty) => ty.register(),
         Kind::Count(_) => RegType::B32,
-        Kind::Vector(..) | Kind::Address(_) | Kind::Int(..) | Kind::Label => panic!("no single register"),
+        Kind::Vector(..) | Kind::Address(_) | Kind::Int(..) | Kind::Label | Kind::Box(_) => {
+            panic!("no single register")
+        }
     }
 }
 

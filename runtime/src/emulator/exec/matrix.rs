@@ -8,7 +8,7 @@ use attnc_ptx::modifier::*;
 use super::access::in_lane;
 use super::{Cx, bank};
 use crate::emulator::fault::Done;
-use crate::emulator::number::{float, signed};
+use crate::emulator::number::{float, format, signed};
 use crate::emulator::warp::{LANES, Wide};
 
 /// An 8×8 matrix of 16 bits.
@@ -20,6 +20,7 @@ pub(in crate::emulator) enum Element {
     F16,
     BF16,
     Tf32,
+    E4M3,
     S8,
     U8,
 }
@@ -29,7 +30,7 @@ impl Element {
         match self {
             Element::F16 | Element::BF16 => 16,
             Element::Tf32 => 32,
-            Element::S8 | Element::U8 => 8,
+            Element::E4M3 | Element::S8 | Element::U8 => 8,
         }
     }
 
@@ -40,6 +41,7 @@ impl Element {
             Element::BF16 => f32::from_bits((bits as u32) << 16),
             // The tensor cores do not look at the digits that tf32 lacks.
             Element::Tf32 => f32::from_bits(bits as u32 & !0x1fff),
+            Element::E4M3 => format::E4M3.decode(bits & 0xff) as f32,
             Element::S8 => signed(bits, 8) as f32,
             Element::U8 => (bits & 0xff) as f32,
         }

@@ -3,9 +3,11 @@
 mod access;
 mod atomic;
 mod bank;
+mod bulk;
 mod lane;
 mod matrix;
 mod sync;
+mod wgmma;
 
 use attnc_ptx::Op;
 use attnc_ptx::modifier::*;
@@ -15,7 +17,7 @@ use super::block::Block;
 use super::fault::{Done, Problem};
 use super::number::{convert, float, int, low};
 use super::program::{Arg, Code, Place};
-use super::race::Access;
+use super::race::{Access, Agent};
 use super::warp::{LANES, Strand, Wait, Warp, Wide};
 
 /// An instruction that is run.
@@ -152,6 +154,25 @@ impl Cx<'_, '_> {
                 self.warp.copies.commit(self.lanes);
                 self.cp_wait(0);
             }
+            Op::MbarrierInit => self.mbarrier_init()?,
+            Op::MbarrierInval => self.mbarrier_inval()?,
+            Op::MbarrierArrive => self.mbarrier_arrive(false, false)?,
+            Op::MbarrierArriveMany => self.mbarrier_arrive(true, false)?,
+            Op::MbarrierArriveExpect => self.mbarrier_arrive(false, true)?,
+            Op::MbarrierWait { how } => return self.mbarrier_wait(how),
+            Op::FenceMbarrierInit => self.fence_mbarrier_init(),
+            Op::FenceProxy { .. } => self.fence_proxy(),
+            Op::TensorLoad { .. } => self.tensor_load()?,
+            Op::TensorStore { .. } => self.tensor_store()?,
+            Op::BulkCommit => self.bulk_commit(),
+            Op::BulkWait { .. } => self.bulk_wait(),
+            Op::WgmmaFence => self.wgmma_fence()?,
+            Op::WgmmaShared { form } => self.wgmma(form, false)?,
+            Op::WgmmaMixed { form } => self.wgmma(form, true)?,
+            Op::WgmmaCommit => self.wgmma_commit()?,
+            Op::WgmmaWait => return self.wgmma_wait(),
+            Op::SetMaxRegisters { .. } => self.aligned()?,
+            Op::PrefetchMap | Op::GridDependency { .. } => {}
         }
         Ok(Next::Step)
     }
@@ -225,7 +246,9 @@ impl Cx<'_, '_> {
 
     /// How the lanes touch memory.
     fn access(&self, strong: bool) -> Access {
-        Access { warp: self.warp.id, pc: self.strand.pc, strong, proxy: false }
+        let (warp, pc) = (self.warp.id, self.strand.pc);
+        let period = self.block.shared.races.clocks[warp][warp];
+        Access { warp, agent: Agent::warp(warp), period, pc, strong, proxy: false }
     }
 
     fn map1(&mut self, f: impl Fn(u64) -> u64) -> Done {
