@@ -10,6 +10,9 @@
 //!                         └────── to_string ──▶ text
 //! ```
 //!
+//! [`verify()`] lists what is wrong with a module beyond that: lanes that part before a barrier, registers of
+//! a product under way, and the like.
+//!
 //! What always holds: `parse(&module.to_string()) == Ok(module)` for what [`Builder`] and [`parse`] give;
 //! an instruction that either lets through has the operands of its signature; no text makes [`parse`] panic.
 //!
@@ -29,6 +32,7 @@ mod piece;
 mod print;
 pub mod signature;
 pub mod types;
+pub mod verify;
 
 pub use build::Builder;
 pub use modifier::special::Special;
@@ -36,3 +40,4 @@ pub use module::*;
 pub use op::Op;
 pub use operand::at;
 pub use parse::{ParseError, parse};
+pub use verify::verify;

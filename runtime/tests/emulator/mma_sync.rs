@@ -144,3 +144,10 @@ fn speed() {
     let seconds = start.elapsed().as_secs_f64();
     println!("{:.1} million instructions of threads a second", done as f64 / seconds / 1e6);
 }
+
+#[test]
+fn the_verifier_finds_nothing_wrong() {
+    let kernels = vec![kernel(SHAPE)];
+    let module = Module { version: (8, 0), target: Target::Sm80, comments: vec![], kernels };
+    assert_eq!(attnc_ptx::verify(&module), vec![]);
+}

@@ -168,3 +168,10 @@ fn copies_out_are_committed_and_waited_for() {
     check_all(|op| *op == Op::BulkCommit, 0, |problem| matches!(problem, Problem::Barrier(_)));
     check_all(|op| matches!(op, Op::BulkWait { .. }), 0, |problem| matches!(problem, Problem::Barrier(_)));
 }
+
+#[test]
+fn the_verifier_finds_nothing_wrong() {
+    let kernels = vec![kernel(SHAPE)];
+    let module = Module { version: (8, 0), target: Target::Sm90a, comments: vec![], kernels };
+    assert_eq!(attnc_ptx::verify(&module), vec![]);
+}
