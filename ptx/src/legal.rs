@@ -128,6 +128,10 @@ fn exists(op: &Op) -> bool {
         | Op::FenceProxy { .. }
         | Op::TensorLoad { .. }
         | Op::TensorStore { .. }
+        | Op::BulkLoad
+        | Op::BulkStore
+        | Op::BulkAdd
+        | Op::CpAsyncArrive
         | Op::BulkCommit
         | Op::BulkWait { .. }
         | Op::PrefetchMap

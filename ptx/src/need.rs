@@ -35,6 +35,7 @@ impl Op {
             }
             Op::FenceMbarrierInit | Op::FenceProxy { .. } | Op::GridDependency { .. } => true,
             Op::TensorLoad { .. } | Op::TensorStore { .. } | Op::PrefetchMap => true,
+            Op::BulkLoad | Op::BulkStore | Op::BulkAdd => true,
             Op::BulkCommit | Op::BulkWait { .. } | Op::SetMaxRegisters { .. } => true,
             Op::WgmmaFence | Op::WgmmaShared { .. } | Op::WgmmaMixed { .. } => true,
             Op::WgmmaCommit | Op::WgmmaWait => true,

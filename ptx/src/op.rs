@@ -251,6 +251,8 @@ ops! {
     MbarrierArriveMany = ["mbarrier.arrive.shared::cta.b64"];
     /// Adds bytes to those that the phase awaits, then arrives: operands `state, [barrier], bytes`.
     MbarrierArriveExpect = ["mbarrier.arrive.expect_tx.shared::cta.b64"];
+    /// Arrives at a barrier when all copies of [`Op::CpAsync`] of the thread so far have ended.
+    CpAsyncArrive = ["cp.async.mbarrier.arrive.noinc.shared::cta.b64"];
     /// Whether the phase of this parity is over: operands `p, [barrier], parity`.
     MbarrierWait { how: PhaseWait } = ["mbarrier" how "parity.shared::cta.b64"];
     /// Makes barriers that were just made visible to copies.
@@ -264,7 +266,13 @@ ops! {
     TensorLoad { rank: TensorRank } = ["cp.async.bulk.tensor" rank "shared::cluster.global.tile.mbarrier::complete_tx::bytes"];
     /// Copies from shared memory to a box of a tensor: operands `[map, {coordinates}], [from]`.
     TensorStore { rank: TensorRank } = ["cp.async.bulk.tensor" rank "global.shared::cta.tile.bulk_group"];
-    /// Closes a group of such stores.
+    /// Copies bytes, a multiple of 16, to shared memory: operands `[to], [from], bytes, [barrier]`.
+    BulkLoad = ["cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes"];
+    /// Copies bytes, a multiple of 16, from shared memory: operands `[to], [from], bytes`.
+    BulkStore = ["cp.async.bulk.global.shared::cta.bulk_group"];
+    /// Adds numbers in shared memory to those in global memory: operands `[to], [from], bytes`.
+    BulkAdd = ["cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32"];
+    /// Closes a group of copies from shared memory.
     BulkCommit = ["cp.async.bulk.commit_group"];
     /// Waits until at most so many of the latest groups are under way.
     BulkWait { wait: BulkWait } = ["cp.async.bulk.wait_group" wait];

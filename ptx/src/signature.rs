@@ -200,6 +200,11 @@ impl Op {
             Op::MbarrierWait { .. } => vec![put(Pred), place(Space::Shared), count(1)],
             Op::TensorLoad { rank } => vec![place(Space::Shared), tensor(rank), place(Space::Shared)],
             Op::TensorStore { rank } => vec![tensor(rank), place(Space::Shared)],
+            Op::BulkLoad => {
+                vec![place(Space::Shared), place(Space::Global), get(U32), place(Space::Shared)]
+            }
+            Op::BulkStore | Op::BulkAdd => vec![place(Space::Global), place(Space::Shared), get(U32)],
+            Op::CpAsyncArrive => vec![place(Space::Shared)],
             Op::PrefetchMap => vec![place(Space::Generic)],
             Op::BulkWait { .. } => vec![read(Kind::Int(0, 64))],
             Op::WgmmaShared { form } => wgmma(form, get(B64), 2),

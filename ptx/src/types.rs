@@ -135,7 +135,7 @@ impl Type {
 
     /// Whether it is an integer with or without a sign.
     pub fn is_int(self) -> bool {
-        self.text().starts_with(['u', 's'])
+        self.is_signed() || matches!(self, Type::U8 | Type::U16 | Type::U32 | Type::U64)
     }
 
     /// Whether an integer may stand for a value of this type: packed and half floats are not written so.
@@ -145,7 +145,7 @@ impl Type {
 
     /// Whether it is an integer with a sign.
     pub fn is_signed(self) -> bool {
-        self.text().starts_with('s')
+        matches!(self, Type::S8 | Type::S16 | Type::S32 | Type::S64)
     }
 }
 

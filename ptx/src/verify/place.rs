@@ -68,7 +68,11 @@ fn access(inst: &Inst, position: usize) -> Option<(i64, i64)> {
         Op::Ldmatrix { .. } | Op::Stmatrix { .. } => plain(16),
         Op::TensorLoad { .. } if position == 0 => Some((16, 128)),
         Op::TensorStore { .. } => Some((16, 128)),
+        Op::BulkLoad if position == 0 => plain(16),
+        Op::BulkStore | Op::BulkAdd => plain(16),
         Op::TensorLoad { .. }
+        | Op::BulkLoad
+        | Op::CpAsyncArrive
         | Op::MbarrierInit
         | Op::MbarrierInval
         | Op::MbarrierArrive

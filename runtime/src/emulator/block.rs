@@ -118,15 +118,16 @@ impl<'a> Block<'a> {
     fn end_loads(&mut self, scheduler: &mut Scheduler, forced: bool) -> Result<bool> {
         let mut ended = false;
         for position in scheduler.completions(self.loads.len(), forced) {
-            let Load { pieces, barrier, access } = self.loads.remove(position);
+            let Load { pieces, barrier, arrives, access } = self.loads.remove(position);
             let mut bytes = 0;
-            let period = self.mbarriers.agent(barrier).map(|(_, period)| period);
+            let period = self.mbarriers.agent_of_instructions(barrier).map(|(_, period)| period);
             let period = period.map_err(|trouble| self.without_site(trouble.problem))?;
             for (address, data) in pieces {
                 self.shared.end_copy(address, &data, Access { period, ..access });
                 bytes += data.len() as u64;
             }
-            let complete = self.mbarriers.complete(barrier, bytes);
+            let (bytes, arrivals) = if arrives { (0, 1) } else { (bytes, 0) };
+            let complete = self.mbarriers.complete(barrier, bytes, arrivals);
             complete.map_err(|trouble| self.without_site(trouble.problem))?;
             ended = true;
         }

@@ -10,8 +10,9 @@ use super::race::Access;
 pub(super) struct Load {
     /// Pieces with their addresses in shared memory.
     pub(super) pieces: Vec<(u64, Vec<u8>)>,
-    /// The barrier that it tells.
+    /// The barrier that it tells, and whether that counts as an arrival, not as bytes.
     pub(super) barrier: u64,
+    pub(super) arrives: bool,
     /// How it writes, but for the period, which is that in which it ends.
     pub(super) access: Access,
 }

@@ -39,6 +39,12 @@ impl Copies {
         }
     }
 
+    /// Takes all copies of a lane out, to be waited for in another way.
+    pub(super) fn take(&mut self, lane: usize) -> Vec<Copy> {
+        let closed = std::mem::take(&mut self.closed[lane]).into_iter().flatten();
+        closed.chain(std::mem::take(&mut self.open[lane])).collect()
+    }
+
     /// The copies that have ended when at most `left` groups of these lanes are under way.
     pub(super) fn wait(&mut self, lanes: u32, left: usize) -> Vec<Copy> {
         let mut ended = Vec::new();

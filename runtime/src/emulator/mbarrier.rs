@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::fault::{Done, Problem};
+use super::fault::{Done, Problem, Trouble};
 use super::race::{Agent, Clock, MAX_MBARRIERS, NOTHING, Races, join};
 
 /// A barrier.
@@ -104,13 +104,23 @@ impl Mbarriers {
             );
             return Err(Problem::Barrier(why).into());
         }
+        self.agent_of_instructions(address)
+    }
+
+    /// The same for copies that need no fence to see the barrier.
+    pub(super) fn agent_of_instructions(&mut self, address: u64) -> Done<(Agent, u32)> {
+        let barrier = self.get(address)?;
         Ok((Agent::mbarrier(barrier.number), barrier.phase + 1))
     }
 
-    /// Bytes have come.
-    pub(super) fn complete(&mut self, address: u64, bytes: u64) -> Done {
+    /// A copy has ended: so many bytes have come, or so many arrivals are made.
+    pub(super) fn complete(&mut self, address: u64, bytes: u64, arrivals: i64) -> Done {
         let barrier = self.get(address)?;
         barrier.bytes -= bytes.cast_signed();
+        barrier.pending -= arrivals;
+        if barrier.pending < 0 {
+            return Err(barrier.too_many(address));
+        }
         let agent = Agent::mbarrier(barrier.number);
         barrier.known[agent.index()] = barrier.phase + 1;
         barrier.pass();
@@ -145,6 +155,11 @@ impl Mbarriers {
 }
 
 impl Mbarrier {
+    fn too_many(&self, address: u64) -> Box<Trouble> {
+        let why = format!("more than {} arrivals in a phase of the barrier at {address:#x}", self.count);
+        Problem::Barrier(why).into()
+    }
+
     /// Goes to the next phase if nothing is awaited.
     fn pass(&mut self) {
         if self.pending == 0 && self.bytes == 0 {

@@ -179,3 +179,49 @@ fn a_launch_has_to_fit_its_kernel() {
     let wrong = Launch::new([1, 1, 1], [32, 1, 1], Args::new().u64(0).u64(0));
     assert!(say("f", wrong).contains("parameter `n` has 4 bytes, found 8"));
 }
+
+#[test]
+fn barriers_in_memory_count_copies_of_both_kinds() {
+    // 32 lanes copy a word each, and every lane's copy is one arrival; 128 bytes come in one piece beside.
+    let head = "mov.u32 %r0, tile; setp.eq.u32 %p0, %tx, 0; @!%p0 bra $made;
+        mbarrier.init.shared::cta.b64 [%r0+512], 33; fence.mbarrier_init.release.cluster; $made: bar.sync 0;
+        add.u32 %r1, %r0, %s;";
+    let arrive = "cp.async.ca.shared.global [%r1], [%d0], 4; cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%r0+512];
+        @%p0 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r0+512], 128;
+        @%p0 cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r0+128], [%x], 128, [%r0+512];";
+    let wait = "$w: mbarrier.try_wait.parity.shared::cta.b64 %p1, [%r0+512], 0; @!%p1 bra $w;";
+    let sum = "ld.shared.u32 %r2, [%r1]; ld.shared.u32 %r3, [%r1+128]; add.u32 %r2, %r2, %r3; st.global.u32 [%d0], %r2;";
+    for schedule in [Schedule::RoundRobin, Schedule::Random(5), Schedule::Adversarial(2)] {
+        let words = run_under(&format!("{head} {arrive} {wait} {sum}"), 32, schedule);
+        assert_eq!(words.unwrap_or_else(|fault| panic!("{fault}"))[7], 14);
+    }
+    check_fault(&format!("{head} {arrive} {sum}"), 32, "is under way");
+    let late = arrive.replace("128, [%r0+512]", "64, [%r0+512]");
+    check_fault(&format!("{head} {late} {wait}"), 32, "awaits 0 of 33 arrivals and 64 bytes");
+    check_fault(
+        &format!("{head} @%p0 mbarrier.arrive.shared::cta.b64 _, [%r0+520];"),
+        32,
+        "before it is written",
+    );
+    check_fault(
+        &format!("{head} mbarrier.arrive.shared::cta.b64 _, [%r0+512], 2;"),
+        32,
+        "more than 33 arrivals",
+    );
+}
+
+#[test]
+fn numbers_are_added_to_global_memory_in_one_piece() {
+    let body = |fence: &str, wait: &str| {
+        format!(
+            "mov.u32 %r0, tile; add.u32 %r1, %r0, %s; cvt.rn.f32.u32 %f0, %lane; st.shared.f32 [%r1], %f0;
+            mov.f32 %f1, 0f3F800000; st.global.f32 [%d0], %f1; {fence} bar.sync 0; setp.eq.u32 %p0, %tx, 0;
+            @%p0 cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%x], [%r0], 128;
+            @%p0 cp.async.bulk.commit_group; {wait} bar.sync 0; st.shared.f32 [%r1], %f1;"
+        )
+    };
+    let (fence, wait) = ("fence.proxy.async.shared::cta;", "@%p0 cp.async.bulk.wait_group.read 0;");
+    assert_eq!(f32::from_bits(run(&body(fence, wait), 32)[9]), 10.0);
+    check_fault(&body("", wait), 32, "and no fence.proxy.async follows");
+    check_fault(&body(fence, ""), 32, "nothing orders this access and");
+}

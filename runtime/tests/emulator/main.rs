@@ -2,8 +2,10 @@
 //! wrong ones.
 
 mod attention;
+mod boxes;
 mod checks;
 mod conversions;
+mod every;
 mod flash;
 mod floats;
 mod hopper;

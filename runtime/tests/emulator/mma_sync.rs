@@ -130,7 +130,7 @@ fn every_commit_is_needed_but_the_first() {
 fn speed() {
     let prepared = prepare(kernel(SHAPE));
     let start = std::time::Instant::now();
-    let done: u64 = (0..100)
+    let done: u64 = (0..400)
         .map(|_| {
             let mut memory = prepared.memory.clone();
             let launch = prepared.launch.clone();

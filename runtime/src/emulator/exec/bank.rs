@@ -9,13 +9,24 @@ pub(super) fn conflicts(addresses: &[u64], bytes: u64) -> u64 {
 
 /// The passes of one group of lanes: the most words that one bank has to give.
 fn passes(lanes: &[u64], bytes: u64) -> u64 {
-    let mut words: Vec<u64> = Vec::with_capacity(32);
+    let mut words = [0; 64];
+    let mut count = 0;
     for address in lanes {
-        words.extend((address / 4)..=((address + bytes - 1) / 4));
+        // What is not aligned, or beyond 32 bits, is refused when it is accessed.
+        let address = address & 0xffff_ffff;
+        for word in address / 4..=(address + bytes - 1) / 4 {
+            words[count] = word;
+            count += 1;
+        }
     }
+    let words = &mut words[..count];
     words.sort_unstable();
-    words.dedup();
-    let mut count = [0u8; 32];
-    words.iter().for_each(|word| count[(word % 32) as usize] += 1);
-    count.into_iter().max().unwrap_or(0).into()
+    let mut found = [0u8; 32];
+    for (position, word) in words.iter().enumerate() {
+        // Lanes that want the same word get it at once.
+        if position == 0 || words[position - 1] != *word {
+            found[(word % 32) as usize] += 1;
+        }
+    }
+    found.into_iter().max().unwrap_or(0).into()
 }

@@ -40,7 +40,7 @@ impl Cx<'_, '_> {
     }
 
     /// A barrier has to be made before it is used, in an order that all know.
-    fn touch(&mut self, address: u64) -> Done {
+    pub(super) fn touch(&mut self, address: u64) -> Done {
         let access = self.access(true);
         self.block.shared.load_value(address, 8, 8, access).map(|_| ())
     }
@@ -137,7 +137,7 @@ impl Cx<'_, '_> {
                 pieces.push((map.swizzle.place(to + run.offset + 16 * chunk), bytes.to_vec()));
             }
         }
-        self.block.loads.push(Load { pieces, barrier, access });
+        self.block.loads.push(Load { pieces, barrier, arrives: false, access });
         Ok(())
     }
 
@@ -170,19 +170,5 @@ impl Cx<'_, '_> {
             }
         }
         Ok(())
-    }
-
-    pub(super) fn bulk_commit(&mut self) {
-        self.warp.stores.closed += 1;
-        self.warp.stores.open = false;
-    }
-
-    /// Waits until at most so many groups have not read their source.
-    pub(super) fn bulk_wait(&mut self) {
-        let left = self.constant(0) as u32;
-        let stores = &mut self.warp.stores;
-        stores.waited = stores.waited.max(stores.closed.saturating_sub(left));
-        let clock = &mut self.block.shared.races.clocks[self.warp.id];
-        clock[Agent::bulk(self.warp.id).index()] = stores.waited;
     }
 }

@@ -113,9 +113,8 @@ impl Cx<'_, '_> {
     }
 
     /// The factors as matrices: A by rows, B by columns.
-    fn factors(&self, k: usize, left: Element, right: Element) -> Done<(Vec<f32>, Vec<f32>)> {
-        let mut a = vec![0.0; 16 * k];
-        let mut b = vec![0.0; 8 * k];
+    fn factors(&self, k: usize, left: Element, right: Element) -> Done<([f32; 512], [f32; 256])> {
+        let (mut a, mut b) = ([0.0; 512], [0.0; 256]);
         for (position, arg) in self.many(1).iter().enumerate() {
             // The registers of A alternate between the upper and the lower eight rows.
             let (rows, part) = (8 * (position & 1), position >> 1);
@@ -217,8 +216,8 @@ pub(in crate::emulator) fn spread(
 /// The sums of products of 16 rows and 8 columns.
 fn products(a: &[f32], b: &[f32], k: usize) -> [f32; 128] {
     let mut result = [0.0; 128];
-    for (row, line) in a.chunks_exact(k).enumerate() {
-        for (column, other) in b.chunks_exact(k).enumerate() {
+    for (row, line) in a.chunks_exact(k).take(16).enumerate() {
+        for (column, other) in b.chunks_exact(k).take(8).enumerate() {
             result[row * 8 + column] = line.iter().zip(other).map(|(x, y)| x * y).sum();
         }
     }

@@ -6,6 +6,7 @@ mod bank;
 mod bulk;
 mod lane;
 mod matrix;
+mod plain;
 mod sync;
 mod wgmma;
 
@@ -164,6 +165,10 @@ impl Cx<'_, '_> {
             Op::FenceProxy { .. } => self.fence_proxy(),
             Op::TensorLoad { .. } => self.tensor_load()?,
             Op::TensorStore { .. } => self.tensor_store()?,
+            Op::BulkLoad => self.bulk_load()?,
+            Op::BulkStore => self.bulk_store(false)?,
+            Op::BulkAdd => self.bulk_store(true)?,
+            Op::CpAsyncArrive => self.cp_async_arrive()?,
             Op::BulkCommit => self.bulk_commit(),
             Op::BulkWait { .. } => self.bulk_wait(),
             Op::WgmmaFence => self.wgmma_fence()?,
