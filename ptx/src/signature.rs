@@ -201,9 +201,9 @@ impl Op {
             Op::TensorLoad { rank } => vec![place(Space::Shared), tensor(rank), place(Space::Shared)],
             Op::TensorStore { rank } => vec![tensor(rank), place(Space::Shared)],
             Op::BulkLoad => {
-                vec![place(Space::Shared), place(Space::Global), get(U32), place(Space::Shared)]
+                vec![place(Space::Shared), place(Space::Global), size(), place(Space::Shared)]
             }
-            Op::BulkStore | Op::BulkAdd => vec![place(Space::Global), place(Space::Shared), get(U32)],
+            Op::BulkStore | Op::BulkAdd => vec![place(Space::Global), place(Space::Shared), size()],
             Op::CpAsyncArrive => vec![place(Space::Shared)],
             Op::PrefetchMap => vec![place(Space::Generic)],
             Op::BulkWait { .. } => vec![read(Kind::Int(0, 64))],
@@ -229,6 +229,11 @@ impl Op {
 /// The state of a barrier in memory, which few want.
 fn state() -> Slot {
     Slot { access: Access::Write, kind: Kind::Wanted(Type::B64) }
+}
+
+/// The bytes of a plain copy.
+fn size() -> Slot {
+    count((1 << 20) - 16)
 }
 
 /// A box of a tensor.

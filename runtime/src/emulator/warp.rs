@@ -47,11 +47,23 @@ pub(super) struct Warp {
     pub(super) local: Local,
 }
 
-/// Who holds a register: how often, and the last instruction that does.
+/// Who holds a register: how often, the last instruction that does, and whether for sums.
 #[derive(Debug, Clone, Copy, Default)]
 struct Lock {
     holders: u32,
     pc: u32,
+    sum: bool,
+}
+
+/// What a product wants of a register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// A part of a factor.
+    Factor,
+    /// A sum that it adds to.
+    Sum,
+    /// A sum that it starts, whatever was there.
+    Start,
 }
 
 /// Lanes that stand at one place.
@@ -128,19 +140,23 @@ impl Warp {
     }
 
     /// Gives a register to a product: its value, and nobody else may touch it until the product is done.
-    /// It has to have a value only if that counts.
-    pub(super) fn take(&mut self, reg: u32, counts: bool, pc: u32, decoded: &Decoded) -> Done<Wide> {
+    /// Products add to the same sums in order, and may share factors.
+    pub(super) fn take(&mut self, reg: u32, what: Use, pc: u32, decoded: &Decoded) -> Done<Wide> {
         let index = reg as usize;
         let lacking = !self.written[index];
         let name = || decoded.kernel.regs[index].name.clone();
-        if counts && lacking != 0 {
+        let lock = self.locks[index];
+        if what == Use::Factor && lock.holders > 0 && lock.sum {
+            return Err(Problem::Locked { name: name(), by: lock.pc.to_string() }.into());
+        }
+        if what != Use::Start && lacking != 0 {
             return Err(Problem::Register { name: name() }.at(lacking.trailing_zeros() as usize));
         }
         if self.fences[index] == self.products.fences {
             let why = format!("no wgmma.fence comes after the last write of register `%{}`", name());
             return Err(Problem::Operand(why).into());
         }
-        self.locks[index] = Lock { holders: self.locks[index].holders + 1, pc };
+        self.locks[index] = Lock { holders: lock.holders + 1, pc, sum: what != Use::Factor };
         self.products.open.push(reg);
         Ok(self.regs[index])
     }

@@ -225,3 +225,27 @@ fn numbers_are_added_to_global_memory_in_one_piece() {
     check_fault(&body("", wait), 32, "and no fence.proxy.async follows");
     check_fault(&body(fence, ""), 32, "nothing orders this access and");
 }
+
+#[test]
+fn sums_under_way_are_no_factors() {
+    // The tile is zeros, seen by the tensor core after a fence; all its parts are the same eight rows.
+    let zeros =
+        "mov.u32 %r0, tile; add.u32 %r1, %r0, %s; st.shared.u32 [%r1], 0; fence.proxy.async; bar.sync 0;
+        shr.u32 %r2, %r0, 4; cvt.u64.u32 %d1, %r2; mov.u64 %d2, -4611686018427322368; or.b64 %d1, %d1, %d2;
+        setp.eq.u32 %p0, %r0, 0; wgmma.fence.sync.aligned;";
+    let product = |sums: &str, factor: &str| {
+        format!(
+            "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {{{sums}}}, {factor}, %d1, %p0, 1, 1, 0{};",
+            if factor.starts_with('{') { "" } else { ", 0" }
+        )
+    };
+    let first = product("%f0, %f1, %f2, %f3", "%d1");
+    let done = "wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned 0;";
+    let second = product("%f4, %f5, %f6, %f7", "{%f0, %f1, %f2, %f3}");
+    run(&format!("{zeros} {first} {done} wgmma.fence.sync.aligned; {second} {done}"), 128);
+    check_fault(
+        &format!("{zeros} {first} {second} {done}"),
+        128,
+        "register `%f0` is touched while `wgmma.mma_async",
+    );
+}

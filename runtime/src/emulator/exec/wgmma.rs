@@ -10,7 +10,7 @@ use super::{Arg, Cx, Next};
 use crate::emulator::fault::{Done, Problem};
 use crate::emulator::number::float;
 use crate::emulator::race::{Access, Agent};
-use crate::emulator::warp::{Wait, Wide};
+use crate::emulator::warp::{Use, Wait, Wide};
 use crate::emulator::warpgroup::Issue;
 use crate::tensor_map::Swizzle;
 
@@ -156,9 +156,10 @@ impl Cx<'_, '_> {
     fn sum(&mut self, form: Wgmma, a: &[f32], b: &[f32], sign: f32, adds: bool) -> Done {
         let k = form.types.depth() as usize;
         let code = self.code;
+        let what = if adds { Use::Sum } else { Use::Start };
         for (position, arg) in code.args[0].each().iter().enumerate() {
             let Arg::Reg(reg) = *arg else { continue };
-            let before = self.warp.take(reg, adds, self.strand.pc, self.block.decoded)?;
+            let before = self.warp.take(reg, what, self.strand.pc, self.block.decoded)?;
             let value: Wide = std::array::from_fn(|lane| {
                 let row = lane / 4 + 8 * (position % 4 / 2);
                 let column = 8 * (position / 4) + 2 * (lane % 4) + position % 2;
@@ -185,7 +186,7 @@ impl Cx<'_, '_> {
         let code = self.code;
         for (position, arg) in code.args[1].each().iter().enumerate() {
             let Arg::Reg(reg) = *arg else { continue };
-            let value = self.warp.take(reg, true, self.strand.pc, self.block.decoded)?;
+            let value = self.warp.take(reg, Use::Factor, self.strand.pc, self.block.decoded)?;
             let (lower, part) = (8 * (position & 1), position >> 1);
             spread(&value, element, part, |g, at, value| rows[(g + lower) * k + at] = value);
         }
