@@ -120,10 +120,22 @@ pub fn jit(cascade: &Cascade, backend: Backend) -> Result<Kernel, CodegenError> 
 /// # Errors
 /// As for [`compile`].
 pub fn jit_by(cascade: &Cascade, mapping: &Mapping, backend: Backend) -> Result<Kernel, CodegenError> {
-    let (plan, target) = (plan(cascade, mapping), Target::native());
-    let nest = tile(&plan);
-    let info = describe(&plan, &nest, &target, mapping);
-    let code = Arc::new(codegen::jit(&nest, &target, backend)?);
+    jit_on(&plan(cascade, mapping), mapping, &Target::native(), backend)
+}
+
+/// A plan by that mapping to a kernel in memory, for a target that this machine can stand in for.
+///
+/// # Errors
+/// As for [`compile`].
+pub fn jit_on(
+    plan: &Plan,
+    mapping: &Mapping,
+    target: &Target,
+    backend: Backend,
+) -> Result<Kernel, CodegenError> {
+    let nest = tile(plan);
+    let info = describe(plan, &nest, target, mapping);
+    let code = Arc::new(codegen::jit(&nest, target, backend)?);
     // SAFETY: the functions are those of the nest that `info` describes, and live as long as `code`.
     let kernel = unsafe { Kernel::from_raw(info, code.entry(), code) };
     Ok(kernel.expect("a kernel follows the ABI as its manifest does"))

@@ -8,6 +8,7 @@ pub mod driver;
 pub mod files;
 pub mod ir;
 pub mod lower;
+pub mod machine;
 pub mod package;
 pub mod rewrite;
 pub mod schedule;

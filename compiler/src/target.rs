@@ -126,6 +126,24 @@ impl Target {
         }
     }
 
+    /// How many elements of f32 the vectors have that a back end uses.
+    pub fn lanes(&self, backend: Backend) -> u32 {
+        match self.tiles(backend) {
+            AVX512 => 16,
+            AVX2 => 8,
+            _ => 4,
+        }
+    }
+
+    /// Code for it runs on this machine.
+    pub fn runs_here(&self) -> bool {
+        let here = Target::native();
+        let same = |a: &Triple, b: &Triple| {
+            (a.architecture, a.operating_system) == (b.architecture, b.operating_system)
+        };
+        same(&self.triple, &here.triple) && self.cpu_features.iter().all(|it| here.cpu_features.contains(it))
+    }
+
     fn baseline(triple: Triple) -> Target {
         let cpu_features = if triple.architecture == Architecture::X86_64 { V2 } else { V1 };
         Target { triple, cpu_features: cpu_features.to_vec() }

@@ -39,6 +39,7 @@ mod kernel;
 mod library;
 mod linked;
 pub mod manifest;
+pub mod probe;
 mod run;
 mod tensor;
 mod tensor_map;

@@ -8,6 +8,7 @@ mod work;
 pub use alternatives::{Alternative, Form};
 use indexmap::IndexMap;
 use serde::Serialize;
+pub use work::{admitted, flops};
 
 use crate::choose::choose;
 use crate::ir::cascade::{Cascade, Extent, Role};
@@ -121,6 +122,11 @@ fn assumed(cascade: &Cascade, variants: &Variants) -> IndexMap<String, i64> {
     let likely = variants.likely_extents();
     let open = cascade.ranks.iter().filter(|(_, it)| !it.local && !matches!(it.extent, Extent::Fixed(_)));
     open.map(|(id, it)| (it.name.clone(), likely[id.idx()])).collect()
+}
+
+/// Bytes of inputs and outputs, each moved once.
+pub fn size(cascade: &Cascade, extents: &[i64]) -> f64 {
+    cascade.inputs().chain(cascade.outputs()).map(|it| work::bytes(cascade, it, extents)).sum()
 }
 
 /// Bytes of inputs and outputs, each moved as often as it is traversed.

@@ -2,9 +2,11 @@
 
 use attnc_dsl::ast::{DType, Kind};
 
-use crate::ir::cascade::{Cascade, Einsum, ExprId, Op, RankId, TensorId};
+use crate::ir::cascade::{Cascade, Einsum, ExprId, Op, RankId, Step, TensorId};
 use crate::ir::expr::{Expr, operands};
+use crate::ir::interp;
 use crate::ir::nest::bytes_of;
+use crate::schedule::{Act, Plan, Stage};
 
 /// The bytes of a tensor.
 pub(super) fn bytes(cascade: &Cascade, tensor: TensorId, extents: &[i64]) -> f64 {
@@ -20,8 +22,61 @@ pub(super) fn bytes(cascade: &Cascade, tensor: TensorId, extents: &[i64]) -> f64
 
 /// Operations on numbers of all einsums. Each operation is counted once for each point of the ranks it
 /// depends on; each reduction once for each point it combines. Masks do not lower the count.
-pub(super) fn flops(cascade: &Cascade, extents: &[i64]) -> f64 {
+pub fn flops(cascade: &Cascade, extents: &[i64]) -> f64 {
     cascade.einsums().map(|it| einsum_flops(cascade, it, extents)).sum()
+}
+
+/// The share of a plan's operations that are on points which masks admit, as far as that can be told without data: what
+/// is done in a traversal counts where its conditions hold.
+pub fn admitted(plan: &Plan, extents: &[i64]) -> f64 {
+    let mut sums = Sums { plan, extents, all: 0.0, admitted: 0.0 };
+    for stage in &plan.stages {
+        match stage {
+            Stage::Whole(Step::Einsum(it)) => sums.einsum(it, 1.0),
+            Stage::Whole(Step::Recurrence(it)) => {
+                it.bases.iter().chain(&it.body).for_each(|it| sums.einsum(it, 1.0));
+            }
+            // What merges parts is run where the others are not.
+            Stage::Stream(it) if it.when.is_some() => {}
+            Stage::Stream(it) => sums.acts(&it.acts, 1.0),
+            Stage::Walk(it) => it.acts().for_each(|act| sums.acts(std::slice::from_ref(act), 1.0)),
+        }
+    }
+    if sums.all > 0.0 { sums.admitted / sums.all } else { 1.0 }
+}
+
+struct Sums<'a> {
+    plan: &'a Plan,
+    extents: &'a [i64],
+    all: f64,
+    admitted: f64,
+}
+
+impl Sums<'_> {
+    fn einsum(&mut self, einsum: &Einsum, share: f64) {
+        let flops = einsum_flops(&self.plan.cascade, einsum, self.extents);
+        self.all += flops;
+        self.admitted += share * flops;
+    }
+
+    fn acts(&mut self, acts: &[Act], share: f64) {
+        for act in acts {
+            match act {
+                Act::Define(it) | Act::Fold(it) => self.einsum(it, share),
+                // Which parts are whose turn is no mask.
+                Act::Loop(it) if it.parts.is_some() || it.matters.is_empty() => self.acts(&it.acts, share),
+                Act::Loop(it) => {
+                    let share = interp::admitted(&self.plan.cascade, self.extents, &it.matters);
+                    self.acts(&it.acts, share);
+                }
+                Act::Along(_, acts) => self.acts(acts, share),
+                Act::Choose(_, then, otherwise) => {
+                    self.acts(then, share);
+                    self.acts(otherwise, share);
+                }
+            }
+        }
+    }
 }
 
 #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]

@@ -63,6 +63,12 @@ impl Case {
     }
 }
 
+/// A call of a kernel whose ranks have these extents, with normal reals and integers that are mostly coordinates; the
+/// same for the same seed.
+pub fn call_at(cascade: &Cascade, extents: &[i64], seed: u64) -> Call {
+    draw::call(cascade, extents, Character::Plain, 1.0, &mut Random::new(seed))
+}
+
 /// One case of each character that the constraints and assumptions of a kernel allow.
 ///
 /// # Errors

@@ -77,7 +77,7 @@ impl Folder {
     /// The same with something on standard input.
     pub(crate) fn attnc_with(&self, words: &str, input: impl AsRef<[u8]>) -> Ran {
         let mut command = Command::new(env!("CARGO_BIN_EXE_attnc"));
-        command.args(words.split_whitespace()).current_dir(self.0.path());
+        command.args(words.split_whitespace()).current_dir(self.0.path()).env("XDG_CACHE_HOME", cache());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         // Who does not read its input closes it.
@@ -102,6 +102,11 @@ impl Ran {
         }
         self
     }
+}
+
+/// A folder of ours where `attnc` keeps what it knows of the machine, not the user's.
+pub(crate) fn cache() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
 }
 
 /// The repository.

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::folder::{Folder, repository};
+use crate::folder::{Folder, cache, repository};
 
 /// The commands that the help lists.
 fn commands(folder: &Folder) -> Vec<String> {
@@ -35,6 +35,7 @@ fn examples_work() {
         for example in examples {
             let mut shell = Command::new("sh");
             shell.args(["-c", &example]).current_dir(folder.path("")).env("PATH", path.as_ref().unwrap());
+            shell.env("XDG_CACHE_HOME", cache());
             let output = shell.output().unwrap();
             assert!(output.status.success(), "{example}\n{}", String::from_utf8_lossy(&output.stderr));
         }

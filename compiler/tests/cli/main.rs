@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what helpers of tests cannot do fails the test")]
 
 mod bad_input;
+mod bench;
 mod commands;
 mod compile;
 mod folder;

@@ -2,16 +2,15 @@
 
 use attnc::codegen;
 use attnc::driver;
-use attnc::ir::array::Value;
 use attnc::ir::cascade::Cascade;
 use attnc::ir::interp::{self, Call};
 use attnc::schedule::Mapping;
-use attnc_dsl::ast::DType;
-use attnc_runtime::{Kernel, Scalar, TensorView, TensorViewMut};
+use attnc_runtime::Kernel;
 use clap::ValueEnum;
 
-use crate::elements::{Elements, widest};
+use crate::elements::widest;
 use crate::exit::{Outcome, Stop};
+use crate::prepared::Prepared;
 use crate::tensors::Output;
 
 /// Who computes.
@@ -30,7 +29,7 @@ pub(crate) enum Backend {
 }
 
 /// Who generates code.
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Generator {
     /// Cranelift
     Cranelift,
@@ -41,6 +40,11 @@ pub(crate) enum Generator {
 }
 
 impl Generator {
+    /// The one whose kernels are fastest, of those that are built in.
+    pub(crate) fn fastest() -> Generator {
+        if codegen::Backend::Llvm.is_built_in() { Generator::Llvm } else { Generator::Cranelift }
+    }
+
     /// The back end of that name, if there is one.
     pub(crate) fn built_in(self) -> Outcome<codegen::Backend> {
         match self {
@@ -132,55 +136,7 @@ fn execute(
     call: &Call,
     threads: Option<usize>,
 ) -> Result<Vec<Output>, String> {
-    let too_large = |name: &str| format!("`{name}` does not fit into memory");
-    let mut inputs = Vec::new();
-    for (name, array) in &call.inputs {
-        let elements = Elements::of(dtype_of(cascade, name), array).ok_or_else(|| too_large(name))?;
-        inputs.push((name, elements, array.shape.as_slice()));
-    }
-    let begin = || {
-        let mut running = kernel.call();
-        for (name, elements, shape) in &inputs {
-            let view = TensorView::from_bytes(elements.stored_as(), elements.bytes(), shape);
-            running = running.input(name, view.map_err(|it| it.to_string())?);
-        }
-        Ok::<_, String>(
-            call.params.iter().fold(running, |running, (name, &value)| running.param(name, scalar(value))),
-        )
-    };
-    let shapes = begin()?.shapes().map_err(|it| it.to_string())?;
-    let mut outputs = Vec::new();
-    for (name, shape) in shapes.iter() {
-        let elements = Elements::zeros(dtype_of(cascade, name), shape).ok_or_else(|| too_large(name))?;
-        outputs.push((name, elements, shape));
-    }
-    let mut running = begin()?;
-    for (name, elements, shape) in &mut outputs {
-        let view = TensorViewMut::from_bytes(elements.stored_as(), elements.bytes_mut(), shape);
-        running = running.output(name, view.map_err(|it| it.to_string())?);
-    }
-    if let Some(threads) = threads {
-        running = running.threads(threads);
-    }
-    running.run().map_err(|it| it.to_string())?;
-    let output = |(name, elements, shape): (&str, Elements, &[usize])| Output {
-        name: name.to_owned(),
-        dtype: dtype_of(cascade, name),
-        array: elements.array(shape.to_vec()),
-    };
-    Ok(outputs.into_iter().map(output).collect())
-}
-
-/// What the tensor of that name holds.
-fn dtype_of(cascade: &Cascade, name: &str) -> DType {
-    let found = cascade.tensors.iter().find(|(_, it)| it.name == name);
-    found.map_or(DType::F32, |(_, it)| it.dtype.unwrap_or(widest(it.kind)))
-}
-
-fn scalar(value: Value) -> Scalar {
-    match value {
-        Value::Real(it) => Scalar::Real(it),
-        Value::Int(it) => Scalar::Int(it),
-        Value::Bool(it) => Scalar::Bool(it),
-    }
+    let mut prepared = Prepared::new(cascade, kernel, call)?;
+    prepared.run(kernel, threads)?;
+    Ok(prepared.into_outputs())
 }

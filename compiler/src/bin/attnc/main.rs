@@ -4,6 +4,7 @@
 
 mod analyze;
 mod backend;
+mod bench;
 mod check;
 mod compile;
 mod completions;
@@ -13,12 +14,15 @@ mod exit;
 mod explain;
 mod fmt;
 mod folder;
+mod machine;
 mod man;
 mod mapping;
 mod memory;
 mod npy;
 mod output;
+mod prepared;
 mod report;
+mod rounds;
 mod run;
 mod spec;
 mod tensors;
@@ -51,6 +55,7 @@ enum Command {
     Verify(verify::Args),
     Analyze(analyze::Args),
     Explain(explain::Args),
+    Bench(bench::Args),
     Dump(dump::Args),
     Fmt(fmt::Args),
     Completions(completions::Args),
@@ -73,6 +78,7 @@ fn dispatch(command: Command) -> Outcome {
         Command::Verify(args) => verify::verify(&args),
         Command::Analyze(args) => analyze::analyze(&args),
         Command::Explain(args) => explain::explain(&args),
+        Command::Bench(args) => bench::bench(&args),
         Command::Dump(args) => dump::dump(&args),
         Command::Fmt(args) => fmt::fmt(&args),
         Command::Completions(args) => completions::completions(&args),

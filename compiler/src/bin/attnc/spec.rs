@@ -32,6 +32,11 @@ impl Settings {
         self.sets.push((rank, extent));
     }
 
+    /// The extent that a rank was given.
+    pub(crate) fn extent_of(&self, rank: &str) -> Option<i64> {
+        self.sets.iter().find(|it| it.0 == rank).map(|it| it.1)
+    }
+
     pub(crate) fn fixed(&self) -> Outcome<Fixed> {
         Ok(Fixed {
             sets: once_each("--set", &self.sets)?.collect(),
@@ -137,24 +142,47 @@ pub(crate) fn bound(path: &Path, settings: &Settings) -> Outcome<Front> {
     front(path, &settings)
 }
 
+/// What of the settings no input brings along.
+fn needed(path: &Path, settings: &Settings) -> Option<Settings> {
+    let mut needed = Settings { sets: Vec::new(), params: settings.params.clone() };
+    let unbound = quiet(path, &needed)?.checked.unbound;
+    needed.sets = settings.sets.iter().filter(|it| unbound.contains(&it.0)).cloned().collect();
+    Some(needed)
+}
+
+/// A spec as cascades to look at, without a word; none if it means nothing, or can be read only once.
+fn quiet(path: &Path, settings: &Settings) -> Option<Front> {
+    if path.as_os_str() == "-" {
+        return None;
+    }
+    let (fixed, root) = (settings.fixed().ok()?, files::root_of(path));
+    let mut fetch = |path: &str| files::fetch(&root, path);
+    driver::outline(Request { source: read(path).ok()?.ok()?, fetch: &mut fetch, fixed }).ok()
+}
+
+/// A spec whose ranks are fixed only where no input brings their extents along; the others are only looked at.
+pub(crate) fn open(path: &Path, settings: &Settings) -> Outcome<Front> {
+    if path.as_os_str() == "-" {
+        return Err(Stop::usage("standard input can be read only once: give the spec as a file"));
+    }
+    // What is wrong with the extents of others is said here.
+    front(path, settings)?;
+    front(path, &needed(path, settings).unwrap_or_else(|| settings.clone()))
+}
+
 /// The kernels of a spec with one more parameter fixed; none if it is fixed already, or the spec then means nothing.
 pub(crate) fn with_param(path: &Path, settings: &Settings, param: &str, value: i64) -> Option<Front> {
-    if path.as_os_str() == "-" || settings.params.iter().any(|(name, _)| name == param) {
+    if settings.params.iter().any(|(name, _)| name == param) {
         return None;
     }
     let mut settings = settings.clone();
     settings.params.push((param.to_owned(), value.to_string()));
-    let quiet = |settings: &Settings| {
-        let (fixed, root) = (settings.fixed().ok()?, files::root_of(path));
-        let mut fetch = |path: &str| files::fetch(&root, path);
-        driver::outline(Request { source: read(path).ok()?.ok()?, fetch: &mut fetch, fixed }).ok()
-    };
-    let outlined = quiet(&settings)?;
+    let outlined = quiet(path, &settings)?;
     if outlined.checked.unfixed.is_empty() {
         return Some(outlined);
     }
     outlined.checked.unbound.into_iter().for_each(|rank| settings.set(rank, EXTENT));
-    quiet(&settings)
+    quiet(path, &settings)
 }
 
 /// Reports what is wrong with a spec.

@@ -57,6 +57,32 @@ pub fn extents(cascade: &Cascade) -> Option<Vec<i64>> {
     Some(binder.machine.extents)
 }
 
+/// The extent of every rank, given those of ranks that inputs carry, by name; a composite one of which nothing is said
+/// has as many coordinates as its parts have combinations. The first rank without an extent, if one is missing.
+pub fn extents_at(cascade: &Cascade, sizes: &dyn Fn(&str) -> Option<i64>) -> Result<Vec<i64>, CallError> {
+    let mut bound = cascade.clone();
+    for id in cascade.ranks.ids() {
+        if cascade.ranks[id].extent == Extent::Carried {
+            let missing = || CallError::Absent(cascade.ranks[id].name.clone());
+            bound.ranks[id].extent = Extent::Fixed(size_of(cascade, id, sizes).ok_or_else(missing)?);
+        }
+    }
+    let unfit = || CallError::Unfit(cascade.name.clone(), 0);
+    extents(&bound).ok_or_else(unfit)
+}
+
+fn size_of(cascade: &Cascade, id: RankId, sizes: &dyn Fn(&str) -> Option<i64>) -> Option<i64> {
+    let rank = &cascade.ranks[id];
+    match rank.extent {
+        Extent::Fixed(extent) => Some(extent),
+        Extent::Carried | Extent::Derived(_) => sizes(&rank.name).or_else(|| {
+            let parts = rank.parts.iter().map(|&it| size_of(cascade, it, sizes));
+            let all = parts.collect::<Option<Vec<i64>>>()?;
+            (!all.is_empty()).then(|| all.into_iter().fold(1_i64, i64::saturating_mul))
+        }),
+    }
+}
+
 struct Binder<'a, 'c, R> {
     call: &'c Call,
     machine: Machine<'a, R>,

@@ -2,6 +2,7 @@
 //!
 //! [`cascade`] is the semantics of the language; everything else is measured against it.
 
+mod admitted;
 mod bind;
 pub mod cascade;
 mod extended;
@@ -16,7 +17,8 @@ mod tests;
 mod tile;
 mod walk;
 
-pub use bind::{extents, fixed};
+pub use admitted::admitted;
+pub use bind::{extents, extents_at, fixed};
 pub use memory::Layout;
 
 use std::fmt;
