@@ -5,6 +5,7 @@ pub mod build_script;
 pub mod choose;
 pub mod codegen;
 pub mod driver;
+pub mod explore;
 pub mod files;
 pub mod ir;
 pub mod lower;

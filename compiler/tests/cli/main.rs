@@ -6,6 +6,7 @@ mod bad_input;
 mod bench;
 mod commands;
 mod compile;
+mod explore;
 mod folder;
 mod help;
 mod run;

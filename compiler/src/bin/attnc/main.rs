@@ -12,6 +12,7 @@ mod dump;
 mod elements;
 mod exit;
 mod explain;
+mod explore;
 mod fmt;
 mod folder;
 mod machine;
@@ -55,6 +56,7 @@ enum Command {
     Verify(verify::Args),
     Analyze(analyze::Args),
     Explain(explain::Args),
+    Explore(explore::Args),
     Bench(bench::Args),
     Dump(dump::Args),
     Fmt(fmt::Args),
@@ -78,6 +80,7 @@ fn dispatch(command: Command) -> Outcome {
         Command::Verify(args) => verify::verify(&args),
         Command::Analyze(args) => analyze::analyze(&args),
         Command::Explain(args) => explain::explain(&args),
+        Command::Explore(args) => explore::explore(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Dump(args) => dump::dump(&args),
         Command::Fmt(args) => fmt::fmt(&args),

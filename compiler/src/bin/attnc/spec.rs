@@ -142,6 +142,12 @@ pub(crate) fn bound(path: &Path, settings: &Settings) -> Outcome<Front> {
     front(path, &settings)
 }
 
+/// The kernels of a spec for any extents of inputs; none if it can be read only once.
+pub(crate) fn any_extents(path: &Path, settings: &Settings) -> Option<Front> {
+    let needed = needed(path, settings)?;
+    quiet(path, &needed)
+}
+
 /// What of the settings no input brings along.
 fn needed(path: &Path, settings: &Settings) -> Option<Settings> {
     let mut needed = Settings { sets: Vec::new(), params: settings.params.clone() };
