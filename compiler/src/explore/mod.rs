@@ -72,7 +72,11 @@ pub struct Point {
 /// How many settings of single knobs are tried from the best.
 const STEPS: usize = 4;
 /// From how many of the best the registers are varied.
-const LEADERS: usize = 3;
+const LEADERS: usize = 2;
+/// After so many mappings no more steps are taken.
+const MANY: usize = 160;
+/// And after so many for each thousand values of a nest, for large ones take long to look at.
+const MANY_LARGE: usize = 400;
 
 /// Explores. `done` hears how many more mappings were looked at.
 pub fn explore(subject: &Subject<'_>, done: &(dyn Fn(usize) + Sync)) -> Result<Found, interp::CallError> {
@@ -91,11 +95,14 @@ pub fn explore(subject: &Subject<'_>, done: &(dyn Fn(usize) + Sync)) -> Result<F
         cascade: &chosen.cascade,
         others: &others,
         knobs: knobs(&chosen.plan),
+        many: MANY,
         seen: BTreeSet::new(),
         points: Vec::new(),
         illegal: 0,
         done,
     };
+    let thousands = 1 + tile(&chosen.plan).values.len() / 1000;
+    search.many = MANY.min(MANY_LARGE / thousands);
     search.run(&chosen.plan);
     let Search { mut points, illegal, .. } = search;
     mark_front(&mut points);
@@ -114,6 +121,8 @@ struct Search<'a> {
     cascade: &'a Cascade,
     others: &'a [Cascade],
     knobs: Vec<Knob>,
+    /// How many mappings are enough.
+    many: usize,
     seen: BTreeSet<String>,
     points: Vec<Point>,
     illegal: usize,
@@ -134,9 +143,15 @@ impl Search<'_> {
             grid = grid.iter().flat_map(|it| settings.iter().map(|size| knob.set(it, *size))).collect();
         }
         self.look(grid);
+        if self.seen.len() > self.many {
+            return;
+        }
         let leaders: Vec<Mapping> = self.points.iter().take(LEADERS).map(|it| it.mapping.clone()).collect();
         let registers = |it: &Mapping| -> Vec<Mapping> {
-            let lanes = Knob::Lanes.settings(None).into_iter().map(|size| Knob::Lanes.set(it, size));
+            // Less than a vector is of no use.
+            let least = self.subject.target.lanes(self.subject.backend);
+            let lanes = Knob::Lanes.settings(None).into_iter().filter(move |it| *it >= least);
+            let lanes = lanes.map(|size| Knob::Lanes.set(it, size));
             lanes
                 .flat_map(|it| {
                     Knob::Strip.settings(None).into_iter().map(move |size| Knob::Strip.set(&it, size))
@@ -145,6 +160,9 @@ impl Search<'_> {
         };
         self.look(leaders.iter().flat_map(registers).collect());
         for _ in 0..STEPS {
+            if self.seen.len() > self.many {
+                break;
+            }
             let Some(best) = self.points.first().map(|it| it.mapping.clone()) else { return };
             let steps = self.knobs.clone();
             let around = steps

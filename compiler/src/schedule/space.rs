@@ -3,8 +3,10 @@
 //! A knob is one size: how many rows a box has along a rank, how many coordinates a tile of a streamed rank has, how its
 //! fiber is parted, what registers hold. Each has settings about as far apart as makes a difference.
 
+use std::collections::BTreeMap;
+
 use super::mapping::{Cut, Mapping};
-use super::plan::{Plan, loops};
+use super::plan::{Axis, Plan, loops};
 use crate::ir::cascade::RankId;
 use crate::target::Tiles;
 
@@ -133,21 +135,35 @@ pub fn told(mapping: &Mapping, knobs: &[Knob]) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// The mapping with all sizes said that it leaves to defaults and the plan follows: the same, in full.
+/// The mapping with the sizes said that it leaves to defaults and that are the same in all stages of the plan: the same
+/// mapping, in full.
 pub fn spelled(mapping: &Mapping, plan: &Plan) -> Mapping {
     let mut full = mapping.clone();
-    let named = |rank: RankId| plan.cascade.ranks[rank].name.clone();
+    let (mut rows, mut streams) = (Sizes::new(), Sizes::new());
     for stage in plan.streams() {
-        for row in stage.rows.iter().filter(|it| it.tile > 1 && !plan.cascade.ranks[it.rank].local) {
-            full.ranks.entry(named(row.rank)).or_default().rows = Some(row.tile);
-        }
-        for axis in loops(&stage.acts).iter().flat_map(|it| &it.axes) {
-            if !plan.cascade.ranks[axis.rank].local {
-                full.ranks.entry(named(axis.rank)).or_default().stream = Some(axis.tile);
-            }
-        }
+        let boxed = stage.rows.iter();
+        boxed.for_each(|it| note(plan, it, &mut rows));
+        loops(&stage.acts).iter().flat_map(|it| &it.axes).for_each(|it| note(plan, it, &mut streams));
+    }
+    let agreed = |sizes: Sizes| sizes.into_iter().filter_map(|(rank, size)| Some((rank, size?)));
+    for (rank, size) in agreed(rows).filter(|it| it.1 > 1) {
+        full.ranks.entry(rank).or_default().rows = Some(size);
+    }
+    for (rank, size) in agreed(streams) {
+        full.ranks.entry(rank).or_default().stream = Some(size);
     }
     full
+}
+
+/// The size of a tile of each rank; none where stages differ.
+type Sizes = BTreeMap<String, Option<u32>>;
+
+fn note(plan: &Plan, axis: &Axis, sizes: &mut Sizes) {
+    let rank = &plan.cascade.ranks[axis.rank];
+    if !rank.local {
+        let known = sizes.entry(rank.name.clone()).or_insert(Some(axis.tile));
+        *known = known.filter(|it| *it == axis.tile);
+    }
 }
 
 #[cfg(test)]

@@ -33,6 +33,11 @@ pub(crate) fn interleaved(
     clock: Clock,
     mut done: impl FnMut(),
 ) -> Outcome<Vec<Times>> {
+    if clock == Clock::Cpu && !cfg!(unix) {
+        return Err(Stop::refused(
+            "the time of the processor is not known on this system: use `--clock wall`",
+        ));
+    }
     // The first call finds nothing in the caches and its pages not yet there; the second tells how many make a sample.
     let mut repeats = Vec::new();
     for it in contestants.iter_mut() {
@@ -77,9 +82,10 @@ fn processor_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+/// Nobody asks: [`interleaved`] refuses.
 #[cfg(not(unix))]
 fn processor_time() -> Duration {
-    now(Clock::Wall)
+    Duration::ZERO
 }
 
 impl Times {

@@ -15,13 +15,13 @@ const COORDINATES: i64 = 512;
 /// How many points are looked at all in all.
 const POINTS: i64 = 1 << 18;
 
-/// The share of points at which all conditions of one of the lists hold, in a cascade whose ranks have these extents.
+/// The share of points at which all conditions of one of the lists hold, all of them if there are none, in a cascade whose ranks have these extents.
 /// Conditions that read tensors, or parameters of a call, count as holding. Over long ranks it is an estimate.
 pub fn admitted(cascade: &Cascade, extents: &[i64], lists: &[Vec<ExprId>]) -> f64 {
     let known = |it: &ExprId| is_known(cascade, *it);
     let lists: Vec<Vec<ExprId>> =
         lists.iter().map(|list| list.iter().copied().filter(known).collect()).collect();
-    if lists.iter().any(Vec::is_empty) {
+    if lists.is_empty() || lists.iter().any(Vec::is_empty) {
         return 1.0;
     }
     let mut ranks: Vec<RankId> =

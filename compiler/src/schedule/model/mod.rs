@@ -82,7 +82,7 @@ pub struct Traffic {
 }
 
 /// What is moved while something else is on the way, or is computed, takes this share of its time.
-const HIDDEN: f64 = 0.35;
+const HIDDEN: f64 = 0.5;
 
 /// Estimates.
 pub fn estimate(scene: &Scene<'_>) -> Estimate {

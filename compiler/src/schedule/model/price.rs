@@ -38,7 +38,8 @@ impl Need {
     pub(super) fn slots(self, scene: &Scene<'_>) -> f64 {
         let vector = 4.0 * f64::from(scene.lanes.max(4));
         let near = scene.machine.levels[0].read().one.max(1.0);
-        let load = vector / near / slot(scene);
+        // Processors load one or two vectors in the time of two products, whatever a probe says that was disturbed.
+        let load = (vector / near / slot(scene)).clamp(0.5, 2.0);
         let instructions = (self.compute + self.loads + self.stores + self.single) / 3.0;
         self.compute.max(self.loads * load).max(2.0 * self.stores).max(instructions)
     }

@@ -81,7 +81,7 @@ impl<'a> Walk<'a> {
             let (mut largest, mut longest) = (0.0_f64, 0.0_f64);
             let walked = tasks.min(TASKS);
             for task in 0..walked {
-                self.known[stage.task.idx()] = Some(task * tasks / walked);
+                self.known[stage.task.idx()] = Some(middle(task, walked, tasks));
                 let it = self.block(&node);
                 self.note(&it);
                 (largest, longest) = (largest.max(it.bytes()), longest.max(it.slots));
@@ -157,7 +157,7 @@ impl<'a> Walk<'a> {
         let mut largest = 0.0_f64;
         self.depth += 1;
         for number in 0..walked {
-            self.known[it.index.idx()] = Some(from + step * (number * count / walked));
+            self.known[it.index.idx()] = Some(from + step * middle(number, walked, count));
             for carried in &it.carried {
                 self.known[carried.current.idx()] = None;
             }
@@ -220,6 +220,12 @@ impl<'a> Walk<'a> {
             Word::Data(_) | Word::Stride(..) => None,
         }
     }
+}
+
+/// The middle one of those that stand for as many others, of so many in all.
+fn middle(number: i64, walked: i64, count: i64) -> i64 {
+    let twice = i128::from(2 * number + 1) * i128::from(count) / i128::from(2 * walked);
+    i64::try_from(twice).unwrap_or(i64::MAX)
 }
 
 /// Absence aside, as in the cascade; what one operand decides needs no other.
