@@ -41,6 +41,8 @@ pub(super) struct Bold {
     powers: BTreeSet<ExprId>,
     /// That exponents are not −∞.
     conditions: BTreeSet<ExprId>,
+    /// What else those say, for an exponent has to be there not to be −∞: sums of powers tell nothing of it.
+    presence: BTreeSet<ExprId>,
     /// What is added to sums.
     folds: Vec<Act>,
 }
@@ -63,6 +65,7 @@ impl Tiling<'_> {
             weights: Vec::new(),
             powers: BTreeSet::new(),
             conditions: BTreeSet::new(),
+            presence: BTreeSet::new(),
             folds: folds.into_iter().cloned().collect(),
             defines: defines.into_iter().cloned().collect(),
         };
@@ -102,7 +105,9 @@ impl Tiling<'_> {
                 let read = readers.find(is_read)?;
                 bold.powers.insert(value);
                 bold.weights.push((einsum.tensor, read));
-                bold.conditions.extend(self.says_finite(einsum.value, exponent));
+                let finite = self.says_finite(einsum.value, exponent);
+                bold.presence.extend(finite.iter().flat_map(|it| self.presence_in(*it)));
+                bold.conditions.extend(finite);
                 found = true;
             }
             if !found {
@@ -118,6 +123,18 @@ impl Tiling<'_> {
             value = of;
         }
         value
+    }
+
+    /// The conditions on where what is compared is there.
+    fn presence_in(&self, comparison: ExprId) -> Vec<ExprId> {
+        let exprs = &self.cascade.exprs;
+        let &Expr::Compare(_, mut value, _) = exprs.get(comparison) else { return Vec::new() };
+        let mut found = Vec::new();
+        while let &Expr::Where(of, condition) = exprs.get(value) {
+            found.extend(crate::schedule::presence::parts(exprs, condition));
+            value = of;
+        }
+        found
     }
 
     /// The conditions on a value that its exponent is not −∞.
@@ -185,6 +202,9 @@ impl Tiling<'_> {
         (hold, conditions): (Option<ValueId>, BTreeSet<ExprId>),
         acts: &[Act],
     ) {
+        if !bold.presence.iter().all(|it| conditions.contains(it) || self.holding.contains(it)) {
+            return self.timidly((hold, conditions), acts);
+        }
         // First what may be absent, so that it is known which tensors in memory have masks.
         self.builder.open_branch();
         self.timidly((hold, conditions.clone()), acts);
