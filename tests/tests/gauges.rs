@@ -30,6 +30,20 @@ kernel products {
   output L[m] = logsumexp[n](S)
 }";
 
+/// And with a mask that nothing but data decides.
+const MASKED: &str = "
+kernel masked {
+  rank m, n, d, e
+  input Q[m, d]: f32
+  input K[n, d]: f32
+  input V[n, e]: f32
+  input keep[m, n]: bool
+  S[m, n] = sum[d](Q * K) / sqrt(|d|)   where keep
+  P[m, n] = softmax[n](S)
+  output O[m, e] = sum[n](P * V)
+  output L[m] = logsumexp[n](S)
+}";
+
 /// The score of a row and a key.
 type Course<'a> = &'a dyn Fn(usize, usize) -> f64;
 
@@ -96,6 +110,19 @@ fn products_of_any_size_agree_with_the_interpreter() {
             1e-5 + 2e-4 * growth,
         );
     }
+}
+
+/// Sums of powers say nothing of what is masked: such scores are numbers like others.
+#[test]
+fn keys_that_data_mask_count_for_nothing() {
+    let cascade = spec::cascade(MASKED).unwrap_or_else(|why| panic!("{why}"));
+    let queries = array([ROWS, 16], |m, d| ((m * 5 + d) as f64).sin());
+    let keys = array([KEYS, 16], |n, d| ((n * 3 + d) as f64).cos());
+    let points = (0..ROWS).flat_map(|m| (0..KEYS).map(move |n| (m, n)));
+    let keep = points.map(|(m, n)| (n * 7 + m) % 5 < 2).collect();
+    let keep = Array { shape: vec![ROWS, KEYS], data: Data::Bool(keep) };
+    let inputs = vec![("Q", queries), ("K", keys), ("V", values()), ("keep", keep)];
+    check("masked", &cascade, &call(inputs), 2e-5);
 }
 
 #[test]
