@@ -4,7 +4,8 @@
 //! took keeps them in range and in digits, so the next one is asked, and in the end the cascade as written. Of those in as
 //! few passes, one that streams comes before one that stores whole fibers on the way.
 
-use crate::ir::cascade::Cascade;
+use crate::analyze::passes::passes;
+use crate::ir::cascade::{Cascade, RankId};
 use crate::rewrite::{Candidate, Variants, in_chunks};
 use crate::schedule::{Mapping, Plan, schedule};
 
@@ -20,6 +21,17 @@ pub struct Chosen {
     pub passed: Vec<Candidate>,
     /// Cheaper cascades that were passed over, best first: their plans store fibers.
     pub stored: Vec<Candidate>,
+}
+
+impl Chosen {
+    /// How often a rank is traversed: by what is compiled, or by what that was made of, if it gathers what that traverses,
+    /// for a gather is not counted.
+    pub fn passes(&self, rank: RankId) -> u32 {
+        [&self.candidate.cascade, &self.cascade]
+            .map(|it| passes(it, rank).passes)
+            .into_iter()
+            .fold(0, u32::max)
+    }
 }
 
 /// Chooses.

@@ -63,12 +63,12 @@ pub fn system(path: &Path, rank: &str) -> System {
     let found = open.ranks.iter().find(|(_, it)| it.name == rank && !it.local);
     let (id, _) = found.unwrap_or_else(|| panic!("{name}: its header names `{rank}`, which it lacks"));
     let variants = saturate(&carried(&open));
-    let chosen = choose(&variants, &Mapping::default()).candidate.cascade;
+    let chosen = choose(&variants, &Mapping::default());
     let passes = Counts {
         rank: rank.to_owned(),
         written: passes(&open, id).passes,
         bound: variants.bound(id).0,
-        chosen: passes(&chosen, id).passes,
+        chosen: chosen.passes(id),
     };
     let plan = plan(&bound, &Mapping::default());
     let about = |it: &&String| !it.starts_with("Passes over ");

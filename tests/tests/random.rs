@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use attnc::Backend;
 use attnc::analyze::passes::passes;
-use attnc::choose::{Chosen, choose};
+use attnc::choose::choose;
 use attnc::driver::{jit, jit_by, plan};
 use attnc::ir::array::{Array, Data};
 use attnc::ir::cascade::Cascade;
@@ -95,18 +95,18 @@ fn what_failed_once_holds() {
 /// Holds what is chosen against what is written, on calls of every character.
 fn equal(written: &Cascade, seed: u64) -> Result<(), TestCaseError> {
     let variants = saturate(&carried(written));
-    let Chosen { candidate, cascade: chosen, .. } = choose(&variants, &Mapping::default());
-    prop_assert!(well_formed::cascade(&chosen).is_ok(), "{}", print::cascade(&chosen));
+    let choice = choose(&variants, &Mapping::default());
+    let chosen = &choice.cascade;
+    prop_assert!(well_formed::cascade(chosen).is_ok(), "{}", print::cascade(chosen));
     for rank in written.ranks.ids() {
-        let of = |it: &Cascade| passes(it, rank).passes;
-        let counts = (variants.bound(rank).0, of(&candidate.cascade), of(written));
+        let counts = (variants.bound(rank).0, choice.passes(rank), passes(written, rank).passes);
         let name = &written.ranks[rank].name;
         prop_assert!(counts.0 <= counts.1 && counts.1 <= counts.2, "passes over {name}: {counts:?}");
     }
     for character in Trial::CHARACTERS {
         let Some(trial) = Trial::new(written, character, seed).map_err(fault)? else { continue };
-        if let Some(what) = trial.compare(&chosen).map_err(fault)? {
-            let chosen = print::cascade(&chosen);
+        if let Some(what) = trial.compare(chosen).map_err(fault)? {
+            let chosen = print::cascade(chosen);
             prop_assert!(false, "{what}, {character:?} {:?}\n{chosen}", trial.extents);
         }
     }

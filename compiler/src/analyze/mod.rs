@@ -92,7 +92,7 @@ pub fn analyze(cascade: &Cascade) -> Analysis {
                 chosen: chosen.max(1),
             };
             let analysis = RankAnalysis {
-                passes: counts(as_written.passes, bound, as_chosen.passes),
+                passes: counts(as_written.passes, bound, chosen.passes(rank)),
                 depth: counts(as_written.depth, depth, as_chosen.depth),
             };
             ranks.insert(it.name.clone(), analysis);

@@ -312,6 +312,27 @@ pub enum Op {
     Reduce(ReduceOp, ValueId),
 }
 
+impl Op {
+    /// The values that it is computed of.
+    pub fn operands(&self) -> Vec<ValueId> {
+        match self {
+            Op::Int(_)
+            | Op::Real(_)
+            | Op::Bool(_)
+            | Op::Word(_)
+            | Op::Address(_)
+            | Op::WorkspaceAddress
+            | Op::WorkspaceBytes
+            | Op::Threads
+            | Op::Iota => Vec::new(),
+            Op::Unary(_, a) | Op::Power(a) | Op::Convert(a) | Op::Round(_, a) | Op::Reduce(_, a) => vec![*a],
+            Op::Binary(_, a, b) | Op::Compare(_, a, b) => vec![*a, *b],
+            Op::Select(a, b, c) | Op::Contract { a, b, into: c } => vec![*a, *b, *c],
+            Op::Load { index, guard, .. } => index.iter().chain(guard).copied().collect(),
+        }
+    }
+}
+
 impl TileType {
     /// A scalar of that type.
     pub fn scalar(scalar: Scalar) -> TileType {

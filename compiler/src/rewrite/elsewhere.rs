@@ -28,15 +28,12 @@ const LARGE: f64 = 4.0;
 /// A tensor in memory is read without regard to what it was made of, and what is gathered is not counted: so counts may
 /// change either way.
 pub(super) fn made(cascade: &Cascade) -> Vec<Applied> {
-    let same = |new: &Cascade, old: &Cascade| {
-        old.ranks.ids().all(|it| passes(new, it).passes.max(1) == passes(old, it).passes.max(1))
-    };
-    applied(cascade, &same)
+    applied(cascade, &|new, old| traversals(new, old).all(|(new, old)| new == old))
 }
 
-/// The same in a cascade that is to be compiled and whose passes have been counted, as far as less has to be stored then.
+/// The same in a cascade that is to be compiled, as far as less has to be stored then and no rank is traversed more often.
 pub(super) fn made_anyway(cascade: &Cascade) -> Vec<Applied> {
-    let mut all = applied(cascade, &|_, _| true);
+    let mut all = applied(cascade, &|new, old| traversals(new, old).all(|(new, old)| new <= old));
     let (mut least, mut kept) = (stored(cascade), 0);
     for (at, it) in all.iter().enumerate() {
         let points = stored(&it.cascade);
@@ -48,6 +45,12 @@ pub(super) fn made_anyway(cascade: &Cascade) -> Vec<Applied> {
     all
 }
 
+/// How often each rank of a cascade is traversed in a new one, and in itself.
+fn traversals(new: &Cascade, old: &Cascade) -> impl Iterator<Item = (u32, u32)> {
+    let of = |it: &Cascade, rank| passes(it, rank).passes.max(1);
+    old.ranks.ids().map(move |it| (of(new, it), of(old, it)))
+}
+
 /// How many points of tensors a plan of a cascade is likely to store.
 fn stored(cascade: &Cascade) -> f64 {
     let plan = crate::schedule::schedule(cascade, &crate::schedule::Mapping::default());
@@ -56,7 +59,8 @@ fn stored(cascade: &Cascade) -> f64 {
         let dims = plan.cascade.tensors[it].dims.iter().map(|it| it.rank);
         atoms(&plan.cascade, dims).iter().map(|it| sizes[it.idx()]).product()
     };
-    plan.stored().into_iter().map(points).sum()
+    // Parts of fibers take room only where there are few rows.
+    plan.stored().into_iter().filter(|it| !plan.room_where.contains_key(it)).map(points).sum()
 }
 
 fn applied(cascade: &Cascade, allows: &dyn Fn(&Cascade, &Cascade) -> bool) -> Vec<Applied> {

@@ -179,14 +179,13 @@ impl Plan {
         found
     }
 
-    /// The tensors that lie in the workspace wherever there is something to compute, in the order in which they are made.
+    /// The tensors that lie in the workspace, in the order in which they are made.
     pub fn stored(&self) -> Vec<TensorId> {
         let mut stored = Vec::new();
         for einsum in self.einsums() {
             let tensor = einsum.tensor;
             let own = matches!(self.cascade.tensors[tensor].role, Role::Intermediate | Role::Temporary);
-            let inside = self.tiles.contains(&tensor) || self.room_where.contains_key(&tensor);
-            if own && !inside && !stored.contains(&tensor) {
+            if own && !self.tiles.contains(&tensor) && !stored.contains(&tensor) {
                 stored.push(tensor);
             }
         }

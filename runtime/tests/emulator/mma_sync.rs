@@ -124,27 +124,6 @@ fn every_commit_is_needed_but_the_first() {
     }
 }
 
-/// `cargo test --release -p attnc-runtime --test emulator speed -- --ignored --nocapture`
-#[test]
-#[ignore = "it measures and checks nothing"]
-fn speed() {
-    let prepared = prepare(kernel(SHAPE));
-    let start = std::time::Instant::now();
-    let done: u64 = (0..400)
-        .map(|_| {
-            let mut memory = prepared.memory.clone();
-            let launch = prepared.launch.clone();
-            prepared
-                .program
-                .launch("flash", &launch, &mut memory)
-                .expect("a right kernel")
-                .thread_instructions
-        })
-        .sum();
-    let seconds = start.elapsed().as_secs_f64();
-    println!("{:.1} million instructions of threads a second", done as f64 / seconds / 1e6);
-}
-
 #[test]
 fn the_verifier_finds_nothing_wrong() {
     let kernels = vec![kernel(SHAPE)];

@@ -21,7 +21,7 @@ impl<'a> Emitter<'a, '_, '_> {
             self.stmt(stmt);
             let Stmt::Let(value, op) = stmt else { continue };
             let ty = &self.nest.values[*value];
-            if made_of(op).iter().all(|it| constants.contains(it)) && !matches!(op, Op::Word(_)) {
+            if op.operands().iter().all(|it| constants.contains(it)) && !matches!(op, Op::Word(_)) {
                 constants.insert(*value);
             } else if ty.scalar == Scalar::I64 && ty.shape.is_empty() {
                 let pinned = self.pinned(self.scalar(*value));
@@ -37,24 +37,5 @@ impl<'a> Emitter<'a, '_, '_> {
         let float = self.builder.ins().bitcast(F64, MemFlagsData::new(), value);
         self.builder.ins().stack_store(I64, float, slot, 0);
         self.builder.ins().stack_load(I64, I64, slot, 0)
-    }
-}
-
-/// What an operation of a prologue computes with.
-fn made_of(op: &Op) -> Vec<ValueId> {
-    match op {
-        Op::Int(_)
-        | Op::Real(_)
-        | Op::Bool(_)
-        | Op::Word(_)
-        | Op::Address(_)
-        | Op::WorkspaceAddress
-        | Op::WorkspaceBytes
-        | Op::Threads
-        | Op::Iota
-        | Op::Load { .. } => Vec::new(),
-        Op::Unary(_, a) | Op::Power(a) | Op::Convert(a) | Op::Round(_, a) | Op::Reduce(_, a) => vec![*a],
-        Op::Binary(_, a, b) | Op::Compare(_, a, b) => vec![*a, *b],
-        Op::Select(a, b, c) | Op::Contract { a, b, into: c } => vec![*a, *b, *c],
     }
 }

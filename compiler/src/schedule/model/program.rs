@@ -91,7 +91,7 @@ impl<'a> Reader<'a> {
         for stmt in &block.stmts {
             match stmt {
                 Stmt::Let(value, op) => {
-                    let all = operands(op).iter().flat_map(|it| self.along[it.idx()].clone()).collect();
+                    let all = op.operands().iter().flat_map(|it| self.along[it.idx()].clone()).collect();
                     self.along[value.idx()] = all;
                 }
                 Stmt::Store { .. } => {}
@@ -122,7 +122,7 @@ impl<'a> Reader<'a> {
             match stmt {
                 Stmt::Let(value, op) => {
                     if self.used[value.idx()] {
-                        operands(op).iter().for_each(|it| self.used[it.idx()] = true);
+                        op.operands().iter().for_each(|it| self.used[it.idx()] = true);
                     }
                 }
                 Stmt::Store { index, value, guard, .. } => {
@@ -147,7 +147,7 @@ impl<'a> Reader<'a> {
         for stmt in block.stmts.iter().rev() {
             match stmt {
                 Stmt::Let(value, op) if self.decides[value.idx()] => {
-                    operands(op).iter().for_each(|it| self.decides[it.idx()] = true);
+                    op.operands().iter().for_each(|it| self.decides[it.idx()] = true);
                 }
                 Stmt::Let(..) | Stmt::Store { .. } => {}
                 Stmt::Loop(it) => {
@@ -258,24 +258,5 @@ impl<'a> Reader<'a> {
         // twice as long.
         let spilled = if beyond > 0.0 { 2.0 * held + 6.0 * beyond } else { 0.0 };
         (chain, spilled)
-    }
-}
-
-/// What an operation is computed of.
-pub(super) fn operands(op: &Op) -> Vec<ValueId> {
-    match op {
-        Op::Int(_)
-        | Op::Real(_)
-        | Op::Bool(_)
-        | Op::Word(_)
-        | Op::Address(_)
-        | Op::WorkspaceAddress
-        | Op::WorkspaceBytes
-        | Op::Threads
-        | Op::Iota => Vec::new(),
-        Op::Unary(_, a) | Op::Power(a) | Op::Convert(a) | Op::Round(_, a) | Op::Reduce(_, a) => vec![*a],
-        Op::Binary(_, a, b) | Op::Compare(_, a, b) => vec![*a, *b],
-        Op::Select(a, b, c) | Op::Contract { a, b, into: c } => vec![*a, *b, *c],
-        Op::Load { index, guard, .. } => index.iter().chain(guard).copied().collect(),
     }
 }

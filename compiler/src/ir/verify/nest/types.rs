@@ -10,7 +10,7 @@ use crate::ir::nest::{Op, Scalar, TileDim, ValueId};
 impl Scope<'_> {
     /// Operands are seen and fit each other, and the result is declared as what comes out.
     pub(super) fn check_op(&mut self, id: ValueId, op: &Op) {
-        let ids = operands(op);
+        let ids = op.operands();
         self.sees(&ids);
         if let Op::Load { buffer, index, guard, .. } = op {
             self.check_access(*buffer, index, *guard);
@@ -86,18 +86,6 @@ impl Scope<'_> {
                 ids.iter().all(|&it| has_all(result, self.shape(it))) && result.iter().all(from_operands)
             }
         }
-    }
-}
-
-/// The values that an operation uses.
-fn operands(op: &Op) -> Vec<ValueId> {
-    match op {
-        Op::Int(_) | Op::Real(_) | Op::Bool(_) | Op::Word(_) | Op::Address(_) | Op::Iota => Vec::new(),
-        Op::WorkspaceAddress | Op::WorkspaceBytes | Op::Threads => Vec::new(),
-        Op::Unary(_, a) | Op::Power(a) | Op::Convert(a) | Op::Round(_, a) | Op::Reduce(_, a) => vec![*a],
-        Op::Binary(_, a, b) | Op::Compare(_, a, b) => vec![*a, *b],
-        Op::Select(a, b, c) | Op::Contract { a, b, into: c } => vec![*a, *b, *c],
-        Op::Load { index, guard, .. } => index.iter().chain(guard).copied().collect(),
     }
 }
 
