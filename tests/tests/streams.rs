@@ -61,10 +61,10 @@ fn every_case_streams_as_often_as_it_has_passes() {
         ("neighbours", 1, 1),
         ("triples", 1, 1),
         ("plain", 1, 1),
-        ("columns", 2, 1),
+        ("columns", 3, 1),
         ("ragged", 1, 1),
         ("selections", 3, 3),
-        ("nested", 1, 3),
+        ("nested", 2, 3),
     ];
     assert_eq!(found, wanted);
 }

@@ -22,22 +22,31 @@ pub(super) const LAW: Law =
 /// So many times the largest input is a tensor that is not stored for the sake of reads elsewhere.
 const LARGE: f64 = 4.0;
 
-/// Makes large tensors where they are read, as long as all counts are still those of the author's cascade; one result for
-/// each read.
+/// Makes large tensors where they are read, as long as all counts are still those of the author's cascade and no more has
+/// to be stored; one result for each read.
 ///
 /// A tensor in memory is read without regard to what it was made of, and what is gathered is not counted: so counts may
 /// change either way.
 pub(super) fn made(cascade: &Cascade) -> Vec<Applied> {
-    applied(cascade, &|new, old| traversals(new, old).all(|(new, old)| new == old))
+    let all = applied(cascade, &|new, old| traversals(new, old).all(|(new, old)| new == old));
+    up_to_the_least(cascade, all, |points, least| points <= least)
 }
 
 /// The same in a cascade that is to be compiled, as far as less has to be stored then and no rank is traversed more often.
 pub(super) fn made_anyway(cascade: &Cascade) -> Vec<Applied> {
-    let mut all = applied(cascade, &|new, old| traversals(new, old).all(|(new, old)| new <= old));
+    let all = applied(cascade, &|new, old| traversals(new, old).all(|(new, old)| new <= old));
+    up_to_the_least(cascade, all, |points, least| points < least)
+}
+
+/// Results up to the last whose plan stores less than all before, or as little.
+fn up_to_the_least(cascade: &Cascade, mut all: Vec<Applied>, better: fn(f64, f64) -> bool) -> Vec<Applied> {
+    if all.is_empty() {
+        return all;
+    }
     let (mut least, mut kept) = (stored(cascade), 0);
     for (at, it) in all.iter().enumerate() {
         let points = stored(&it.cascade);
-        if points < least {
+        if better(points, least) {
             (least, kept) = (points, at + 1);
         }
     }

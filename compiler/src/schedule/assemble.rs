@@ -7,6 +7,7 @@ use super::gauge::CALM;
 use super::plan::{Act, Axis, Gauge, Loop};
 use super::weave::{Round, Weaver};
 use crate::ir::cascade::{Einsum, ExprId, Extent, Op, RankId, TensorId};
+use crate::ir::expr::Expr;
 
 impl Weaver<'_> {
     /// Boxes have many rows, so that what is read along a stream is used often.
@@ -46,6 +47,15 @@ impl Weaver<'_> {
                 Extent::Fixed(it) => u32::try_from(it).unwrap_or(u32::MAX).max(1),
                 Extent::Carried | Extent::Derived(_) => u32::MAX,
             };
+            if axes.is_empty() && self.lies_along(rank) && shared.len() > 1 && !self.selects() {
+                // As features would be, but in tiles.
+                let tile = self.mapping.stream(&self.cascade.ranks[rank].name, true);
+                axes.push(Axis {
+                    rank,
+                    tile: self.mapping.cut(&self.cascade.ranks[rank].name).rows.unwrap_or(tile),
+                });
+                continue;
+            }
             let most = if axes.is_empty() && order.iter().any(|it| *it != rank && shared.contains(it)) {
                 tiles.inner_rows
             } else {
@@ -62,6 +72,19 @@ impl Weaver<'_> {
         }
         axes.reverse();
         axes
+    }
+
+    /// What is stored lies along that row in memory, and so does something that is read along a stream.
+    fn lies_along(&self, row: RankId) -> bool {
+        let (flow, exprs) = (self.flow, &self.flow.cascade.exprs);
+        let mut reads = self.group.cone.iter().flat_map(|it| exprs.reads(flow.einsums[it].value));
+        self.ranks_of(self.group.roots[0]).last() == Some(&row)
+            && reads.any(|(_, coords)| {
+                let (last, outer) =
+                    coords.split_last().map_or((None, &[][..]), |(it, outer)| (Some(*it), outer));
+                let along = outer.iter().any(|it| exprs.free(*it).iter().any(|it| self.streams.contains(it)));
+                along && last.is_some_and(|it| *exprs.get(it) == Expr::Index(row))
+            })
     }
 
     /// The rows that something read along a stream lacks.

@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use attnc_dsl::ast::Kind;
 
 use crate::ir::cascade::{
-    At, Cascade, Einsum, ExprId, Extent, Op, RankId, Role, SelectOp, Step, Tensor, TensorId,
+    At, Cascade, Einsum, ExprId, Extent, Op, RankId, ReduceOp, Role, SelectOp, Step, Tensor, TensorId,
 };
 use crate::ir::expr::Expr;
 
 /// A set of part-less ranks.
 pub(crate) type Ranks = BTreeSet<RankId>;
+
+/// So many times what it is compared with has to be less for a tensor to have a point for every pair of tokens.
+const LARGE: f64 = 4.0;
 
 /// What is known of the tensors of a cascade before anything is decided.
 pub(super) struct Flow<'a> {
@@ -25,8 +28,12 @@ pub(super) struct Flow<'a> {
     features: Ranks,
     /// Likely extents of ranks.
     sizes: Vec<f64>,
+    /// The points that the largest input or output is likely to have.
+    largest: f64,
     /// What must lie in memory: it is read elsewhere than in place, or by what has no tiles.
     pub(super) stored: BTreeSet<TensorId>,
+    /// Sums of powers whose terms are taken all at once, tile by tile of the result, rather than traversed.
+    pub(super) at_once: BTreeSet<TensorId>,
 }
 
 impl<'a> Flow<'a> {
@@ -39,8 +46,12 @@ impl<'a> Flow<'a> {
             live: live(cascade),
             features: features(cascade),
             sizes: crate::rewrite::sizes_of_plan(cascade),
+            largest: 1.0,
             stored: BTreeSet::new(),
+            at_once: BTreeSet::new(),
         };
+        flow.largest =
+            cascade.inputs().chain(cascade.outputs()).map(|it| flow.points(it)).fold(1.0, f64::max);
         for step in &cascade.steps {
             match step {
                 Step::Einsum(einsum) if flow.has_tiles(einsum) && !walked.contains(&einsum.tensor) => {
@@ -50,6 +61,9 @@ impl<'a> Flow<'a> {
             }
         }
         for einsum in cascade.einsums().filter(|it| flow.live.contains(&it.tensor)) {
+            if flow.sums_powers(einsum) && flow.points(einsum.tensor) >= LARGE * flow.largest {
+                flow.at_once.insert(einsum.tensor);
+            }
             let tiled = flow.einsums.contains_key(&einsum.tensor);
             if matches!(einsum.op, Op::Select(..) | Op::Arg(..)) {
                 // What is selected is few, and mostly read at once.
@@ -103,6 +117,12 @@ impl<'a> Flow<'a> {
         self.atoms(einsum.iterated().into_iter().chain(einsum.op.reduced().iter().copied()))
     }
 
+    /// The spaces of all einsums that may be evaluated tile by tile and that outputs depend on.
+    pub(super) fn live_spaces(&self) -> impl Iterator<Item = Ranks> {
+        let live = self.einsums.values().filter(|it| self.live.contains(&it.tensor));
+        live.map(|it| self.space(it))
+    }
+
     /// The part-less ranks that an einsum reduces.
     pub(super) fn reduced(&self, einsum: &Einsum) -> Ranks {
         self.atoms(einsum.op.reduced().iter().copied())
@@ -110,6 +130,16 @@ impl<'a> Flow<'a> {
 
     fn atoms(&self, ranks: impl Iterator<Item = RankId>) -> Ranks {
         ranks.flat_map(|it| self.cascade.exprs.atoms(it).to_vec()).collect()
+    }
+
+    /// What a reduction traverses that is worth it: what is not taken whole, if any of that has no known extent.
+    pub(super) fn long(&self, einsum: &Einsum) -> Ranks {
+        if !matches!(einsum.op, Op::Reduce(..)) {
+            return Ranks::new();
+        }
+        let over: Ranks = self.reduced(einsum).into_iter().filter(|it| !self.is_feature(*it)).collect();
+        let is_open = |it: &RankId| !matches!(self.cascade.ranks[*it].extent, Extent::Fixed(_));
+        if over.iter().any(is_open) { over } else { Ranks::new() }
     }
 
     /// The tensors that an einsum reads, each once.
@@ -144,6 +174,12 @@ impl<'a> Flow<'a> {
             last.is_some_and(|it| self.cascade.exprs.atoms(it.rank).contains(&rank))
         };
         !matches!(self.cascade.ranks[rank].extent, Extent::Fixed(_)) && !self.cascade.inputs().any(is_inner)
+    }
+
+    /// Sums powers.
+    pub(super) fn sums_powers(&self, einsum: &Einsum) -> bool {
+        let sums = matches!(einsum.op, Op::Reduce(ReduceOp::Sum | ReduceOp::Mean, _));
+        sums && !self.exponents(einsum.value).is_empty()
     }
 
     pub(super) fn is_real(&self, value: ExprId) -> bool {

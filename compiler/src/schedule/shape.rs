@@ -31,27 +31,57 @@ impl Shapes {
     /// Decides what is stored, and how everything else comes about.
     pub(super) fn settle(flow: &mut Flow<'_>) -> Shapes {
         loop {
-            match Shapes::tried(flow) {
-                Ok(shapes) => return shapes,
-                Err(Clash(tensors)) => {
-                    let before = flow.stored.len();
-                    flow.stored.extend(tensors);
-                    assert!(flow.stored.len() > before, "a clash names tensors that are not stored yet");
+            let mut shapes = Shapes { of: BTreeMap::new() };
+            let Err(Clash(tensors)) = shapes.try_all(flow) else { return shapes };
+            let before = flow.stored.len() + flow.at_once.len();
+            for tensor in tensors {
+                let made = shapes.cone(flow, tensor);
+                let sums: Vec<TensorId> =
+                    made.into_iter().filter(|it| shapes.is_better_at_once(flow, *it)).collect();
+                for sum in &sums {
+                    flow.stored.extend(shapes.deep_reads(flow, *sum));
+                }
+                match sums.as_slice() {
+                    [] => flow.stored.extend([tensor]),
+                    [..] => flow.at_once.extend(sums),
                 }
             }
+            let after = flow.stored.len() + flow.at_once.len();
+            assert!(after > before, "a clash names tensors that are not stored yet");
         }
     }
 
-    fn tried(flow: &Flow<'_>) -> Result<Shapes, Clash> {
-        let mut shapes = Shapes { of: BTreeMap::new() };
+    /// A sum of powers for every pair of tokens, of what is known of each token, need not be traversed.
+    fn is_better_at_once(&self, flow: &Flow<'_>, tensor: TensorId) -> bool {
+        let einsum = flow.einsums[&tensor];
+        let is_traversed = |it: &TensorId| self.of.get(it).is_some_and(|it| it.rows.is_some());
+        let exps = flow.exponents(einsum.value);
+        let in_power = |rank: &RankId| exps.iter().any(|it| flow.cascade.exprs.free(*it).contains(rank));
+        let mut outer: Vec<RankId> = flow.ranks(tensor).into_iter().filter(in_power).collect();
+        outer.retain(|it| flow.is_outer(*it));
+        let reads: Vec<Ranks> = flow.read(einsum).into_iter().map(|it| flow.ranks(it)).collect();
+        let apart = |a: &RankId, b: &RankId| !reads.iter().any(|it| it.contains(a) && it.contains(b));
+        flow.sums_powers(einsum)
+            && !flow.at_once.contains(&tensor)
+            && is_traversed(&tensor)
+            && !self.deep_reads(flow, tensor).iter().any(is_traversed)
+            && outer.iter().any(|a| outer.iter().any(|b| a != b && apart(a, b)))
+    }
+
+    /// The sums that an einsum reads and that are not in memory.
+    fn deep_reads(&self, flow: &Flow<'_>, tensor: TensorId) -> Vec<TensorId> {
+        let reads = self.local_reads(flow, flow.einsums[&tensor]);
+        reads.into_iter().filter(|it| self.of[it].deep).collect()
+    }
+
+    fn try_all(&mut self, flow: &Flow<'_>) -> Result<(), Clash> {
         for einsum in flow.cascade.einsums().filter(|it| flow.live.contains(&it.tensor)) {
             if flow.einsums.contains_key(&einsum.tensor) {
-                let shape = shapes.shape(flow, einsum)?;
-                shapes.of.insert(einsum.tensor, shape);
+                let shape = self.shape(flow, einsum)?;
+                self.of.insert(einsum.tensor, shape);
             }
         }
-        shapes.whole_reads(flow)?;
-        Ok(shapes)
+        self.whole_reads(flow)
     }
 
     /// The tensors that an einsum reads and that are not in memory.
@@ -90,6 +120,14 @@ impl Shapes {
             true => dims.iter().all(|it| streams.contains(it) || flow.is_feature(*it)),
         };
         if rows.as_ref().is_some_and(|it| !fits(it)) {
+            return Err(self.parted(flow, &reads));
+        }
+        // For each of the rows all of it would be held, along a rank that no row has.
+        let held = |rows: &Ranks| {
+            let mut others = dims.iter().filter(|it| !rows.contains(it) && !streams.contains(it));
+            !rows.is_empty() && others.any(|it| flow.is_outer(*it))
+        };
+        if rows.as_ref().is_some_and(held) {
             return Err(self.parted(flow, &reads));
         }
         let deep = matches!(einsum.op, Op::Reduce(..)) || reads.iter().any(|it| self.of[it].deep);
@@ -163,7 +201,8 @@ impl Shapes {
                 summands.insert(read);
             }
         }
-        if matches!(op, ReduceOp::Sum | ReduceOp::Mean) && flow.is_real(einsum.value) {
+        let sums_reals = matches!(op, ReduceOp::Sum | ReduceOp::Mean) && flow.is_real(einsum.value);
+        if sums_reals && !flow.at_once.contains(&einsum.tensor) {
             for exponent in flow.exponents(einsum.value) {
                 let ranks: Ranks = flow.cascade.exprs.free(exponent).iter().copied().collect();
                 along.extend(ranks.intersection(reduced).filter(|it| !flow.is_feature(**it)));
@@ -244,7 +283,9 @@ impl Shapes {
             cone.iter().copied().filter(|it| self.of[it].rows.is_none() && self.of[it].deep).collect();
         // What has points for pairs of a row and what is traversed would be larger than anything that is handed in.
         let lacked = self.lacked(flow, cone.iter().map(|it| flow.einsums[it]).chain([einsum]), shape);
-        let most = spaces.iter().map(|it| flow.size(it)).fold(1.0, f64::max);
+        let pairs: Ranks = rows.union(&shape.streams).copied().collect();
+        let anyway = flow.live_spaces().filter(|it| pairs.is_subset(it));
+        let most = anyway.chain(spaces.iter().cloned()).map(|it| flow.size(&it)).fold(1.0, f64::max);
         let is_dear = |it: &TensorId| {
             let own = flow.ranks(*it);
             let all: Ranks = flow.space(flow.einsums[it]).union(rows).copied().collect();
@@ -286,7 +327,8 @@ impl Shapes {
         lacked
     }
 
-    /// What is evaluated without any traversal, from what is not in memory, either goes box by box or reads memory.
+    /// What is evaluated without any traversal so far goes box by box with all that it is made of, and its sums over what
+    /// lies in memory are traversed. What does not fit into boxes is read from memory.
     fn whole_reads(&mut self, flow: &Flow<'_>) -> Result<(), Clash> {
         let mut read = BTreeSet::new();
         let tensors: Vec<TensorId> = self.of.keys().rev().copied().collect();
@@ -295,22 +337,39 @@ impl Shapes {
             if self.of[&tensor].rows.is_some() || !in_memory {
                 continue;
             }
-            let reads = self.local_reads(flow, flow.einsums[&tensor]);
-            if reads.is_empty() {
-                continue;
+            let rows = match self.boxes(flow, tensor) {
+                Ok(rows) => rows,
+                Err(misfits) => {
+                    // Outputs that a stage has at hand need not be read.
+                    let in_whole = |it: &TensorId| !flow.is_output(*it) || self.of[it].rows.is_none();
+                    let mut misfits: Vec<TensorId> = misfits.into_iter().filter(in_whole).collect();
+                    if misfits.is_empty() {
+                        misfits = self.local_reads(flow, flow.einsums[&tensor]);
+                        misfits.retain(|it| !flow.is_output(*it));
+                    }
+                    read.extend(misfits);
+                    continue;
+                }
+            };
+            let cone = self.cone(flow, tensor);
+            let mut streams = Ranks::new();
+            for &part in &cone {
+                let fold = flow.long(flow.einsums[&part]);
+                streams.extend(&fold);
+                self.of.get_mut(&part).expect("it has a shape").fold = fold;
             }
-            match self.boxes(flow, tensor) {
-                Some(rows) => self.of.get_mut(&tensor).expect("it has a shape").rows = Some(rows),
-                None => read.extend(reads),
+            // What is as it lies in memory is no work for a box.
+            if cone.len() > 1 || matches!(flow.einsums[&tensor].op, Op::Reduce(..)) {
+                let shape = self.of.get_mut(&tensor).expect("it has a shape");
+                (shape.rows, shape.streams) = (Some(rows), streams);
             }
         }
-        read.retain(|it| !flow.is_output(*it));
         if read.is_empty() { Ok(()) } else { Err(Clash(read)) }
     }
 
     /// The rows of the boxes in which a tensor is evaluated together with all that it is made of: a box holds no more of
-    /// that than features, and nothing that takes long is computed for two boxes.
-    fn boxes(&self, flow: &Flow<'_>, tensor: TensorId) -> Option<Ranks> {
+    /// that than features and tiles, and nothing that takes long is computed for two boxes. Else, what has to be stored.
+    fn boxes(&self, flow: &Flow<'_>, tensor: TensorId) -> Result<Ranks, BTreeSet<TensorId>> {
         let cone = self.cone(flow, tensor);
         let rows_of = |it: TensorId| -> Ranks {
             flow.ranks(it).into_iter().filter(|it| !flow.is_feature(*it)).collect()
@@ -321,15 +380,14 @@ impl Shapes {
             all.filter(|reader| flow.read(reader).contains(&it)).collect::<Vec<_>>()
         };
         let fits = |it: &TensorId| {
-            match (self.of[it].deep, rows_of(*it)) {
-                (true, own) => return own == rows,
-                (false, own) if own.is_subset(&rows) => return true,
-                (false, _) => {}
+            if self.of[it].deep {
+                return rows_of(*it) == rows;
             }
-            let own = flow.ranks(*it);
-            matches!(readers(*it).as_slice(), [reader] if flow.space(reader).is_subset(&own))
+            let (own, readers) = (flow.ranks(*it), readers(*it));
+            let beyond: Ranks = rows_of(*it).difference(&rows).copied().collect();
+            let in_tiles = readers.iter().all(|reader| beyond.is_subset(&flow.long(reader)));
+            in_tiles || matches!(readers.as_slice(), [reader] if flow.space(reader).is_subset(&own))
         };
-        let parts: Vec<TensorId> = cone.iter().copied().filter(|it| *it != tensor).collect();
         // A box has no more points than the composite ranks of what is in it; what is stored may have more.
         let dims: Vec<RankId> = flow.cascade.tensors[tensor].dims.iter().map(|it| it.rank).collect();
         let is_narrower = |it: &TensorId| {
@@ -341,9 +399,11 @@ impl Shapes {
                 flow.cascade.is_ragged(whole) && !dims.contains(&whole) && meets
             })
         };
-        let fit = !rows.is_empty()
-            && parts.iter().all(|it| !flow.is_output(*it) && fits(it))
-            && !cone.iter().any(is_narrower);
-        fit.then_some(rows)
+        if cone.iter().any(is_narrower) {
+            return Err(self.local_reads(flow, flow.einsums[&tensor]).into_iter().collect());
+        }
+        let parts = cone.iter().copied().filter(|it| *it != tensor);
+        let misfits: BTreeSet<TensorId> = parts.filter(|it| flow.is_output(*it) || !fits(it)).collect();
+        if misfits.is_empty() { Ok(rows) } else { Err(misfits) }
     }
 }
