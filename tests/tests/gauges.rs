@@ -1,8 +1,10 @@
 //! Scales of sums of powers: scores for which one that is left as it is would not do.
 
+use attnc::driver;
 use attnc::ir::array::{Array, Data};
 use attnc::ir::cascade::Cascade;
 use attnc::ir::interp::Call;
+use attnc::schedule::{Mapping, schedule};
 use attnc_tests::jit::{self, Placement};
 use attnc_tests::{case, spec};
 use indexmap::IndexMap;
@@ -165,4 +167,33 @@ fn a_row_comes_to_the_same_whatever_its_neighbours_need() {
             }
         }
     }
+}
+
+/// What is said of the powers of the first stage of a softmax of some score.
+fn reasons(score: &str, written: bool) -> (usize, Vec<String>) {
+    let text = format!(
+        "kernel one {{
+  rank m, n, e
+  input S[m, n]: f32
+  input V[n, e]: f32
+  T[m, n] = {score}
+  P[m, n] = softmax[n](T)
+  output O[m, e] = sum[n](P * V)
+}}"
+    );
+    let cascade = spec::cascade(&text).expect("the spec is right");
+    let plan = match written {
+        true => schedule(&cascade, &Mapping::default()),
+        false => driver::plan(&cascade, &Mapping::default()),
+    };
+    let account = plan.account().remove(0);
+    (account.scales.len(), account.unscaled)
+}
+
+#[test]
+fn powers_are_scaled_where_nothing_bounds_them_and_the_account_says_why_not() {
+    assert_eq!(reasons("S", false), (1, vec![]));
+    assert_eq!(reasons("30 * tanh(S / 30)", false), (0, vec!["exponents between -30 and 30".to_owned()]));
+    // As written, the maximum is known before the first power.
+    assert_eq!(reasons("S", true), (0, vec!["exponents below their maximum `P.max`".to_owned()]));
 }

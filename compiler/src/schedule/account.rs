@@ -3,13 +3,13 @@
 use indexmap::IndexMap;
 use serde::Serialize;
 
-use super::plan::{Act, Axis, Plan, Stage, Stream, Walk, loops};
+use super::plan::{Act, Axis, Plan, Stage, Stream, Unscaled, Walk, loops};
 use crate::ir::cascade::{Extent, RankId, Step, TensorId};
 use crate::ir::expr::Expr;
 use crate::ir::print;
 
 /// How one stage is cut.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct StageAccount {
     /// What it stores.
     pub defines: Vec<String>,
@@ -22,8 +22,10 @@ pub struct StageAccount {
     /// The traversal that goes over parts.
     pub split: Option<SplitAccount>,
     /// The scales that sums of powers are under, each of which is raised only where an exponent exceeds it by more than
-    /// 28; powers without one have exponents of known moderate size.
+    /// 28: nothing is known of how large their exponents get.
     pub scales: Vec<String>,
+    /// Why other powers are under no scale.
+    pub unscaled: Vec<String>,
 }
 
 /// How a traversal goes over parts.
@@ -33,8 +35,12 @@ pub struct SplitAccount {
     pub rank: String,
     /// How many coordinates a part has.
     pub length: String,
+    /// How many points a part has at least.
+    pub least: u32,
     /// How many parts there are.
     pub parts: String,
+    /// How many parts there are at most.
+    pub most: u32,
     /// Where they are tasks of their own.
     pub apart: String,
 }
@@ -50,8 +56,7 @@ impl Plan {
                         Step::Einsum(it) => vec![self.name_of(it.tensor)],
                         Step::Recurrence(it) => it.body.iter().map(|it| self.name_of(it.tensor)).collect(),
                     };
-                    let (rows, streams) = (IndexMap::new(), IndexMap::new());
-                    StageAccount { defines, rows, streams, walk: None, split: None, scales: Vec::new() }
+                    StageAccount { defines, ..StageAccount::default() }
                 }
                 Stage::Stream(it) => self.stream_account(it),
                 Stage::Walk(it) => self.walk_account(it),
@@ -67,10 +72,8 @@ impl Plan {
         StageAccount {
             defines: self.stored_by(walk.acts()),
             rows: self.sizes(&walk.rows),
-            streams: IndexMap::new(),
             walk: Some(self.cascade.ranks[walk.rank].name.clone()),
-            split: None,
-            scales: Vec::new(),
+            ..StageAccount::default()
         }
     }
 
@@ -97,7 +100,9 @@ impl Plan {
         let split = split.map(|(part, parts)| SplitAccount {
             rank: self.cascade.ranks[parts.of].name.clone(),
             length: print::formula(&self.cascade, parts.length),
+            least: parts.least,
             parts: self.extent_of(part),
+            most: parts.most,
             apart: stream.rows.first().map_or(String::new(), |it| self.condition_of(it.rank)),
         });
         StageAccount {
@@ -107,6 +112,17 @@ impl Plan {
             walk: None,
             split,
             scales: loops.iter().flat_map(|it| &it.gauges).map(|it| self.name_of(it.scale)).collect(),
+            unscaled: stream.unscaled.iter().map(|it| self.reason(*it)).collect(),
+        }
+    }
+
+    /// Why powers need no scale.
+    fn reason(&self, it: Unscaled) -> String {
+        match it {
+            Unscaled::Within(low, high) => format!("exponents between {low} and {high}"),
+            Unscaled::BelowPeak(peak) => {
+                format!("exponents below their maximum `{}`", self.name_of(peak).trim_end_matches('~'))
+            }
         }
     }
 
@@ -158,7 +174,10 @@ impl std::fmt::Display for StageAccount {
                 super::scaled::HEADROOM
             )?;
         }
-        let Some(SplitAccount { rank, length, parts, apart }) = &self.split else { return Ok(()) };
-        write!(f, "; `{rank}` in {parts} parts of {length}, apart where {apart}")
+        if !self.unscaled.is_empty() {
+            write!(f, "; powers of {} as they are", self.unscaled.join(" and of "))?;
+        }
+        let Some(SplitAccount { rank, least, most, apart, .. }) = &self.split else { return Ok(()) };
+        write!(f, "; `{rank}` in up to {most} parts of at least {least}, tasks of their own where {apart}")
     }
 }

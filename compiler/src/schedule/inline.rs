@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use attnc_dsl::ast::{DType, Kind};
 
+use super::plan::Unscaled;
 use super::scaled::{self, Scaled};
 use super::weave::Weaver;
 use crate::ir::cascade::{ExprId, TensorId};
@@ -65,8 +66,9 @@ impl Weaver<'_> {
                     }
                     self.sources.insert(x, source);
                 }
-                let safe = self.is_moderate(x) || self.is_below_peak(x);
-                (!safe).then(|| scaled::power(&mut self.cascade.exprs, *op, x))
+                let why = self.moderate(x).or_else(|| self.below_peak(x));
+                self.unscaled.extend(why);
+                why.is_none().then(|| scaled::power(&mut self.cascade.exprs, *op, x))
             }
             Expr::Unary(op, a) => {
                 let a = self.memo[a].clone();
@@ -157,15 +159,10 @@ impl Weaver<'_> {
     }
 
     /// A difference to the largest of what it is a difference of.
-    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
-    fn is_below_peak(&self, x: ExprId) -> bool {
+    fn below_peak(&self, x: ExprId) -> Option<Unscaled> {
         let exprs = &self.cascade.exprs;
-        match exprs.get(x) {
-            Expr::Binary(BinaryOp::Sub, x, peak) => match exprs.get(*peak) {
-                Expr::Read(tensor, ..) => self.peaks.get(tensor) == Some(x),
-                _ => false,
-            },
-            _ => false,
-        }
+        let &Expr::Binary(BinaryOp::Sub, x, peak) = exprs.get(x) else { return None };
+        let &Expr::Read(tensor, ..) = exprs.get(peak) else { return None };
+        (self.peaks.get(&tensor) == Some(&x)).then_some(Unscaled::BelowPeak(tensor))
     }
 }

@@ -32,7 +32,7 @@ pub use account::{SplitAccount, StageAccount};
 pub(crate) use flow::{features, live};
 pub use mapping::{Cut, Mapping, Refusal};
 pub(crate) use plan::loops;
-pub use plan::{Act, Axis, Gauge, Loop, Parts, Plan, Register, Stage, Stream, Walk};
+pub use plan::{Act, Axis, Gauge, Loop, Parts, Plan, Register, Stage, Stream, Unscaled, Walk};
 pub(crate) use scaled::MOST_POWERS;
 
 use crate::ir::cascade::{Cascade, Einsum, Step};
@@ -79,6 +79,7 @@ pub fn schedule(cascade: &Cascade, mapping: &Mapping) -> Plan {
             sources: BTreeMap::new(),
             tops: BTreeMap::new(),
             scales_here: BTreeMap::new(),
+            unscaled: BTreeSet::new(),
             held: BTreeMap::new(),
             level: BTreeMap::new(),
             on_demand: BTreeMap::new(),

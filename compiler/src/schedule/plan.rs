@@ -70,8 +70,19 @@ pub struct Stream {
     pub when: Option<ExprId>,
     /// Composite ranks that have a coordinate wherever their parts have.
     pub composites: Vec<RankId>,
+    /// Why powers that it computes are under no scale.
+    pub unscaled: BTreeSet<Unscaled>,
     /// What a task does.
     pub acts: Vec<Act>,
+}
+
+/// Why a power needs no scale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unscaled {
+    /// Its exponent lies between these, rounded outwards, whatever the inputs are.
+    Within(i32, i32),
+    /// The largest exponent, which this holds, is subtracted.
+    BelowPeak(TensorId),
 }
 
 /// A stage that holds what it needs of the coordinates that it has been at.
@@ -160,6 +171,10 @@ pub struct Parts {
     pub of: RankId,
     /// How many coordinates a part has, but for the last: an integer over extents, at least 1.
     pub length: ExprId,
+    /// How many points it has at least, but for the last.
+    pub least: u32,
+    /// How many parts there are at most.
+    pub most: u32,
 }
 
 impl Plan {

@@ -86,6 +86,7 @@ impl Weaver<'_> {
             return None;
         }
         let extent = self.extent(outer.rank);
+        let (of, at_most) = (outer.rank, most);
         let exprs = &mut self.cascade.exprs;
         let (least, most) = (exprs.int((i64::from(chunk) - 1) / points + 1), exprs.int(most.into()));
         let share = pieces(exprs, extent, most);
@@ -108,7 +109,7 @@ impl Weaver<'_> {
         let turn = self.new_rank(&format!("{name}.turn"), turns);
         let turns = self.extent(turn);
         let apart = self.cascade.exprs.compare(CompareOp::Ge, turns, two);
-        Some(Split { along, part, turn, parts: Parts { of: outer.rank, length }, apart })
+        Some(Split { along, part, turn, parts: Parts { of, length, least: chunk, most: at_most }, apart })
     }
 
     /// Holds where there are few boxes of rows; `None` if there never are.
@@ -198,9 +199,10 @@ impl Weaver<'_> {
         let turn = Axis { rank: split.turn, tile: 1 };
         let turns = std::iter::once(turn).chain(rows.iter().copied()).collect();
         let (one, two) = (self.needed(one), self.needed(two));
+        let unscaled = std::mem::take(&mut self.unscaled);
         [
-            Stream { rows: turns, when: None, composites: composites.clone(), acts: one },
-            Stream { rows, when: Some(split.apart), composites, acts: two },
+            Stream { rows: turns, when: None, composites: composites.clone(), unscaled, acts: one },
+            Stream { rows, when: Some(split.apart), composites, unscaled: BTreeSet::new(), acts: two },
         ]
     }
 

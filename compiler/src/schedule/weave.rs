@@ -9,7 +9,7 @@ use super::group::Group;
 use super::handed::Handed;
 use super::inline::Memo;
 use super::mapping::Mapping;
-use super::plan::{Act, Stream};
+use super::plan::{Act, Stream, Unscaled};
 use super::presence::Held;
 use super::range::{Range, range};
 use super::scaled::{self, Scaled};
@@ -52,6 +52,8 @@ pub(super) struct Weaver<'a> {
     pub(super) tops: BTreeMap<ExprId, ExprId>,
     /// The scales that this stage stores, by what they are.
     pub(super) scales_here: BTreeMap<ExprId, TensorId>,
+    /// Why powers are under no scale.
+    pub(super) unscaled: BTreeSet<Unscaled>,
     /// The values of maps that are held as tiles.
     pub(super) held: Held,
     /// After which traversal a tensor is there, or in which it changes.
@@ -96,14 +98,16 @@ impl<'a> Weaver<'a> {
             Some(split) => self.in_parts(&split, rows, composites).into(),
             None => {
                 let acts = self.acts();
-                vec![Stream { rows, when: None, composites, acts }]
+                vec![Stream { rows, when: None, composites, unscaled: self.unscaled, acts }]
             }
         }
     }
 
-    pub(super) fn is_moderate(&self, x: ExprId) -> bool {
+    /// The limits of a number, if its power needs no scale.
+    pub(super) fn moderate(&self, x: ExprId) -> Option<Unscaled> {
         let it = range(&self.cascade.exprs, &BTreeMap::new(), self.promised, x);
-        it.low >= -MODERATE && it.high <= MODERATE
+        let is_moderate = it.low >= -MODERATE && it.high <= MODERATE;
+        is_moderate.then(|| Unscaled::Within(it.low.floor() as i32, it.high.ceil() as i32))
     }
 
     pub(super) fn is_streamed(&self, tensor: TensorId) -> bool {
