@@ -7,15 +7,16 @@ use attnc_dsl::diag::{Failure, Source};
 use attnc_dsl::load::load;
 use attnc_dsl::model::Checked;
 use attnc_runtime::Kernel;
+use attnc_runtime::device::Emulated;
 
 use crate::choose::choose;
-use crate::codegen::{self, Backend, CodegenError};
+use crate::codegen::{self, Backend, CodegenError, ptx};
 use crate::ir::cascade::Cascade;
 use crate::lower::lower;
 use crate::package::{Object, describe};
 use crate::rewrite::{carried, saturate};
 use crate::schedule::{Mapping, Plan, Refusal};
-use crate::target::Target;
+use crate::target::{Gpu, Target};
 use crate::tile::tile;
 
 /// Reads an imported file, given its path relative to the root folder of the spec.
@@ -138,5 +139,22 @@ pub fn jit_on(
     let code = Arc::new(codegen::jit(&nest, target, backend)?);
     // SAFETY: the functions are those of the nest that `info` describes, and live as long as `code`.
     let kernel = unsafe { Kernel::from_raw(info, code.entry(), code) };
+    Ok(kernel.expect("a kernel follows the ABI as its manifest does"))
+}
+
+/// A cascade to a kernel for that GPU, emulated on this machine, by that mapping.
+///
+/// # Errors
+/// When the GPU cannot run it; else a fault of ours.
+pub fn emulate_by(cascade: &Cascade, mapping: &Mapping, gpu: Gpu) -> Result<Kernel, CodegenError> {
+    let (plan, target) = (plan(cascade, mapping), Target::of_gpu(gpu));
+    let nest = tile(&plan);
+    let info = describe(&plan, &nest, &target, mapping);
+    let text = ptx::emit(std::slice::from_ref(&nest), &target)?.to_string();
+    let device = Arc::new(Emulated::new(&info.symbol, info.stages, &text).map_err(CodegenError::of_device)?);
+    let host = codegen::jit(&ptx::on_host(&nest), &Target::native(), Backend::Cranelift)?;
+    let code = Arc::new(host);
+    // SAFETY: the functions are those of the nest that `info` describes, but for its stages, which the module has.
+    let kernel = unsafe { Kernel::on_device(info, code.entry(), code, device) };
     Ok(kernel.expect("a kernel follows the ABI as its manifest does"))
 }

@@ -6,6 +6,7 @@ mod formula;
 pub mod llvm;
 pub mod math;
 mod points;
+pub mod ptx;
 #[cfg(test)]
 mod tests;
 mod uses;
@@ -57,6 +58,13 @@ impl Backend {
 pub enum CodegenError {
     /// This attnc is built without that back end.
     NotBuiltIn(Backend),
+    /// The target cannot run a kernel.
+    Refused {
+        /// The target.
+        target: String,
+        /// The limit, and what fits.
+        why: String,
+    },
     /// A fault of ours, since nests are verified before they come here.
     Fault {
         /// Where it showed.
@@ -181,6 +189,16 @@ fn integer_range(dtype: DType) -> Option<(i64, i64)> {
 }
 
 impl CodegenError {
+    /// A module that its own emulator does not take.
+    pub(crate) fn of_device(error: attnc_runtime::Error) -> CodegenError {
+        CodegenError::new("the module", &error)
+    }
+
+    fn refused(target: &Target, why: &str) -> CodegenError {
+        let name = target.gpu().map_or_else(|| target.to_string(), |it| it.name().to_owned());
+        CodegenError::Refused { target: name, why: why.to_owned() }
+    }
+
     fn new(function: &str, error: &dyn Error) -> CodegenError {
         let mut message = error.to_string();
         let mut cause = error.source();
@@ -202,6 +220,7 @@ impl fmt::Display for CodegenError {
                     "this attnc is built without the back end `{name}`: build it with `--features {name}`"
                 )
             }
+            CodegenError::Refused { target, why } => write!(f, "{target} cannot run this: {why}"),
             CodegenError::Fault { function, message } => write!(f, "cannot emit {function}: {message}"),
         }
     }

@@ -5,6 +5,7 @@ use attnc::driver;
 use attnc::ir::cascade::Cascade;
 use attnc::ir::interp::{self, Call};
 use attnc::schedule::Mapping;
+use attnc::target::{Gpu, Target};
 use attnc_runtime::Kernel;
 use clap::ValueEnum;
 
@@ -75,6 +76,14 @@ impl Backend {
         }
     }
 
+    /// The machine that its kernels are for.
+    pub(crate) fn target(self) -> Target {
+        match self {
+            Backend::PtxEmu | Backend::Cuda => Target::of_gpu(Gpu::Sm80),
+            Backend::Interp | Backend::Cranelift | Backend::Llvm => Target::native(),
+        }
+    }
+
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map(|it| it.get_name().to_owned()).unwrap_or_default()
     }
@@ -92,7 +101,11 @@ impl Engine<'_> {
             Backend::Interp => Ok(Engine::Interp(cascade)),
             Backend::Cranelift => Engine::compiled(codegen::Backend::Cranelift, cascade, mapping),
             Backend::Llvm => Engine::compiled(codegen::Backend::Llvm, cascade, mapping),
-            Backend::PtxEmu | Backend::Cuda => {
+            Backend::PtxEmu => {
+                let kernel = driver::emulate_by(cascade, mapping, Gpu::Sm80).map_err(Stop::codegen)?;
+                Ok(Engine::Compiled(cascade, Box::new(kernel)))
+            }
+            Backend::Cuda => {
                 let compiling = Backend::compiling().into_iter().map(|it| format!(" and `{}`", it.name()));
                 Err(Stop::refused(format!(
                     "this attnc is built without the back end `{}`, only with `interp`{}",
