@@ -142,6 +142,14 @@ pub fn jit_on(
     Ok(kernel.expect("a kernel follows the ABI as its manifest does"))
 }
 
+/// A cascade to a kernel for that GPU, emulated on this machine, by the mapping of the GPU.
+///
+/// # Errors
+/// As for [`emulate_by`].
+pub fn emulate(cascade: &Cascade, gpu: Gpu) -> Result<Kernel, CodegenError> {
+    emulate_by(cascade, &Mapping::of(&Target::of_gpu(gpu), Backend::Cranelift), gpu)
+}
+
 /// A cascade to a kernel for that GPU, emulated on this machine, by that mapping.
 ///
 /// # Errors

@@ -37,11 +37,11 @@ pub trait Session {
     /// When there is no room.
     fn upload(&mut self, name: &str, bytes: &[u8]) -> Result<u64>;
 
-    /// Memory that a stage writes before it is read.
+    /// Memory to work in, with whatever lies there.
     ///
     /// # Errors
     /// When there is no room.
-    fn alloc(&mut self, name: &str, bytes: u64) -> Result<u64>;
+    fn alloc(&mut self, bytes: u64) -> Result<u64>;
 
     /// Runs a stage to its end.
     ///
@@ -49,10 +49,10 @@ pub trait Session {
     /// When it cannot be run.
     fn launch(&mut self, stage: &Launch<'_>) -> Result<()>;
 
-    /// Copies memory that [`Session::alloc`] gave back.
+    /// Copies memory that [`Session::upload`] gave back.
     ///
     /// # Errors
-    /// When a stage has failed, or left a byte unwritten.
+    /// When a stage has failed.
     fn download(&mut self, address: u64, into: &mut [u8]) -> Result<()>;
 }
 

@@ -31,17 +31,15 @@ pub(crate) fn run(kernel: &Kernel, frame: &Frame, device: &dyn Device) -> Result
     let mut addresses = Vec::new();
     for tensor in &tensors {
         let bytes = to_bytes(tensor.count(), tensor.size, tensor.name)?;
-        let address = match tensor.role {
-            Role::Input => session.upload(tensor.name, &tensor.gather(bytes))?,
-            Role::Output => session.alloc(tensor.name, bytes as u64)?,
-        };
+        // Points that do not exist keep what is there, so outputs are copied, too.
+        let address = session.upload(tensor.name, &tensor.gather(bytes))?;
         addresses.push(address);
         there[tensor.word] = address;
         for (word, stride) in there[tensor.word + 1..].iter_mut().zip(tensor.dense()) {
             *word = stride as u64;
         }
     }
-    let workspace = session.alloc("the workspace", bytes.max(1))?;
+    let workspace = session.alloc(bytes.max(1))?;
     for (stage, &tasks) in (0..).zip(&tasks).filter(|it| *it.1 > 0) {
         let threads = threads.min(u32::try_from(tasks).unwrap_or(u32::MAX).next_multiple_of(32));
         let block = threads.min(THREADS);
