@@ -91,10 +91,10 @@ pub fn compile(front: &Front, target: &Target, backend: Backend) -> Result<Objec
     compile_by(front, &Mapping::of(target, backend), target, backend)
 }
 
-/// Cascades to machine code, by that mapping.
+/// Cascades to machine code, by that mapping; to PTX, and code for a usual host, where the target is a GPU.
 ///
 /// # Errors
-/// As for [`compile`].
+/// As for [`compile`], and when the target cannot run a kernel.
 pub fn compile_by(
     front: &Front,
     mapping: &Mapping,
@@ -103,9 +103,16 @@ pub fn compile_by(
 ) -> Result<Object, CodegenError> {
     let plans: Vec<_> = front.cascades.iter().map(|it| plan(it, mapping)).collect();
     let nests: Vec<_> = plans.iter().map(tile).collect();
-    let bytes = codegen::emit_object(&nests, target, backend)?;
     let kernels = plans.iter().zip(&nests).map(|(plan, nest)| describe(plan, nest, target, mapping));
-    Ok(Object { bytes, target: target.triple().clone(), kernels: kernels.collect() })
+    let kernels = kernels.collect();
+    if target.gpu().is_none() {
+        let bytes = codegen::emit_object(&nests, target, backend)?;
+        return Ok(Object { bytes, target: target.triple().clone(), ptx: None, kernels });
+    }
+    let ptx = Some(ptx::emit(&nests, target)?.to_string());
+    let host = Target::default();
+    let bytes = codegen::emit_host(&nests, &host)?;
+    Ok(Object { bytes, target: host.triple().clone(), ptx, kernels })
 }
 
 /// A cascade to a kernel in memory, for this machine and by its mapping.
@@ -160,7 +167,7 @@ pub fn emulate_by(cascade: &Cascade, mapping: &Mapping, gpu: Gpu) -> Result<Kern
     let info = describe(&plan, &nest, &target, mapping);
     let text = ptx::emit(std::slice::from_ref(&nest), &target)?.to_string();
     let device = Arc::new(Emulated::new(&info.symbol, info.stages, &text).map_err(CodegenError::of_device)?);
-    let host = codegen::jit(&ptx::on_host(&nest), &Target::native(), Backend::Cranelift)?;
+    let host = codegen::jit_host(&nest)?;
     let code = Arc::new(host);
     // SAFETY: the functions are those of the nest that `info` describes, but for its stages, which the module has.
     let kernel = unsafe { Kernel::on_device(info, code.entry(), code, device) };

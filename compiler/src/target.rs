@@ -95,7 +95,7 @@ const GPU: Tiles = Tiles {
     rows: 1,
     inner_rows: 1,
     stream: 32,
-    outer: 1,
+    outer: 4,
     chunk: 1024,
     parts: 32,
     tasks: 4096,

@@ -52,6 +52,16 @@ impl Backend {
     }
 }
 
+/// Which functions of a kernel are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// All of them.
+    All,
+    /// Those that a host needs to call a kernel whose stages run elsewhere: how much workspace it takes, how many tasks,
+    /// whether the arguments fit. There is no task to run.
+    Host,
+}
+
 /// Why there is no code.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -81,7 +91,7 @@ pub enum CodegenError {
 /// When the back end is not built in or refuses what we gave it.
 pub fn emit_object(nests: &[Nest], target: &Target, backend: Backend) -> Result<Vec<u8>, CodegenError> {
     match backend {
-        Backend::Cranelift => cranelift::emit_object(nests, target),
+        Backend::Cranelift => cranelift::emit_object(nests, target, Part::All),
         #[cfg(feature = "llvm")]
         Backend::Llvm => llvm::emit_object(nests, target),
         #[cfg(not(feature = "llvm"))]
@@ -95,6 +105,9 @@ pub fn emit_object(nests: &[Nest], target: &Target, backend: Backend) -> Result<
 ///
 /// As for [`emit_object`].
 pub fn listing(nest: &Nest, target: &Target, backend: Backend) -> Result<String, CodegenError> {
+    if target.gpu().is_some() {
+        return Ok(ptx::emit(std::slice::from_ref(nest), target)?.to_string());
+    }
     match backend {
         Backend::Cranelift => cranelift::listing(nest, target),
         #[cfg(feature = "llvm")]
@@ -111,12 +124,30 @@ pub fn listing(nest: &Nest, target: &Target, backend: Backend) -> Result<String,
 /// As for [`emit_object`].
 pub fn jit(nest: &Nest, target: &Target, backend: Backend) -> Result<Jit, CodegenError> {
     match backend {
-        Backend::Cranelift => cranelift::jit(nest, target),
+        Backend::Cranelift => cranelift::jit(nest, target, Part::All),
         #[cfg(feature = "llvm")]
         Backend::Llvm => llvm::jit(nest, target),
         #[cfg(not(feature = "llvm"))]
         Backend::Llvm => Err(CodegenError::NotBuiltIn(backend)),
     }
+}
+
+/// What a host needs to call kernels whose stages run elsewhere, as an object file for that host.
+///
+/// # Errors
+///
+/// As for [`emit_object`].
+pub fn emit_host(nests: &[Nest], host: &Target) -> Result<Vec<u8>, CodegenError> {
+    cranelift::emit_object(nests, host, Part::Host)
+}
+
+/// The same for a kernel, in memory.
+///
+/// # Errors
+///
+/// As for [`emit_object`].
+pub fn jit_host(nest: &Nest) -> Result<Jit, CodegenError> {
+    cranelift::jit(nest, &Target::native(), Part::Host)
 }
 
 /// A kernel in memory that can be called as long as this lives.

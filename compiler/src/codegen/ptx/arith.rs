@@ -256,23 +256,54 @@ pub(super) fn convert(
 
 /// `a op b` of 64-bit integers.
 pub(super) fn int(writer: &Writer, op: IntOp, a: Value, b: Value) -> Value {
-    let known = match (op, a.int(), b.int()) {
-        (IntOp::Add, Some(a), Some(b)) => Some(Value::Int(a.wrapping_add(b))),
-        (IntOp::Sub, Some(a), Some(b)) => Some(Value::Int(a.wrapping_sub(b))),
-        (IntOp::MulLo, Some(a), Some(b)) => Some(Value::Int(a.wrapping_mul(b))),
-        (IntOp::Min, Some(a), Some(b)) => Some(Value::Int(a.min(b))),
-        (IntOp::Max, Some(a), Some(b)) => Some(Value::Int(a.max(b))),
-        (IntOp::Add | IntOp::Sub, _, Some(0)) | (IntOp::MulLo, _, Some(1)) => Some(a),
-        (IntOp::Add, Some(0), _) | (IntOp::MulLo, Some(1), _) => Some(b),
-        (IntOp::MulLo, Some(0), _) | (IntOp::MulLo, _, Some(0)) => Some(Value::Int(0)),
-        _ => None,
+    let plain = || writer.pure(RegType::B64, Op::IntBinary { op, ty: Int::S64 }, &[a, b]);
+    match (op, a.int(), b.int()) {
+        (IntOp::Add | IntOp::Sub, ..) => sum(writer, op, a, b),
+        (IntOp::MulLo, Some(a), Some(b)) => Value::Int(a.wrapping_mul(b)),
+        (IntOp::Min, Some(a), Some(b)) => Value::Int(a.min(b)),
+        (IntOp::Max, Some(a), Some(b)) => Value::Int(a.max(b)),
+        (IntOp::MulLo, _, Some(1)) => a,
+        (IntOp::MulLo, Some(1), _) => b,
+        (IntOp::MulLo, Some(0), _) | (IntOp::MulLo, _, Some(0)) => Value::Int(0),
+        _ => plain(),
+    }
+}
+
+/// A sum or difference, with the numbers of both added last.
+fn sum(writer: &Writer, op: IntOp, a: Value, b: Value) -> Value {
+    let [(a, x), (b, y)] = [a, b].map(|it| writer.split(it));
+    let add = |a, b| writer.pure(RegType::B64, Op::IntBinary { op: IntOp::Add, ty: Int::S64 }, &[a, b]);
+    let (base, number) = match (op, a, b) {
+        (IntOp::Add, a, Value::Int(_)) => (a, x.wrapping_add(y)),
+        (IntOp::Add, Value::Int(_), b) => (b, x.wrapping_add(y)),
+        (IntOp::Add, a, b) => (add(a, b), x.wrapping_add(y)),
+        (_, a, Value::Int(_)) => (a, x.wrapping_sub(y)),
+        (_, a, b) if a == b => (Value::Int(0), x.wrapping_sub(y)),
+        (_, a, b) => {
+            let op = Op::IntBinary { op: IntOp::Sub, ty: Int::S64 };
+            (writer.pure(RegType::B64, op, &[a, b]), x.wrapping_sub(y))
+        }
     };
-    known.unwrap_or_else(|| writer.pure(RegType::B64, Op::IntBinary { op, ty: Int::S64 }, &[a, b]))
+    match (base, number) {
+        (Value::Int(_), number) => Value::Int(number),
+        (base, 0) => base,
+        (base, number) => {
+            let result = add(base, Value::Int(number));
+            writer.note_sum(result, base, number);
+            result
+        }
+    }
 }
 
 /// Bits of 64-bit integers.
 pub(super) fn bits(writer: &Writer, op: LogicOp, a: Value, b: Value) -> Value {
-    writer.pure(RegType::B64, Op::Logic { op, ty: Logical::B64 }, &[a, b])
+    match (op, a.int(), b.int()) {
+        (LogicOp::And, Some(a), Some(b)) => Value::Int(a & b),
+        (LogicOp::Or, Some(a), Some(b)) => Value::Int(a | b),
+        (LogicOp::Xor, Some(a), Some(b)) => Value::Int(a ^ b),
+        (LogicOp::And, _, Some(-1)) | (LogicOp::Or | LogicOp::Xor, _, Some(0)) => a,
+        _ => writer.pure(RegType::B64, Op::Logic { op, ty: Logical::B64 }, &[a, b]),
+    }
 }
 
 /// A comparison of 64-bit integers.

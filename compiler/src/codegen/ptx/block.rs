@@ -26,11 +26,13 @@ pub(super) struct Emitter<'a> {
 
 /// A loop over numbers.
 pub(super) struct Range {
-    pub(super) index: Reg,
-    pub(super) from: Value,
+    index: Reg,
+    from: Value,
     /// The last number that is run.
-    pub(super) last: Value,
-    pub(super) step: Value,
+    last: Value,
+    step: Value,
+    /// Whether any is.
+    starts: Value,
 }
 
 impl<'a> Emitter<'a> {
@@ -96,9 +98,7 @@ impl<'a> Emitter<'a> {
         let step = Value::Int(it.step.into());
         let last = int(&self.writer, IntOp::Sub, self.scalar(it.to), step);
         let from = self.scalar(it.from);
-        self.writer.open(false);
-        let index = self.writer.fresh(RegType::B64);
-        self.define_scalar(it.index, Value::Reg(index));
+        let range = self.begin(it.index, from, last, step);
         let mut carried: Vec<(Reg, Value)> = Vec::new();
         for one in &it.carried {
             let ty = &self.nest.values[one.current];
@@ -112,16 +112,24 @@ impl<'a> Emitter<'a> {
         self.block(&it.body);
         let next = it.carried.iter().flat_map(|it| self.tile(it.next).spread(&self.nest.values[it.current]));
         let next: Vec<Value> = next.collect();
-        self.repeat(&Range { index, from, last, step }, &carried, &next);
+        self.repeat(&range, &carried, &next);
+    }
+
+    /// Opens a block that is run for numbers from one to another.
+    pub(super) fn begin(&mut self, index: ValueId, from: Value, last: Value, step: Value) -> Range {
+        let starts = int_compare(&self.writer, Compare::Le, from, last);
+        self.writer.open(false);
+        let register = self.writer.fresh(RegType::B64);
+        self.define_scalar(index, Value::Reg(register));
+        Range { index: register, from, last, step, starts }
     }
 
     /// Closes the innermost block as the body of a loop that begins with the values of `carried` and goes on with `next`.
     pub(super) fn repeat(&self, range: &Range, carried: &[(Reg, Value)], next: &[Value]) {
         let w = &self.writer;
-        let Range { index, from, last, step } = *range;
+        let Range { index, from, last, step, starts } = *range;
         let living: Vec<Reg> = carried.iter().map(|it| it.0).collect();
         let start: Vec<(Reg, Value)> = carried.iter().copied().chain([(index, from)]).collect();
-        let starts = int_compare(w, Compare::Le, from, last);
         if starts == Value::Bool(false) {
             w.close(&living);
             return w.assign(&start);

@@ -3,27 +3,45 @@
 use attnc_ptx::modifier::special::Special;
 use attnc_ptx::modifier::{CvtRound, IntOp};
 use attnc_ptx::types::{Narrow, Number, RegType, Scalar as Type};
-use attnc_ptx::{Builder, Kernel, Op, ParamType, Reg, at};
+use attnc_ptx::{Builder, Kernel, Op, ParamType, at};
 
 use super::THREADS;
 use super::arith::{convert, int};
-use super::block::{Emitter, Range};
+use super::block::Emitter;
 use super::memory::global;
+use super::pressure::pressure;
 use super::value::Value;
 use super::writer::Writer;
 use crate::codegen::symbol;
 use crate::codegen::uses::Uses;
 use crate::ir::nest::{Nest, Stage};
 
-/// The kernel of a stage, by its position.
+/// How many registers a kernel may seem to need before it saves some: a thread has 255, and ptxas orders instructions so
+/// that fewer are needed, but for addresses in flight.
+const REGISTERS: u32 = 160;
+
+/// The kernel of a stage, by its position. What loops do not change is computed before them if there are registers to
+/// keep it in.
 pub(super) fn emit(nest: &Nest, at_stage: usize, stage: &Stage) -> Kernel {
+    let hoisted = write(nest, at_stage, stage, true);
+    let needed = pressure(&hoisted);
+    if needed <= REGISTERS {
+        return hoisted;
+    }
+    let plain = write(nest, at_stage, stage, false);
+    if pressure(&plain) < needed { plain } else { hoisted }
+}
+
+fn write(nest: &Nest, at_stage: usize, stage: &Stage, hoists: bool) -> Kernel {
     let mut builder = Builder::new(&symbol(nest, &format!("_stage_{at_stage}")));
     builder.about(&format!("Stage {at_stage} of `{}`: {}.", nest.name, stage.defines));
     let bytes = u32::try_from(8 * nest.words.len()).expect("arguments are fewer than 2^28");
     let words = builder.param("words", ParamType::Bytes { bytes: bytes.max(8), align: 8 });
     let [workspace, tasks] = ["workspace", "tasks"].map(|it| builder.param(it, ParamType::U64));
     builder.threads(THREADS);
-    let writer = Writer::new(builder);
+    // Otherwise ptxas would rather keep registers in memory than run fewer blocks.
+    builder.min_blocks(1);
+    let writer = Writer::new(builder, hoists);
     let [workspace, tasks] = [workspace, tasks].map(|it| writer.param(at(it)));
     let workspace = global(&writer, workspace);
     let (thread, threads) = threads(&writer);
@@ -31,11 +49,9 @@ pub(super) fn emit(nest: &Nest, at_stage: usize, stage: &Stage) -> Kernel {
     emitter.prologue(&Uses::by_stage(nest, stage));
     emitter.scratch = scratch(&emitter, thread);
     let last = int(&emitter.writer, IntOp::Sub, tasks, Value::Int(1));
-    emitter.writer.open(false);
-    let task: Reg = emitter.writer.fresh(RegType::B64);
-    emitter.define_scalar(stage.task, Value::Reg(task));
+    let tasks = emitter.begin(stage.task, thread, last, threads);
     emitter.block(&stage.body);
-    emitter.repeat(&Range { index: task, from: thread, last, step: threads }, &[], &[]);
+    emitter.repeat(&tasks, &[], &[]);
     emitter.writer.finish()
 }
 

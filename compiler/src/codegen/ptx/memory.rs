@@ -5,7 +5,7 @@ use attnc_ptx::modifier::{
     CvtRound, CvtaSpace, IntOp, Lanes, LoadCache, LoadOrder, Space, StoreCache, StoreOrder, Toward,
 };
 use attnc_ptx::types::{Data, Number, RegType};
-use attnc_ptx::{Inst, Op, Reg, args, at};
+use attnc_ptx::{Address, Inst, Op, Reg, args, at};
 
 use super::arith::{convert, int, int_compare, select};
 use super::block::Emitter;
@@ -64,7 +64,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// Where each point of a shape lies.
-    fn addresses(&mut self, buffer: BufferId, index: &[ValueId], ty: &TileType) -> Vec<Reg> {
+    fn addresses(&mut self, buffer: BufferId, index: &[ValueId], ty: &TileType) -> Vec<Address> {
         let base = self.address(buffer);
         let bytes = Value::Int(bytes_of(self.nest.buffers[buffer].dtype).into());
         let mut terms: Vec<Vec<Value>> = vec![vec![base]; ty.points()];
@@ -75,7 +75,16 @@ impl<'a> Emitter<'a> {
                 terms.push(int(&self.writer, IntOp::MulLo, coordinate, stride));
             }
         }
-        terms.into_iter().map(|it| self.writer.reg(RegType::B64, self.sum(it))).collect()
+        terms.into_iter().map(|it| self.place(self.sum(it))).collect()
+    }
+
+    /// An address with a number that is added to it as the instruction has it.
+    fn place(&self, address: Value) -> Address {
+        let (base, number) = self.writer.split(address);
+        match i32::try_from(number) {
+            Ok(number) => at(self.writer.reg(RegType::B64, base)).plus(number),
+            Err(_) => at(self.writer.reg(RegType::B64, address)),
+        }
     }
 
     /// The sum of terms, those first that change least often.
@@ -97,12 +106,12 @@ impl<'a> Emitter<'a> {
     }
 
     /// An element as it lies in memory: integers in 64 bits, floats in their own width; 0 where the guard is false.
-    fn load_raw(&self, dtype: DType, address: Reg, guard: Value) -> Value {
+    fn load_raw(&self, dtype: DType, address: Address, guard: Value) -> Value {
         let ty = data(dtype);
         let into = self.writer.fresh(attnc_ptx::types::Type::from(ty).register());
         let op =
             Op::Ld { order: LoadOrder::Weak, space: Space::Global, cache: LoadCache::Default, lanes: Lanes::One, ty };
-        let load = Inst::new(op, args![into, at(address)]);
+        let load = Inst::new(op, args![into, address]);
         match guard {
             Value::Reg(guard) => {
                 let zero = match into.ty {
@@ -188,7 +197,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// Writes what `stored` made, where the guard holds.
-    fn store_raw(&self, dtype: DType, address: Reg, guard: Value, value: Reg) {
+    fn store_raw(&self, dtype: DType, address: Address, guard: Value, value: Reg) {
         let op = Op::St {
             order: StoreOrder::Weak,
             space: Space::Global,
@@ -196,7 +205,7 @@ impl<'a> Emitter<'a> {
             lanes: Lanes::One,
             ty: data(dtype),
         };
-        let store = Inst::new(op, args![at(address), value]);
+        let store = Inst::new(op, args![address, value]);
         self.writer.add(match guard {
             Value::Reg(guard) => store.when(guard),
             Value::F32(_) | Value::F64(_) | Value::Int(_) | Value::Bool(_) => store,

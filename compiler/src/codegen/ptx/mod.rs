@@ -5,7 +5,7 @@
 //! part of the workspace. Scalar functions are the formulas of `codegen::math`, in place.
 //!
 //! What a kernel of PTX needs beside its stages (how many tasks, how much workspace, whether the arguments fit) is code
-//! for the host, made of the same nest by another back end: [`on_host`].
+//! for the host, made of the same nest by another back end: [`super::emit_host`].
 //!
 //! ```text
 //! .entry attnc_NAME_stage_I(words of the arguments, workspace, number of tasks)
@@ -16,6 +16,7 @@ mod block;
 mod entry;
 mod memory;
 mod op;
+mod pressure;
 mod scalar;
 mod value;
 mod writer;
@@ -23,7 +24,7 @@ mod writer;
 use attnc_ptx::{Module, verify};
 
 use super::CodegenError;
-use crate::ir::nest::{Block, Nest, Stage};
+use crate::ir::nest::Nest;
 use crate::target::{Gpu, Target};
 
 /// The most threads of a block.
@@ -65,10 +66,4 @@ pub fn emit(nests: &[Nest], target: &Target) -> Result<Module, CodegenError> {
             Err(CodegenError::Fault { function: "the module".to_owned(), message: broken.to_string() })
         }
     }
-}
-
-/// The same kernel with stages that do nothing: what a host needs to call one whose stages run elsewhere.
-pub fn on_host(nest: &Nest) -> Nest {
-    let stages = nest.stages.iter().map(|it| Stage { body: Block::default(), ..it.clone() });
-    Nest { stages: stages.collect(), ..nest.clone() }
 }

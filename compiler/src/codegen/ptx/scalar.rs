@@ -145,6 +145,10 @@ fn integer_binary(writer: &Writer, op: BinaryOp, x: Value, y: Value) -> Value {
         BinaryOp::BitAnd => bits(writer, LogicOp::And, x, y),
         BinaryOp::BitOr => bits(writer, LogicOp::Or, x, y),
         BinaryOp::BitXor => bits(writer, LogicOp::Xor, x, y),
+        BinaryOp::Shl | BinaryOp::Shr if let (Some(x), Some(y)) = (x.int(), y.int()) => {
+            let by = (y & 63) as u32;
+            Value::Int(if op == BinaryOp::Shl { x.wrapping_shl(by) } else { x >> by })
+        }
         BinaryOp::Shl => writer.pure(RegType::B64, Op::Shl { ty: Bits::B64 }, &[x, shift(writer, y)]),
         BinaryOp::Shr => writer.pure(RegType::B64, Op::Shr { ty: Int::S64 }, &[x, shift(writer, y)]),
         BinaryOp::FloorDiv | BinaryOp::Mod => division(writer, op, x, y),

@@ -22,6 +22,10 @@ struct State {
     open: Vec<Open>,
     /// The block that each register belongs to, by position.
     level: HashMap<Reg, usize>,
+    /// Integers that are sums of another and a number.
+    sums: HashMap<Reg, (Value, i64)>,
+    /// Whether what a loop does not change is computed before it, and what a block around computes is not again.
+    hoists: bool,
 }
 
 impl State {
@@ -44,8 +48,9 @@ struct Open {
 pub(super) struct Closed(Vec<Stmt>);
 
 impl Writer {
-    pub(super) fn new(builder: Builder) -> Writer {
-        Writer(RefCell::new(State { builder, open: vec![Open::default()], level: HashMap::new() }))
+    /// A kernel without instructions; one that hoists needs more registers.
+    pub(super) fn new(builder: Builder, hoists: bool) -> Writer {
+        Writer(RefCell::new(State { builder, open: vec![Open::default()], level: HashMap::new(), sums: HashMap::new(), hoists }))
     }
 
     /// A new register that belongs to the innermost block.
@@ -60,6 +65,22 @@ impl Writer {
     /// A new label.
     pub(super) fn label(&self, name: &str) -> Label {
         self.0.borrow_mut().builder.label(name)
+    }
+
+    /// An integer as the sum of another and a number: `(m + 3) - 1` is `m + 2`.
+    pub(super) fn split(&self, value: Value) -> (Value, i64) {
+        match value {
+            Value::Int(it) => (Value::Int(0), it),
+            Value::Reg(reg) => self.0.borrow().sums.get(&reg).copied().unwrap_or((value, 0)),
+            Value::F32(_) | Value::F64(_) | Value::Bool(_) => unreachable!("{value:?} is no integer"),
+        }
+    }
+
+    /// Remembers of what an integer is the sum.
+    pub(super) fn note_sum(&self, value: Value, base: Value, number: i64) {
+        if let Value::Reg(reg) = value {
+            self.0.borrow_mut().sums.insert(reg, (base, number));
+        }
     }
 
     /// How deep the block lies that a value belongs to.
@@ -77,7 +98,9 @@ impl Writer {
     /// The result of an instruction that only computes.
     pub(super) fn pure(&self, ty: RegType, op: Op, operands: &[Value]) -> Value {
         let mut state = self.0.borrow_mut();
+        let innermost = state.open.len() - 1;
         let least = operands.iter().map(|&it| state.level_of(it)).max().unwrap_or(0);
+        let least = if state.hoists { least } else { innermost };
         let key = (op, operands.to_vec(), ty);
         if let Some(&known) = state.open[least..].iter().find_map(|it| it.known.get(&key)) {
             return Value::Reg(known);
