@@ -6,11 +6,12 @@ use attnc_dsl::check::{Fixed, check};
 use attnc_dsl::diag::{Failure, Source};
 use attnc_dsl::load::load;
 use attnc_dsl::model::Checked;
+use attnc_ptx::Module;
 use attnc_runtime::Kernel;
 use attnc_runtime::device::Emulated;
 
 use crate::choose::choose;
-use crate::codegen::{self, Backend, CodegenError, ptx};
+use crate::codegen::{self, Backend, CodegenError};
 use crate::ir::cascade::Cascade;
 use crate::lower::lower;
 use crate::package::{Object, describe};
@@ -109,7 +110,7 @@ pub fn compile_by(
         let bytes = codegen::emit_object(&nests, target, backend)?;
         return Ok(Object { bytes, target: target.triple().clone(), ptx: None, kernels });
     }
-    let ptx = Some(ptx::emit(&nests, target)?.to_string());
+    let ptx = Some(codegen::ptx::emit(&nests, target)?.to_string());
     let host = Target::default();
     let bytes = codegen::emit_host(&nests, &host)?;
     Ok(Object { bytes, target: host.triple().clone(), ptx, kernels })
@@ -149,12 +150,22 @@ pub fn jit_on(
     Ok(kernel.expect("a kernel follows the ABI as its manifest does"))
 }
 
+/// A cascade to the module of its stages for that GPU.
+///
+/// # Errors
+/// When the GPU cannot run it; else a fault of ours.
+pub fn ptx(cascade: &Cascade, gpu: Gpu) -> Result<Module, CodegenError> {
+    let target = Target::of_gpu(gpu);
+    let nest = tile(&plan(cascade, &Mapping::of(&target, Backend::default())));
+    codegen::ptx::emit(&[nest], &target)
+}
+
 /// A cascade to a kernel for that GPU, emulated on this machine, by the mapping of the GPU.
 ///
 /// # Errors
 /// As for [`emulate_by`].
 pub fn emulate(cascade: &Cascade, gpu: Gpu) -> Result<Kernel, CodegenError> {
-    emulate_by(cascade, &Mapping::of(&Target::of_gpu(gpu), Backend::Cranelift), gpu)
+    emulate_by(cascade, &Mapping::of(&Target::of_gpu(gpu), Backend::default()), gpu)
 }
 
 /// A cascade to a kernel for that GPU, emulated on this machine, by that mapping.
@@ -165,7 +176,7 @@ pub fn emulate_by(cascade: &Cascade, mapping: &Mapping, gpu: Gpu) -> Result<Kern
     let (plan, target) = (plan(cascade, mapping), Target::of_gpu(gpu));
     let nest = tile(&plan);
     let info = describe(&plan, &nest, &target, mapping);
-    let text = ptx::emit(std::slice::from_ref(&nest), &target)?.to_string();
+    let text = codegen::ptx::emit(std::slice::from_ref(&nest), &target)?.to_string();
     let device = Arc::new(Emulated::new(&info.symbol, info.stages, &text).map_err(CodegenError::of_device)?);
     let host = codegen::jit_host(&nest)?;
     let code = Arc::new(host);

@@ -5,9 +5,9 @@ use attnc::driver::{emulate, jit};
 use attnc::ir::cascade::Cascade;
 use attnc::target::Gpu;
 use attnc::verify::{cases, on_all_cores};
+use attnc_runtime::Kernel;
 use attnc_tests::fixture;
 use attnc_tests::jit::{Placement, backends, call_kernel};
-use attnc_runtime::Kernel;
 
 const PLACEMENTS: [Placement; 3] = [Placement::Dense, Placement::Padded(1), Placement::Padded(2)];
 
@@ -27,8 +27,9 @@ fn machine_code_agrees_with_the_interpreter_and_what_lies_around_influences_noth
 
 #[test]
 fn kernels_of_ptx_agree_with_the_interpreter_on_the_emulator() {
-    let kernels: Vec<(String, Cascade)> =
-        fixture::without().flat_map(|(name, them)| them.into_iter().map(move |it| (name.clone(), it))).collect();
+    let kernels: Vec<(String, Cascade)> = fixture::without()
+        .flat_map(|(name, them)| them.into_iter().map(move |it| (name.clone(), it)))
+        .collect();
     let faults = on_all_cores(&kernels, |(name, cascade)| {
         let kernel = emulate(cascade, Gpu::Sm80).map_err(|it| it.to_string());
         let fault = kernel.and_then(|it| check_in(&it, cascade, &[Placement::Padded(2)])).err();

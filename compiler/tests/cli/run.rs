@@ -126,6 +126,16 @@ fn what_cannot_be_written_is_status_4() {
 }
 
 #[test]
+fn kernels_for_gpus_run_on_the_emulator() {
+    let folder = Folder::with_dot();
+    folder.attnc("run dot.attn --backend ptx-emu --in A=A.npy --in B=B.npy --out C=C.npy").expect(0, &[]);
+    assert_eq!(folder.read_npy::<f32>("C.npy"), (vec![2], vec![321., 654.]));
+    folder.npy("B.npy", &[2], &[1f32, 10.]);
+    let ran = folder.attnc("run dot.attn --backend ptx-emu --in A=A.npy --in B=B.npy --out C=C.npy");
+    ran.expect(1, &["rank `n` is"]);
+}
+
+#[test]
 fn back_ends_that_are_not_built_in_are_refused() {
     let folder = Folder::with_dot();
     let ran = folder.attnc("run dot.attn --backend cuda --in A=A.npy --in B=B.npy --out C=C.npy");

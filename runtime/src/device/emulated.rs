@@ -30,7 +30,8 @@ impl Emulated {
         let broken = |why: String| Error::Device { kernel: kernel.clone(), why };
         let program = Program::parse(text).map_err(|it| broken(it.to_string()))?;
         let entries: Vec<String> = (0..stages).map(|it| format!("{symbol}_stage_{it}")).collect();
-        if let Some(lacking) = entries.iter().find(|it| !program.kernels().any(|known| known == it.as_str())) {
+        if let Some(lacking) = entries.iter().find(|it| !program.kernels().any(|known| known == it.as_str()))
+        {
             return Err(broken(format!("its module has no entry `{lacking}`")));
         }
         Ok(Emulated { kernel, program, entries })

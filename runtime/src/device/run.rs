@@ -27,7 +27,8 @@ pub(crate) fn run(kernel: &Kernel, frame: &Frame, device: &dyn Device) -> Result
 
     let mut session = device.session()?;
     let mut there = frame.args.clone();
-    let tensors: Vec<Tensor<'_>> = (0..kernel.info().tensors.len()).map(|it| Tensor::of(kernel, frame, it)).collect();
+    let tensors: Vec<Tensor<'_>> =
+        (0..kernel.info().tensors.len()).map(|it| Tensor::of(kernel, frame, it)).collect();
     let mut addresses = Vec::new();
     for tensor in &tensors {
         let bytes = to_bytes(tensor.count(), tensor.size, tensor.name)?;

@@ -58,9 +58,9 @@ impl Generator {
     pub(crate) fn on_cpus(self, doing: &str) -> Outcome<codegen::Backend> {
         match self {
             Generator::Cranelift | Generator::Llvm => Ok(self.for_cpus()),
-            Generator::Ptx => {
-                Err(Stop::refused(format!("kernels by `ptx` cannot be {doing}; `cranelift` compiles any spec for CPUs")))
-            }
+            Generator::Ptx => Err(Stop::refused(format!(
+                "kernels by `ptx` cannot be {doing}; `cranelift` compiles any spec for CPUs"
+            ))),
         }
     }
 

@@ -74,7 +74,7 @@ fn artifact(args: &Args, front: &Front, target: &Target) -> Outcome<Artifact> {
     let backend = Generator::of(args.backend, target)?;
     let gpu = target.gpu().is_some();
     if let Some(lacking) = args.emit.iter().find(|it| !it.is_for(gpu)) {
-        let machine = if gpu { "a GPU" } else { "no GPU" };
+        let machine = if gpu { "a GPU" } else { "a CPU" };
         return Err(Stop::usage(format!("there is no `{}` for {machine}: leave it out", lacking.name())));
     }
     let mapping = args.mapping.of(&front.cascades, target, backend)?;

@@ -3,7 +3,8 @@
 
 use attnc_ptx::Op;
 use attnc_ptx::modifier::{
-    Combine, Compare, CvtRound, FloatCompare, FloatOp, Flush, Function, IntOp, LogicOp, Round, Saturate, SignOp,
+    Combine, Compare, CvtRound, FloatCompare, FloatOp, Flush, Function, IntOp, LogicOp, Round, Saturate,
+    SignOp,
 };
 use attnc_ptx::types::{Bits, Float, Int, Logical, Number, Real, RegType, Scalar as Type};
 

@@ -88,7 +88,8 @@ impl<'a> Emitter<'a> {
         let (ty, data) =
             if scalar == Scalar::F64 { (RegType::F64, Data::F64) } else { (RegType::B64, Data::S64) };
         let (order, cache) = (LoadOrder::Weak, LoadCache::Default);
-        let op = Op::Ld { order, space: Space::Param, cache, lanes: attnc_ptx::modifier::Lanes::One, ty: data };
+        let op =
+            Op::Ld { order, space: Space::Param, cache, lanes: attnc_ptx::modifier::Lanes::One, ty: data };
         let offset = i32::try_from(8 * word).expect("arguments are fewer than 2^28");
         let load = |into| Inst::new(op, args![into, at(self.words).plus(offset)]);
         Value::Reg(self.writer.constant(op, offset.into(), ty, load))

@@ -109,8 +109,13 @@ impl<'a> Emitter<'a> {
     fn load_raw(&self, dtype: DType, address: Address, guard: Value) -> Value {
         let ty = data(dtype);
         let into = self.writer.fresh(attnc_ptx::types::Type::from(ty).register());
-        let op =
-            Op::Ld { order: LoadOrder::Weak, space: Space::Global, cache: LoadCache::Default, lanes: Lanes::One, ty };
+        let op = Op::Ld {
+            order: LoadOrder::Weak,
+            space: Space::Global,
+            cache: LoadCache::Default,
+            lanes: Lanes::One,
+            ty,
+        };
         let load = Inst::new(op, args![into, address]);
         match guard {
             Value::Reg(guard) => {
@@ -146,7 +151,8 @@ impl<'a> Emitter<'a> {
             DType::I8 => to_int(Number::S8),
             DType::U8 => to_int(Number::U8),
             DType::I4 => {
-                let top = w.pure(RegType::B32, Op::Shl { ty: attnc_ptx::types::Bits::B32 }, &[raw, Value::Int(28)]);
+                let top =
+                    w.pure(RegType::B32, Op::Shl { ty: attnc_ptx::types::Bits::B32 }, &[raw, Value::Int(28)]);
                 let low =
                     w.pure(RegType::B32, Op::Shr { ty: attnc_ptx::types::Int::S32 }, &[top, Value::Int(28)]);
                 convert(w, CvtRound::Exact, (RegType::B64, Number::S64), Number::S32, low)
@@ -178,9 +184,16 @@ impl<'a> Emitter<'a> {
             }
             DType::F16 | DType::BF16 | DType::F8E4M3 | DType::F8E5M2 => {
                 let bits = scalar::formula(w, Formula::Encode(dtype), scalar, &[value]);
-                let (number, register) =
-                    if scalar == Scalar::F32 { (Number::U32, RegType::B32) } else { (Number::U64, RegType::B64) };
-                let to = if bytes_of(dtype) == 2 { (RegType::B16, Number::U16) } else { (RegType::B32, Number::U32) };
+                let (number, register) = if scalar == Scalar::F32 {
+                    (Number::U32, RegType::B32)
+                } else {
+                    (Number::U64, RegType::B64)
+                };
+                let to = if bytes_of(dtype) == 2 {
+                    (RegType::B16, Number::U16)
+                } else {
+                    (RegType::B32, Number::U32)
+                };
                 if to.0 == register { w.reg(register, bits) } else { narrow(bits, to, number, register) }
             }
             DType::I64 => w.reg(RegType::B64, value),

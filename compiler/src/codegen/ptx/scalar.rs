@@ -242,9 +242,7 @@ pub(super) fn converted(writer: &Writer, from: Scalar, to: Scalar, x: Value) -> 
         (Scalar::F64, Scalar::F32) => narrowed(writer, x),
         (Scalar::I64, Scalar::F32 | Scalar::F64) => match x.int() {
             Some(known) => Value::real(to, known as f64),
-            None => {
-                convert(writer, CvtRound::Nearest, (register(to), float(to).1), Number::S64, x)
-            }
+            None => convert(writer, CvtRound::Nearest, (register(to), float(to).1), Number::S64, x),
         },
         (Scalar::Bool, Scalar::F32 | Scalar::F64) => {
             select(writer, register(to), x, Value::real(to, 1.0), Value::real(to, 0.0))

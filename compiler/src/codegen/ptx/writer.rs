@@ -50,7 +50,13 @@ pub(super) struct Closed(Vec<Stmt>);
 impl Writer {
     /// A kernel without instructions; one that hoists needs more registers.
     pub(super) fn new(builder: Builder, hoists: bool) -> Writer {
-        Writer(RefCell::new(State { builder, open: vec![Open::default()], level: HashMap::new(), sums: HashMap::new(), hoists }))
+        Writer(RefCell::new(State {
+            builder,
+            open: vec![Open::default()],
+            level: HashMap::new(),
+            sums: HashMap::new(),
+            hoists,
+        }))
     }
 
     /// A new register that belongs to the innermost block.
@@ -153,7 +159,8 @@ impl Writer {
     /// Gives registers new values, all at the same time.
     pub(super) fn assign(&self, moves: &[(Reg, Value)]) {
         let moved = |it: &Value| matches!(it, Value::Reg(reg) if moves.iter().any(|(to, _)| to == reg));
-        let moves: Vec<(Reg, Value)> = moves.iter().copied().filter(|(to, it)| *it != Value::Reg(*to)).collect();
+        let moves: Vec<(Reg, Value)> =
+            moves.iter().copied().filter(|(to, it)| *it != Value::Reg(*to)).collect();
         let saved: Vec<(Reg, Value)> = moves
             .iter()
             .map(|&(to, it)| {
