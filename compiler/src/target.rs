@@ -89,8 +89,8 @@ const AVX2: Tiles = Tiles { rows: 96, stream: 128, lanes: 16, vector: 8, ..CPU }
 /// loads for 24 products. A box and a tile stay in the second level of cache, what a strip of them is at in the first.
 const AVX512: Tiles = Tiles { rows: 192, inner_rows: 24, stream: 256, lanes: 64, vector: 16, ..CPU };
 
-/// A GPU: a thread has one row and no vectors, so its tiles are single elements, and what it holds of a row lies in its
-/// scratch. There are enough threads without parts.
+/// A GPU: a thread has one row, and what it holds of it lies in its scratch. There are no vectors, but four products that
+/// do not wait for each other, and enough threads without parts.
 const GPU: Tiles = Tiles {
     rows: 1,
     inner_rows: 1,
@@ -100,7 +100,7 @@ const GPU: Tiles = Tiles {
     parts: 32,
     tasks: 4096,
     strip: 1,
-    lanes: 1,
+    lanes: 4,
     vector: 1,
 };
 

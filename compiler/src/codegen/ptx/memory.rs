@@ -138,14 +138,8 @@ impl<'a> Emitter<'a> {
         let to_int = |from| convert(w, CvtRound::Exact, (RegType::B64, Number::S64), from, raw);
         match dtype {
             DType::F64 | DType::F32 | DType::I64 => raw,
-            DType::F16 => convert(w, CvtRound::Exact, (RegType::F32, Number::F32), Number::F16, raw),
-            DType::BF16 | DType::F8E4M3 | DType::F8E5M2 => {
-                let bits = match dtype {
-                    DType::BF16 => convert(w, CvtRound::Exact, (RegType::B32, Number::U32), Number::U16, raw),
-                    _ => raw,
-                };
-                scalar::formula(w, Formula::Decode(dtype), Scalar::F32, &[bits])
-            }
+            DType::F16 | DType::BF16 => scalar::decoded(w, dtype, raw),
+            DType::F8E4M3 | DType::F8E5M2 => scalar::formula(w, Formula::Decode(dtype), Scalar::F32, &[raw]),
             DType::I32 => to_int(Number::S32),
             DType::I16 => to_int(Number::S16),
             DType::I8 => to_int(Number::S8),
@@ -177,10 +171,8 @@ impl<'a> Emitter<'a> {
         match dtype {
             DType::F64 => w.reg(RegType::F64, scalar::converted(w, scalar, Scalar::F64, value)),
             DType::F32 => w.reg(RegType::F32, scalar::converted(w, scalar, Scalar::F32, value)),
-            DType::F16 if scalar == Scalar::F32 => {
-                let value = Value::Reg(w.reg(RegType::F32, value));
-                let half = convert(w, CvtRound::Nearest, (RegType::B16, Number::F16), Number::F32, value);
-                w.reg(RegType::B16, half)
+            DType::F16 | DType::BF16 if scalar == Scalar::F32 => {
+                w.reg(RegType::B16, scalar::encoded(w, dtype, value))
             }
             DType::F16 | DType::BF16 | DType::F8E4M3 | DType::F8E5M2 => {
                 let bits = scalar::formula(w, Formula::Encode(dtype), scalar, &[value]);

@@ -259,6 +259,22 @@ pub(super) fn converted(writer: &Writer, from: Scalar, to: Scalar, x: Value) -> 
     }
 }
 
+/// The bits of the nearest float of 16 bits to an f32, by one instruction.
+pub(super) fn encoded(writer: &Writer, dtype: DType, x: Value) -> Value {
+    let to = if dtype == DType::F16 { Number::F16 } else { Number::BF16 };
+    let x = Value::Reg(writer.reg(RegType::F32, x));
+    convert(writer, CvtRound::Nearest, (RegType::B16, to), Number::F32, x)
+}
+
+/// The f32 that the bits of a float of 16 bits stand for.
+pub(super) fn decoded(writer: &Writer, dtype: DType, half: Value) -> Value {
+    if dtype == DType::F16 {
+        return convert(writer, CvtRound::Exact, (RegType::F32, Number::F32), Number::F16, half);
+    }
+    let bits = convert(writer, CvtRound::Exact, (RegType::B32, Number::U32), Number::U16, half);
+    formula(writer, Formula::Decode(dtype), Scalar::F32, &[bits])
+}
+
 /// The value as a dtype stores it.
 pub(super) fn rounded(writer: &Writer, dtype: DType, scalar: Scalar, x: Value) -> Value {
     if let Some((least, greatest)) = integer_range(dtype) {
@@ -266,6 +282,9 @@ pub(super) fn rounded(writer: &Writer, dtype: DType, scalar: Scalar, x: Value) -
         return int(writer, IntOp::Min, above, Value::Int(greatest));
     }
     match dtype {
+        DType::F16 | DType::BF16 if scalar == Scalar::F32 => {
+            decoded(writer, dtype, encoded(writer, dtype, x))
+        }
         DType::F16 | DType::BF16 | DType::F8E4M3 | DType::F8E5M2 => {
             let bits = formula(writer, Formula::Encode(dtype), scalar, &[x]);
             formula(writer, Formula::Decode(dtype), scalar, &[bits])
