@@ -8,7 +8,8 @@ use attnc_dsl::load::load;
 use attnc_dsl::model::Checked;
 use attnc_ptx::Module;
 use attnc_runtime::Kernel;
-use attnc_runtime::device::Emulated;
+use attnc_runtime::device::{Device, Emulated};
+use attnc_runtime::manifest::KernelInfo;
 
 use crate::choose::choose;
 use crate::codegen::{self, Backend, CodegenError};
@@ -173,13 +174,34 @@ pub fn emulate(cascade: &Cascade, gpu: Gpu) -> Result<Kernel, CodegenError> {
 /// # Errors
 /// When the GPU cannot run it; else a fault of ours.
 pub fn emulate_by(cascade: &Cascade, mapping: &Mapping, gpu: Gpu) -> Result<Kernel, CodegenError> {
+    on_device(cascade, mapping, gpu, |info, text| {
+        Ok(Arc::new(Emulated::new(&info.symbol, info.stages, text)?))
+    })
+}
+
+/// A cascade to a kernel on the GPU of this machine, by that mapping.
+///
+/// # Errors
+/// When the machine has no driver or no GPU, or it cannot run the kernel; else a fault of ours.
+#[cfg(feature = "cuda")]
+pub fn on_gpu_by(cascade: &Cascade, mapping: &Mapping, gpu: Gpu) -> Result<Kernel, CodegenError> {
+    use attnc_runtime::device::Cuda;
+    on_device(cascade, mapping, gpu, |info, text| Ok(Arc::new(Cuda::new(&info.symbol, info.stages, text)?)))
+}
+
+/// A cascade to a kernel whose stages a device runs, which is made of their text.
+fn on_device(
+    cascade: &Cascade,
+    mapping: &Mapping,
+    gpu: Gpu,
+    make: impl FnOnce(&KernelInfo, &str) -> attnc_runtime::Result<Arc<dyn Device>>,
+) -> Result<Kernel, CodegenError> {
     let (plan, target) = (plan(cascade, mapping), Target::of_gpu(gpu));
     let nest = tile(&plan);
     let info = describe(&plan, &nest, &target, mapping);
     let text = codegen::ptx::emit(std::slice::from_ref(&nest), &target)?.to_string();
-    let device = Arc::new(Emulated::new(&info.symbol, info.stages, &text).map_err(CodegenError::of_device)?);
-    let host = codegen::jit_host(&nest)?;
-    let code = Arc::new(host);
+    let device = make(&info, &text).map_err(|it| CodegenError::of_device(gpu, &it))?;
+    let code = Arc::new(codegen::jit_host(&nest)?);
     // SAFETY: the functions are those of the nest that `info` describes, but for its stages, which the module has.
     let kernel = unsafe { Kernel::on_device(info, code.entry(), code, device) };
     Ok(kernel.expect("a kernel follows the ABI as its manifest does"))

@@ -18,7 +18,7 @@ use attnc_dsl::ast::DType;
 use attnc_runtime::abi::{Bind, Check, Entry, Run, Tasks, WorkspaceSize};
 
 use crate::ir::nest::Nest;
-use crate::target::Target;
+use crate::target::{Gpu, Target};
 
 /// Who makes instructions of nests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -220,9 +220,9 @@ fn integer_range(dtype: DType) -> Option<(i64, i64)> {
 }
 
 impl CodegenError {
-    /// A module that its own emulator does not take.
-    pub(crate) fn of_device(error: attnc_runtime::Error) -> CodegenError {
-        CodegenError::new("the module", &error)
+    /// A device that does not take a module.
+    pub(crate) fn of_device(gpu: Gpu, error: &attnc_runtime::Error) -> CodegenError {
+        CodegenError::refused(&Target::of_gpu(gpu), &error.to_string())
     }
 
     fn refused(target: &Target, why: &str) -> CodegenError {

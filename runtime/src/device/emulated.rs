@@ -26,7 +26,7 @@ impl Emulated {
     /// # Errors
     /// Where the text is no PTX that the emulator knows, or lacks a stage.
     pub fn new(symbol: &str, stages: u32, text: &str) -> Result<Emulated> {
-        let kernel = format!("kernel `{}`", symbol.strip_prefix("attnc_").unwrap_or(symbol));
+        let kernel = super::title(symbol);
         let broken = |why: String| Error::Device { kernel: kernel.clone(), why };
         let program = Program::parse(text).map_err(|it| broken(it.to_string()))?;
         let entries: Vec<String> = (0..stages).map(|it| format!("{symbol}_stage_{it}")).collect();

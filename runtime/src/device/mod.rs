@@ -4,6 +4,8 @@
 //! after the other, and outputs are copied back. Tensors lie dense on the device, whatever strides they have here; those
 //! that are broadcast stay so.
 
+#[cfg(feature = "cuda")]
+mod cuda;
 mod emulated;
 mod run;
 
@@ -11,11 +13,18 @@ use std::fmt::Debug;
 
 use crate::error::Result;
 
+#[cfg(feature = "cuda")]
+pub use cuda::Cuda;
 pub use emulated::Emulated;
 pub(crate) use run::run;
 
 /// The most threads of a block.
 pub const THREADS: u32 = 128;
+
+/// What messages call the kernel of a symbol.
+fn title(symbol: &str) -> String {
+    format!("kernel `{}`", symbol.strip_prefix("attnc_").unwrap_or(symbol))
+}
 
 /// A machine that runs the stages of one kernel.
 pub trait Device: Debug + Send + Sync {

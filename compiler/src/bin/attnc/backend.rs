@@ -135,11 +135,16 @@ impl Engine<'_> {
                 let kernel = driver::emulate_by(cascade, mapping, Gpu::Sm80).map_err(Stop::codegen)?;
                 Ok(Engine::Compiled(cascade, Box::new(kernel)))
             }
+            #[cfg(feature = "cuda")]
+            Backend::Cuda => {
+                let kernel = driver::on_gpu_by(cascade, mapping, Gpu::Sm80).map_err(Stop::codegen)?;
+                Ok(Engine::Compiled(cascade, Box::new(kernel)))
+            }
+            #[cfg(not(feature = "cuda"))]
             Backend::Cuda => {
                 let compiling = Backend::compiling().into_iter().map(|it| format!(" and `{}`", it.name()));
                 Err(Stop::refused(format!(
-                    "this attnc is built without the back end `{}`, only with `interp`{}",
-                    backend.name(),
+                    "this attnc is built without the back end `cuda`, only with `interp`, `ptx-emu`{}; build it with `--features cuda`",
                     compiling.collect::<String>()
                 )))
             }

@@ -153,11 +153,11 @@ impl<'a> Emitter<'a> {
     }
 
     fn branch(&mut self, condition: ValueId, then: &'a Block, otherwise: &'a Block) {
-        let condition = match self.scalar(condition) {
-            Value::Bool(true) => return self.block(then),
-            Value::Bool(false) => return self.block(otherwise),
-            it => self.writer.reg(RegType::Pred, it),
-        };
+        let condition = self.scalar(condition);
+        if let Some(holds) = condition.bool() {
+            return self.block(if holds { then } else { otherwise });
+        }
+        let condition = self.writer.reg(RegType::Pred, condition);
         let [not, end] = ["else", "end"].map(|it| self.writer.label(it));
         self.writer.bra(not, Some((condition, false)));
         self.conditional(then);

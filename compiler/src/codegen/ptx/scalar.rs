@@ -177,9 +177,10 @@ fn division(writer: &Writer, op: BinaryOp, x: Value, y: Value) -> Value {
         Some(1) => return x,
         // Bits from the sign on are those of a number without end.
         Some(y) if y > 0 && y & (y - 1) == 0 => {
-            return match op {
-                BinaryOp::Mod => bits(writer, LogicOp::And, x, Value::Int(y - 1)),
-                _ => by_shift(writer, x, y.trailing_zeros()),
+            return if op == BinaryOp::Mod {
+                bits(writer, LogicOp::And, x, Value::Int(y - 1))
+            } else {
+                by_shift(writer, x, y.trailing_zeros())
             };
         }
         Some(_) | None => {}
