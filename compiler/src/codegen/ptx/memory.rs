@@ -67,15 +67,20 @@ impl<'a> Emitter<'a> {
     fn addresses(&mut self, buffer: BufferId, index: &[ValueId], ty: &TileType) -> Vec<Address> {
         let base = self.address(buffer);
         let bytes = Value::Int(bytes_of(self.nest.buffers[buffer].dtype).into());
-        let mut terms: Vec<Vec<Value>> = vec![vec![base]; ty.points()];
+        // What coordinates differ by is added last, so that neighbours share the rest.
+        let mut places: Vec<(Vec<Value>, Value)> = vec![(vec![base], Value::Int(0)); ty.points()];
         for (dim, &coordinate) in index.iter().enumerate() {
             let stride = self.scalar(self.nest.buffers[buffer].strides[dim]);
             let stride = int(&self.writer, IntOp::MulLo, stride, bytes);
-            for (terms, coordinate) in terms.iter_mut().zip(self.tile(coordinate).spread(ty)) {
+            for ((terms, apart), coordinate) in places.iter_mut().zip(self.tile(coordinate).spread(ty)) {
+                let (coordinate, number) = self.writer.split(coordinate);
                 terms.push(int(&self.writer, IntOp::MulLo, coordinate, stride));
+                let further = int(&self.writer, IntOp::MulLo, stride, Value::Int(number));
+                *apart = int(&self.writer, IntOp::Add, *apart, further);
             }
         }
-        terms.into_iter().map(|it| self.place(self.sum(it))).collect()
+        let at = |(terms, apart)| self.place(int(&self.writer, IntOp::Add, self.sum(terms), apart));
+        places.into_iter().map(at).collect()
     }
 
     /// An address with a number that is added to it as the instruction has it.

@@ -272,8 +272,10 @@ pub(super) fn decoded(writer: &Writer, dtype: DType, half: Value) -> Value {
     if dtype == DType::F16 {
         return convert(writer, CvtRound::Exact, (RegType::F32, Number::F32), Number::F16, half);
     }
+    // It is the upper half of an f32.
     let bits = convert(writer, CvtRound::Exact, (RegType::B32, Number::U32), Number::U16, half);
-    formula(writer, Formula::Decode(dtype), Scalar::F32, &[bits])
+    let upper = writer.pure(RegType::B32, Op::Shl { ty: Bits::B32 }, &[bits, Value::Int(16)]);
+    Lane::new(writer, Format::Single).from_bits(upper)
 }
 
 /// The value as a dtype stores it.
