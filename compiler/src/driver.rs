@@ -6,7 +6,10 @@ use attnc_dsl::check::{Fixed, check};
 use attnc_dsl::diag::{Failure, Source};
 use attnc_dsl::load::load;
 use attnc_dsl::model::Checked;
+use attnc_ptx::Module;
 use attnc_runtime::Kernel;
+use attnc_runtime::device::{Device, Emulated};
+use attnc_runtime::manifest::KernelInfo;
 
 use crate::choose::choose;
 use crate::codegen::{self, Backend, CodegenError};
@@ -15,7 +18,7 @@ use crate::lower::lower;
 use crate::package::{Object, describe};
 use crate::rewrite::{carried, saturate};
 use crate::schedule::{Mapping, Plan, Refusal};
-use crate::target::Target;
+use crate::target::{Gpu, Target};
 use crate::tile::tile;
 
 /// Reads an imported file, given its path relative to the root folder of the spec.
@@ -90,10 +93,10 @@ pub fn compile(front: &Front, target: &Target, backend: Backend) -> Result<Objec
     compile_by(front, &Mapping::of(target, backend), target, backend)
 }
 
-/// Cascades to machine code, by that mapping.
+/// Cascades to machine code, by that mapping; to PTX, and code for a usual host, where the target is a GPU.
 ///
 /// # Errors
-/// As for [`compile`].
+/// As for [`compile`], and when the target cannot run a kernel.
 pub fn compile_by(
     front: &Front,
     mapping: &Mapping,
@@ -102,9 +105,16 @@ pub fn compile_by(
 ) -> Result<Object, CodegenError> {
     let plans: Vec<_> = front.cascades.iter().map(|it| plan(it, mapping)).collect();
     let nests: Vec<_> = plans.iter().map(tile).collect();
-    let bytes = codegen::emit_object(&nests, target, backend)?;
     let kernels = plans.iter().zip(&nests).map(|(plan, nest)| describe(plan, nest, target, mapping));
-    Ok(Object { bytes, target: target.triple().clone(), kernels: kernels.collect() })
+    let kernels = kernels.collect();
+    if target.gpu().is_none() {
+        let bytes = codegen::emit_object(&nests, target, backend)?;
+        return Ok(Object { bytes, target: target.triple().clone(), ptx: None, kernels });
+    }
+    let ptx = Some(codegen::ptx::emit(&nests, target)?.to_string());
+    let host = Target::default();
+    let bytes = codegen::emit_host(&nests, &host)?;
+    Ok(Object { bytes, target: host.triple().clone(), ptx, kernels })
 }
 
 /// A cascade to a kernel in memory, for this machine and by its mapping.
@@ -138,5 +148,61 @@ pub fn jit_on(
     let code = Arc::new(codegen::jit(&nest, target, backend)?);
     // SAFETY: the functions are those of the nest that `info` describes, and live as long as `code`.
     let kernel = unsafe { Kernel::from_raw(info, code.entry(), code) };
+    Ok(kernel.expect("a kernel follows the ABI as its manifest does"))
+}
+
+/// A cascade to the module of its stages for that GPU.
+///
+/// # Errors
+/// When the GPU cannot run it; else a fault of ours.
+pub fn ptx(cascade: &Cascade, gpu: Gpu) -> Result<Module, CodegenError> {
+    let target = Target::of_gpu(gpu);
+    let nest = tile(&plan(cascade, &Mapping::of(&target, Backend::default())));
+    codegen::ptx::emit(&[nest], &target)
+}
+
+/// A cascade to a kernel for that GPU, emulated on this machine, by the mapping of the GPU.
+///
+/// # Errors
+/// As for [`emulate_by`].
+pub fn emulate(cascade: &Cascade, gpu: Gpu) -> Result<Kernel, CodegenError> {
+    emulate_by(cascade, &Mapping::of(&Target::of_gpu(gpu), Backend::default()), gpu)
+}
+
+/// A cascade to a kernel for that GPU, emulated on this machine, by that mapping.
+///
+/// # Errors
+/// When the GPU cannot run it; else a fault of ours.
+pub fn emulate_by(cascade: &Cascade, mapping: &Mapping, gpu: Gpu) -> Result<Kernel, CodegenError> {
+    on_device(cascade, mapping, gpu, |info, text| {
+        Ok(Arc::new(Emulated::new(&info.symbol, info.stages, text)?))
+    })
+}
+
+/// A cascade to a kernel on the GPU of this machine, by that mapping.
+///
+/// # Errors
+/// When the machine has no driver or no GPU, or it cannot run the kernel; else a fault of ours.
+#[cfg(feature = "cuda")]
+pub fn on_gpu_by(cascade: &Cascade, mapping: &Mapping, gpu: Gpu) -> Result<Kernel, CodegenError> {
+    use attnc_runtime::device::Cuda;
+    on_device(cascade, mapping, gpu, |info, text| Ok(Arc::new(Cuda::new(&info.symbol, info.stages, text)?)))
+}
+
+/// A cascade to a kernel whose stages a device runs, which is made of their text.
+fn on_device(
+    cascade: &Cascade,
+    mapping: &Mapping,
+    gpu: Gpu,
+    make: impl FnOnce(&KernelInfo, &str) -> attnc_runtime::Result<Arc<dyn Device>>,
+) -> Result<Kernel, CodegenError> {
+    let (plan, target) = (plan(cascade, mapping), Target::of_gpu(gpu));
+    let nest = tile(&plan);
+    let info = describe(&plan, &nest, &target, mapping);
+    let text = codegen::ptx::emit(std::slice::from_ref(&nest), &target)?.to_string();
+    let device = make(&info, &text).map_err(|it| CodegenError::of_device(gpu, &it))?;
+    let code = Arc::new(codegen::jit_host(&nest)?);
+    // SAFETY: the functions are those of the nest that `info` describes, but for its stages, which the module has.
+    let kernel = unsafe { Kernel::on_device(info, code.entry(), code, device) };
     Ok(kernel.expect("a kernel follows the ABI as its manifest does"))
 }

@@ -9,6 +9,28 @@ use target_lexicon::{Architecture, BinaryFormat, Triple};
 
 use crate::codegen::Backend;
 
+/// An NVIDIA GPU, by what it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gpu {
+    /// Ampere and later.
+    Sm80,
+    /// Hopper, with what later machines do not have.
+    Sm90a,
+}
+
+impl Gpu {
+    /// All of them.
+    pub const ALL: [Gpu; 2] = [Gpu::Sm80, Gpu::Sm90a];
+
+    /// Its name, as NVIDIA's tools have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Gpu::Sm80 => "sm_80",
+            Gpu::Sm90a => "sm_90a",
+        }
+    }
+}
+
 /// A machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
@@ -67,6 +89,21 @@ const AVX2: Tiles = Tiles { rows: 96, stream: 128, lanes: 16, vector: 8, ..CPU }
 /// loads for 24 products. A box and a tile stay in the second level of cache, what a strip of them is at in the first.
 const AVX512: Tiles = Tiles { rows: 192, inner_rows: 24, stream: 256, lanes: 64, vector: 16, ..CPU };
 
+/// A GPU: a thread has one row, and what it holds of it lies in its scratch. There are no vectors, but four products that
+/// do not wait for each other, and enough threads without parts.
+const GPU: Tiles = Tiles {
+    rows: 1,
+    inner_rows: 1,
+    stream: 32,
+    outer: 4,
+    chunk: 1024,
+    parts: 32,
+    tasks: 4096,
+    strip: 1,
+    lanes: 4,
+    vector: 1,
+};
+
 /// A name that stands for no machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownTarget {
@@ -74,7 +111,8 @@ pub struct UnknownTarget {
 }
 
 /// The names of machines beside full triples.
-pub const NAMES: [&str; 6] = ["native", "x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64"];
+pub const NAMES: [&str; 8] =
+    ["native", "x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64", "sm_80", "sm_90a"];
 
 const V1: &[&str] = &[];
 const V2: &[&str] = &["cmpxchg16b", "popcnt", "sse3", "ssse3", "sse4.1", "sse4.2"];
@@ -88,6 +126,9 @@ impl Target {
     ///
     /// When the name is not in [`NAMES`] and no triple of an x86-64 or AArch64 machine either.
     pub fn named(name: &str) -> Result<Target, UnknownTarget> {
+        if let Some(gpu) = Gpu::ALL.into_iter().find(|it| it.name() == name) {
+            return Ok(Target::of_gpu(gpu));
+        }
         let levels: &[&[&'static str]] = match name {
             "native" => return Ok(Target::native()),
             "aarch64" => return Ok(Target::baseline(on_architecture("aarch64"))),
@@ -105,6 +146,18 @@ impl Target {
         Target { triple: Triple::host(), cpu_features: detected() }
     }
 
+    /// That GPU.
+    pub fn of_gpu(gpu: Gpu) -> Target {
+        let triple = Triple::from_str("nvptx64-nvidia-cuda").expect("the triple of GPUs");
+        Target { triple, cpu_features: vec![gpu.name()] }
+    }
+
+    /// The GPU that it is.
+    pub fn gpu(&self) -> Option<Gpu> {
+        let is_gpu = self.triple.architecture == Architecture::Nvptx64;
+        Gpu::ALL.into_iter().find(|it| is_gpu && self.cpu_features.contains(&it.name()))
+    }
+
     /// Its triple.
     pub fn triple(&self) -> &Triple {
         &self.triple
@@ -119,6 +172,7 @@ impl Target {
     pub fn tiles(&self, backend: Backend) -> Tiles {
         let has = |feature| self.cpu_features.contains(&feature);
         match (backend, self.triple.architecture) {
+            (_, Architecture::Nvptx64) => GPU,
             (Backend::Llvm, Architecture::Aarch64(_)) => NEON,
             (Backend::Llvm, _) if has("avx512bw") && has("avx512vl") => AVX512,
             (Backend::Llvm, _) if has("avx2") && has("fma") => AVX2,
@@ -131,6 +185,7 @@ impl Target {
         match self.tiles(backend) {
             AVX512 => 16,
             AVX2 => 8,
+            GPU => 1,
             _ => 4,
         }
     }
@@ -240,7 +295,7 @@ mod tests {
     fn an_unknown_name_lists_the_known_ones() {
         for name in ["x86-64-v5", "wasm32-unknown-unknown", "riscv64gc-unknown-linux-gnu", ""] {
             let message = Target::named(name).unwrap_err().to_string();
-            assert!(message.contains("`x86-64-v3`, `x86-64-v4`, `aarch64`"), "{message}");
+            assert!(message.contains("`x86-64-v4`, `aarch64`, `sm_80`"), "{message}");
         }
     }
 }

@@ -21,7 +21,7 @@ static OBJECT: LazyLock<Object> = LazyLock::new(|| {
     let target = Triple::host();
     let info = std::fs::read_to_string(fixture("kernel.json")).unwrap();
     let info = serde_json::from_str(&info.replace("TARGET", &target.to_string())).unwrap();
-    Object { bytes: std::fs::read(object).unwrap(), target, kernels: vec![info] }
+    Object { bytes: std::fs::read(object).unwrap(), target, ptx: None, kernels: vec![info] }
 });
 
 fn fixture(name: &str) -> PathBuf {

@@ -52,6 +52,8 @@ pub enum Error {
     Load { path: PathBuf, why: String },
     /// A manifest that contradicts itself.
     Manifest { kernel: String, why: String },
+    /// A device that could not run a kernel: nothing it wrote counts.
+    Device { kernel: String, why: String },
     /// A status that the call did not deserve: a bug in the kernel.
     Status { kernel: String, status: i32 },
 }
@@ -144,6 +146,7 @@ impl Display for Error {
             Error::Machine { kernel, why } => write!(f, "{kernel} cannot run here: {why}"),
             Error::Load { path, why } => write!(f, "cannot load `{}`: {why}", path.display()),
             Error::Manifest { kernel, why } => write!(f, "the manifest of {kernel} is broken: {why}"),
+            Error::Device { kernel, why } => write!(f, "{kernel} could not be run: {why}"),
             Error::Status { kernel, status } => {
                 write!(f, "{kernel} returned status {status:#x}; please report this bug")
             }

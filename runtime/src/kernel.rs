@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::abi::Entry;
 use crate::call::Call;
 use crate::cpu;
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::manifest::{Extent, KernelInfo, Role};
 use crate::workspace::Workspace;
@@ -21,6 +22,8 @@ pub struct Kernel {
     /// Where in `dims` those of a tensor begin, and where the last end.
     starts: Vec<usize>,
     machine: Result<()>,
+    /// Where its stages run, if not here.
+    device: Option<Arc<dyn Device>>,
     _owner: Arc<dyn Any + Send + Sync>,
 }
 
@@ -49,7 +52,21 @@ impl Kernel {
     ) -> Result<Kernel> {
         let (dims, starts) = resolve(&info)?;
         let machine = cpu::check(&info);
-        Ok(Kernel { info, entry, dims, starts, machine, _owner: owner })
+        Ok(Kernel { info, entry, dims, starts, machine, device: None, _owner: owner })
+    }
+
+    /// A kernel whose stages run on a device. Of the functions of `entry`, which are for this machine, `run` is not called.
+    ///
+    /// # Safety
+    /// As for [`Kernel::from_raw`]; and the device runs the stages of that kernel.
+    pub unsafe fn on_device(
+        info: KernelInfo,
+        entry: Entry,
+        owner: Arc<dyn Any + Send + Sync>,
+        device: Arc<dyn Device>,
+    ) -> Result<Kernel> {
+        let (dims, starts) = resolve(&info)?;
+        Ok(Kernel { info, entry, dims, starts, machine: Ok(()), device: Some(device), _owner: owner })
     }
 
     /// What the manifest says of it.
@@ -70,6 +87,10 @@ impl Kernel {
     /// Begins a call that allocates nothing if the workspace has served such a call before.
     pub fn call_in<'a>(&'a self, workspace: &'a mut Workspace) -> Call<'a> {
         Call::within(self, workspace)
+    }
+
+    pub(crate) fn device(&self) -> Option<&dyn Device> {
+        self.device.as_deref()
     }
 
     pub(crate) fn entry(&self) -> &Entry {

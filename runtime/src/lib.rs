@@ -32,6 +32,7 @@
 pub mod abi;
 mod call;
 mod cpu;
+pub mod device;
 mod dtype;
 pub mod emulator;
 mod error;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::abi::{self, Entry};
+use crate::device::{Device, Emulated};
 use crate::error::{Error, Result, What};
 use crate::kernel::Kernel;
 use crate::manifest::{FileKind, KernelInfo, Manifest};
@@ -18,26 +19,53 @@ pub struct Library {
 }
 
 impl Library {
-    /// Loads an artifact: `path` is its folder or its manifest.
+    /// Loads an artifact: `path` is its folder or its manifest. One for a GPU runs on that of this machine, which takes
+    /// the feature `cuda`.
     ///
     /// # Safety
     /// The artifact was made by attnc. That its library is the one that the manifest describes is
     /// checked, but not that either is honest.
     pub unsafe fn open(path: impl AsRef<Path>) -> Result<Library> {
-        let path = path.as_ref();
+        // SAFETY: the caller vouches for the artifact.
+        unsafe { Library::open_on(path.as_ref(), gpu) }
+    }
+
+    /// Loads an artifact for a GPU, whose stages are then emulated: `path` is its folder or its manifest.
+    ///
+    /// # Safety
+    /// As for [`Library::open`].
+    pub unsafe fn open_emulated(path: impl AsRef<Path>) -> Result<Library> {
+        let emulated: OnDevice = |info, text| Ok(Arc::new(Emulated::new(&info.symbol, info.stages, text)?));
+        // SAFETY: the caller vouches for the artifact.
+        unsafe { Library::open_on(path.as_ref(), emulated) }
+    }
+
+    /// Loads an artifact; if it has stages for GPUs, they run on that device.
+    ///
+    /// # Safety
+    /// As for [`Library::open`].
+    unsafe fn open_on(path: &Path, device: OnDevice) -> Result<Library> {
         let path = if path.is_dir() { path.join("manifest.json") } else { path.to_owned() };
         let text = std::fs::read(&path).map_err(|it| load(&path, it))?;
         let manifest = parse(&text).map_err(|why| load(&path, why))?;
-        let library = shared_library(&manifest, &path)?;
+        let library = file_of(&manifest, &path, FileKind::Shared)?;
+        let library = library.ok_or_else(|| load(&path, "the artifact has no shared library"))?;
+        let stages = file_of(&manifest, &path, FileKind::Ptx)?;
+        let stages =
+            stages.map(|it| std::fs::read_to_string(&it).map_err(|why| load(&it, why))).transpose()?;
         // SAFETY: the caller vouches for the library.
         let library =
             unsafe { libloading::Library::new(&library) }.map_err(|it| load(&library, cause(&it)))?;
         let library = Arc::new(library);
         let kernels = manifest.kernels.iter().map(|info| {
             let entry = entry(&library, info).map_err(|why| load(&path, why))?;
-            // SAFETY: the manifest describes the library, which the kernel keeps loaded.
-            let kernel = unsafe { Kernel::from_raw(info.clone(), entry, library.clone()) }?;
-            kernel.check_machine().map(|()| kernel)
+            let Some(stages) = &stages else {
+                // SAFETY: the manifest describes the library, which the kernel keeps loaded.
+                let kernel = unsafe { Kernel::from_raw(info.clone(), entry, library.clone()) }?;
+                return kernel.check_machine().map(|()| kernel);
+            };
+            // SAFETY: as above, and the device runs the stages of the artifact.
+            unsafe { Kernel::on_device(info.clone(), entry, library.clone(), device(info, stages)?) }
         });
         let kernels = kernels.collect::<Result<_>>()?;
         Ok(Library { manifest, kernels })
@@ -77,19 +105,33 @@ pub(crate) fn parse(text: &[u8]) -> std::result::Result<Manifest, String> {
     serde_json::from_slice(text).map_err(|it| it.to_string())
 }
 
-/// Finds the shared library and checks that it is the one the manifest was written for.
-fn shared_library(manifest: &Manifest, path: &Path) -> Result<PathBuf> {
-    let Some(file) = manifest.files.iter().find(|it| it.kind == FileKind::Shared) else {
-        return Err(load(path, "the artifact has no shared library"));
-    };
-    let library = path.with_file_name(&file.path);
-    let bytes = std::fs::read(&library).map_err(|it| load(&library, it))?;
+/// Finds the file of that kind, if there is one, and checks that it is the one the manifest was written for.
+fn file_of(manifest: &Manifest, path: &Path, kind: FileKind) -> Result<Option<PathBuf>> {
+    let Some(file) = manifest.files.iter().find(|it| it.kind == kind) else { return Ok(None) };
+    let found = path.with_file_name(&file.path);
+    let bytes = std::fs::read(&found).map_err(|it| load(&found, it))?;
     let digest: String = Sha256::digest(&bytes).iter().map(|it| format!("{it:02x}")).collect();
     if digest != file.sha256 {
-        return Err(load(&library, "it is not the library that the manifest describes"));
+        let what = if kind == FileKind::Shared { "library" } else { "module" };
+        return Err(load(&found, format!("it is not the {what} that the manifest describes")));
     }
     // Without a folder before it, a name would be sought in the system's folders.
-    std::path::absolute(&library).map_err(|it| load(&library, it))
+    std::path::absolute(&found).map(Some).map_err(|it| load(&found, it))
+}
+
+/// How a kernel's device is made of the text of its module.
+type OnDevice = fn(&KernelInfo, &str) -> Result<Arc<dyn Device>>;
+
+/// The GPU of this machine.
+#[cfg(feature = "cuda")]
+fn gpu(info: &KernelInfo, text: &str) -> Result<Arc<dyn Device>> {
+    Ok(Arc::new(crate::device::Cuda::new(&info.symbol, info.stages, text)?))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpu(info: &KernelInfo, _text: &str) -> Result<Arc<dyn Device>> {
+    let why = "it is for a GPU, and attnc-runtime is built without the feature `cuda`".to_owned();
+    Err(Error::Machine { kernel: crate::kernel::title(info), why })
 }
 
 /// The functions of a kernel.

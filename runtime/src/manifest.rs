@@ -58,6 +58,8 @@ pub enum FileKind {
     Header,
     /// Rust bindings.
     Rust,
+    /// The stages of kernels that run on a GPU.
+    Ptx,
 }
 
 /// One kernel and how it is called.

@@ -20,6 +20,9 @@ pub(crate) fn run(kernel: &Kernel, workspace: &mut Workspace, threads: Option<us
             return Err(Error::Missing { kernel, what: What::Output, name });
         }
     }
+    if let Some(device) = kernel.device() {
+        return crate::device::run(kernel, &workspace.frame, device);
+    }
     let threads = match threads {
         Some(1) => 1,
         at_most => rayon::current_num_threads().min(at_most.unwrap_or(usize::MAX)).max(1),

@@ -6,6 +6,7 @@ use attnc::ir::interp::nest::Manner;
 use attnc::ir::interp::{self, Call, Layout};
 use attnc::ir::verify;
 use attnc::schedule::{Mapping, schedule};
+use attnc::target::Gpu;
 use attnc::tile::tile;
 use attnc::verify::on_all_cores;
 use attnc_dsl::ast::{DType, Kind};
@@ -59,10 +60,23 @@ fn llvm(cascade: &Cascade) -> Result<Kernel<'_>, String> {
 /// Dense, with gaps between rows, and with gaps between elements, too.
 fn machine_code(cascade: &Cascade, by: attnc::Backend) -> Result<Kernel<'_>, String> {
     let kernel = attnc::driver::jit(cascade, by).map_err(|it| it.to_string())?;
-    Ok(Box::new(move |call| {
-        let placements = [Placement::Dense, Placement::Padded(1), Placement::Padded(2)];
-        placements.into_iter().map(|it| jit::call_kernel(&kernel, cascade, call, it)).collect()
-    }))
+    Ok(placed(kernel, cascade, &[Placement::Dense, Placement::Padded(1), Placement::Padded(2)]))
+}
+
+/// PTX on the emulator. Tensors lie dense on a device, so one placement shows all that gaps could do.
+fn emulated(cascade: &Cascade) -> Result<Kernel<'_>, String> {
+    let kernel = attnc::driver::emulate(cascade, Gpu::Sm80).map_err(|it| it.to_string())?;
+    Ok(placed(kernel, cascade, &[Placement::Padded(2)]))
+}
+
+/// A kernel that is called with tensors that lie in several ways.
+fn placed<'a>(
+    kernel: attnc_runtime::Kernel,
+    cascade: &'a Cascade,
+    placements: &'static [Placement],
+) -> Kernel<'a> {
+    let call_in = move |call: &Call, it: Placement| jit::call_kernel(&kernel, cascade, call, it);
+    Box::new(move |call| placements.iter().map(|&it| call_in(call, it)).collect())
 }
 
 #[test]
@@ -90,6 +104,11 @@ fn the_order_of_tasks_and_the_strides_do_not_matter() {
 #[test]
 fn machine_code_agrees_and_what_lies_around_influences_nothing() {
     check(&Backend { kernel: cranelift, tolerance: 5e-5 });
+}
+
+#[test]
+fn kernels_of_ptx_agree_on_the_emulator() {
+    check(&Backend { kernel: emulated, tolerance: 5e-5 });
 }
 
 #[cfg(feature = "llvm")]

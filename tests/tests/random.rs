@@ -7,7 +7,7 @@ use std::rc::Rc;
 use attnc::Backend;
 use attnc::analyze::passes::passes;
 use attnc::choose::choose;
-use attnc::driver::{jit, jit_by, plan};
+use attnc::driver::{emulate, jit, jit_by, plan};
 use attnc::ir::array::{Array, Data};
 use attnc::ir::cascade::Cascade;
 use attnc::ir::interp::nest::Manner;
@@ -15,6 +15,7 @@ use attnc::ir::interp::{self, Call, Layout};
 use attnc::ir::{print, verify as well_formed};
 use attnc::rewrite::{carried, saturate};
 use attnc::schedule::{Mapping, Plan};
+use attnc::target::Gpu;
 use attnc::tile::tile;
 use attnc::verify::{self, Case, Trial};
 use attnc_dsl::diag::SourceId;
@@ -142,6 +143,11 @@ fn compiled(
             }
         }
     }
+    let kernel = emulate(cascade, Gpu::Sm90a).map_err(fault)?;
+    runs.push((
+        "PTX".to_owned(),
+        Box::new(move |call| call_kernel(&kernel, cascade, call, Placement::Dense)),
+    ));
     for case in cases {
         for (what, run) in &runs {
             let what = format!("{what}, {}", case.describe(cascade));

@@ -6,6 +6,7 @@ mod formula;
 pub mod llvm;
 pub mod math;
 mod points;
+pub mod ptx;
 #[cfg(test)]
 mod tests;
 mod uses;
@@ -17,7 +18,7 @@ use attnc_dsl::ast::DType;
 use attnc_runtime::abi::{Bind, Check, Entry, Run, Tasks, WorkspaceSize};
 
 use crate::ir::nest::Nest;
-use crate::target::Target;
+use crate::target::{Gpu, Target};
 
 /// Who makes instructions of nests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -51,12 +52,29 @@ impl Backend {
     }
 }
 
+/// Which functions of a kernel are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// All of them.
+    All,
+    /// Those that a host needs to call a kernel whose stages run elsewhere: how much workspace it takes, how many tasks,
+    /// whether the arguments fit. There is no task to run.
+    Host,
+}
+
 /// Why there is no code.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CodegenError {
     /// This attnc is built without that back end.
     NotBuiltIn(Backend),
+    /// The target cannot run a kernel.
+    Refused {
+        /// The target.
+        target: String,
+        /// The limit, and what fits.
+        why: String,
+    },
     /// A fault of ours, since nests are verified before they come here.
     Fault {
         /// Where it showed.
@@ -73,7 +91,7 @@ pub enum CodegenError {
 /// When the back end is not built in or refuses what we gave it.
 pub fn emit_object(nests: &[Nest], target: &Target, backend: Backend) -> Result<Vec<u8>, CodegenError> {
     match backend {
-        Backend::Cranelift => cranelift::emit_object(nests, target),
+        Backend::Cranelift => cranelift::emit_object(nests, target, Part::All),
         #[cfg(feature = "llvm")]
         Backend::Llvm => llvm::emit_object(nests, target),
         #[cfg(not(feature = "llvm"))]
@@ -87,6 +105,9 @@ pub fn emit_object(nests: &[Nest], target: &Target, backend: Backend) -> Result<
 ///
 /// As for [`emit_object`].
 pub fn listing(nest: &Nest, target: &Target, backend: Backend) -> Result<String, CodegenError> {
+    if target.gpu().is_some() {
+        return Ok(ptx::emit(std::slice::from_ref(nest), target)?.to_string());
+    }
     match backend {
         Backend::Cranelift => cranelift::listing(nest, target),
         #[cfg(feature = "llvm")]
@@ -103,12 +124,30 @@ pub fn listing(nest: &Nest, target: &Target, backend: Backend) -> Result<String,
 /// As for [`emit_object`].
 pub fn jit(nest: &Nest, target: &Target, backend: Backend) -> Result<Jit, CodegenError> {
     match backend {
-        Backend::Cranelift => cranelift::jit(nest, target),
+        Backend::Cranelift => cranelift::jit(nest, target, Part::All),
         #[cfg(feature = "llvm")]
         Backend::Llvm => llvm::jit(nest, target),
         #[cfg(not(feature = "llvm"))]
         Backend::Llvm => Err(CodegenError::NotBuiltIn(backend)),
     }
+}
+
+/// What a host needs to call kernels whose stages run elsewhere, as an object file for that host.
+///
+/// # Errors
+///
+/// As for [`emit_object`].
+pub fn emit_host(nests: &[Nest], host: &Target) -> Result<Vec<u8>, CodegenError> {
+    cranelift::emit_object(nests, host, Part::Host)
+}
+
+/// The same for a kernel, in memory.
+///
+/// # Errors
+///
+/// As for [`emit_object`].
+pub fn jit_host(nest: &Nest) -> Result<Jit, CodegenError> {
+    cranelift::jit(nest, &Target::native(), Part::Host)
 }
 
 /// A kernel in memory that can be called as long as this lives.
@@ -181,6 +220,16 @@ fn integer_range(dtype: DType) -> Option<(i64, i64)> {
 }
 
 impl CodegenError {
+    /// A device that does not take a module.
+    pub(crate) fn of_device(gpu: Gpu, error: &attnc_runtime::Error) -> CodegenError {
+        CodegenError::refused(&Target::of_gpu(gpu), &error.to_string())
+    }
+
+    fn refused(target: &Target, why: &str) -> CodegenError {
+        let name = target.gpu().map_or_else(|| target.to_string(), |it| it.name().to_owned());
+        CodegenError::Refused { target: name, why: why.to_owned() }
+    }
+
     fn new(function: &str, error: &dyn Error) -> CodegenError {
         let mut message = error.to_string();
         let mut cause = error.source();
@@ -202,6 +251,7 @@ impl fmt::Display for CodegenError {
                     "this attnc is built without the back end `{name}`: build it with `--features {name}`"
                 )
             }
+            CodegenError::Refused { target, why } => write!(f, "{target} cannot run this: {why}"),
             CodegenError::Fault { function, message } => write!(f, "cannot emit {function}: {message}"),
         }
     }

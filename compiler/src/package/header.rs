@@ -27,7 +27,11 @@ pub(super) fn header(object: &Object, stem: &str) -> String {
         object.target
     );
     text.push_str(PROLOGUE);
-    object.kernels.iter().for_each(|it| text.push_str(&kernel(it)));
+    for info in &object.kernels {
+        text.push_str(&kernel(info));
+        let rest = if object.ptx.is_some() { LAUNCHED } else { RUNNING };
+        text.push_str(&rest.replace("NAME", &info.symbol).replace("STEM", &comment(stem)));
+    }
     text.push_str("\n#ifdef __cplusplus\n}\n#endif\n\n#endif\n");
     text
 }
@@ -87,12 +91,21 @@ uint64_t NAME_workspace(const NAME_args *args, uint32_t threads);
 int32_t NAME_check(const NAME_args *args, const void *workspace, uint64_t bytes, uint32_t threads);
 /* The number of tasks of a stage. */
 uint64_t NAME_tasks(const NAME_args *args, uint32_t stage);
-/* Runs tasks first to last - 1 of a stage. Stages run in order, the tasks of one at will, at most one call at a
+"#;
+
+/// Of kernels whose stages run where these functions do.
+const RUNNING: &str = r#"/* Runs tasks first to last - 1 of a stage. Stages run in order, the tasks of one at will, at most one call at a
    time with the same thread, which is below the number of threads that the workspace is for. */
 int32_t NAME_run(const NAME_args *args, void *workspace, uint32_t thread, uint32_t stage, uint64_t first,
                  uint64_t last);
 /* Checks, and runs all on this thread, with a workspace for one. */
 int32_t NAME(const NAME_args *args, void *workspace, uint64_t bytes);
+"#;
+
+/// Of kernels whose stages run on a GPU.
+const LAUNCHED: &str = r#"/* The stages are the entries NAME_stage_0, NAME_stage_1 ... of STEM.ptx, to be launched in that order in blocks of
+   at most 128 threads along x. Each takes the arguments by value with addresses and strides on the device, the
+   address of a workspace for as many threads as are launched, and the number of tasks of the stage, a uint64_t. */
 "#;
 
 /// What is to be said of a rank that has no word.

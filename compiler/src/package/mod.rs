@@ -1,7 +1,7 @@
 //! Package: an [`Object`] to an [`Artifact`], the files that those who call the kernels need.
 //!
 //! ```text
-//! mha.o  libmha.a  libmha.so  mha.h  mha.rs  manifest.json
+//! mha.o  libmha.a  libmha.so  mha.h  mha.rs  mha.ptx  manifest.json
 //! ```
 //!
 //! The same object gives the same bytes. Only [`link`] leaves the process, for a linker; only
@@ -30,9 +30,14 @@ pub struct Object {
     pub bytes: Vec<u8>,
     /// The machine it is for.
     pub target: Triple,
+    /// The stages as PTX, where they run on a GPU; the object is then what a host needs to call them.
+    pub ptx: Option<String>,
     /// Its kernels, in the order written.
     pub kernels: Vec<KernelInfo>,
 }
+
+/// The triple of GPUs.
+const GPU: &str = "nvptx64-nvidia-cuda";
 
 /// What to make of an object.
 #[derive(Debug, Clone)]
@@ -58,14 +63,25 @@ pub enum Emit {
     Header,
     /// `NAME.rs`
     Rust,
+    /// `NAME.ptx`
+    Ptx,
     /// `manifest.json`
     Manifest,
 }
 
 impl Emit {
-    /// Every kind, which is also the default.
-    pub const ALL: [Emit; 6] =
-        [Emit::Object, Emit::Static, Emit::Shared, Emit::Header, Emit::Rust, Emit::Manifest];
+    /// Every kind.
+    pub const ALL: [Emit; 7] =
+        [Emit::Object, Emit::Static, Emit::Shared, Emit::Header, Emit::Rust, Emit::Ptx, Emit::Manifest];
+
+    /// Whether a kernel that runs on a GPU, or on none, has it: Rust bindings are for kernels that are linked.
+    pub fn is_for(self, gpu: bool) -> bool {
+        match self {
+            Emit::Object | Emit::Static | Emit::Shared | Emit::Header | Emit::Manifest => true,
+            Emit::Rust => !gpu,
+            Emit::Ptx => gpu,
+        }
+    }
 
     /// The kind of that name.
     pub fn from_name(name: &str) -> Option<Emit> {
@@ -80,6 +96,7 @@ impl Emit {
             Emit::Shared => "shared",
             Emit::Header => "header",
             Emit::Rust => "rust",
+            Emit::Ptx => "ptx",
             Emit::Manifest => "manifest",
         }
     }
@@ -173,7 +190,8 @@ pub fn package(object: &Object, packing: &Packing) -> Result<Artifact, Error> {
     let mut manifest = Manifest::new(env!("CARGO_PKG_VERSION"), object.kernels.clone(), Vec::new());
     let mut files = Vec::new();
     let stem = &packing.stem;
-    for emit in Emit::ALL.into_iter().filter(|it| packing.emit.contains(it)) {
+    let wanted = |it: &Emit| packing.emit.contains(it) && it.is_for(object.ptx.is_some());
+    for emit in Emit::ALL.into_iter().filter(wanted) {
         let (kind, path, bytes) = match emit {
             Emit::Object => (FileKind::Object, format!("{stem}.o"), object.bytes.clone()),
             Emit::Static => (FileKind::Static, format!("lib{stem}.a"), archive::archive(object, stem)?),
@@ -184,13 +202,18 @@ pub fn package(object: &Object, packing: &Packing) -> Result<Artifact, Error> {
             }
             Emit::Header => (FileKind::Header, format!("{stem}.h"), header::header(object, stem).into()),
             Emit::Rust => (FileKind::Rust, format!("{stem}.rs"), bindings::bindings(object).into()),
+            Emit::Ptx => {
+                let text = object.ptx.clone().expect("a kernel of a GPU has PTX");
+                (FileKind::Ptx, format!("{stem}.ptx"), text.into())
+            }
             Emit::Manifest => {
                 files.push(File { path: "manifest.json".into(), bytes: json(&manifest) });
                 continue;
             }
         };
         let sha256 = hex(&Sha256::digest(&bytes));
-        manifest.files.push(FileInfo { path: path.clone(), kind, target: object.target.to_string(), sha256 });
+        let target = if kind == FileKind::Ptx { GPU.to_owned() } else { object.target.to_string() };
+        manifest.files.push(FileInfo { path: path.clone(), kind, target, sha256 });
         files.push(File { path, bytes });
     }
     Ok(Artifact { manifest, files })

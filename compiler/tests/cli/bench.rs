@@ -107,7 +107,7 @@ fn what_makes_no_sense_is_refused() {
         ("dot.attn --set m=8 --set n=8 --target z80", 2, "unknown target `z80`"),
         ("dot.attn --set m=8 --set n=8 --threads 0", 2, "--threads"),
         ("dot.attn --set m=8 --set n=8 --rounds 0", 2, "--rounds"),
-        ("dot.attn --set m=8 --set n=8 --backend ptx", 1, "without the back end `ptx`"),
+        ("dot.attn --set m=8 --set n=8 --backend ptx", 1, "`ptx` cannot be timed"),
         ("dot.attn --set m=8 --set n=8 --mapping gone.toml", 2, "cannot read `gone.toml`"),
         ("gone.attn --set m=8", 2, "cannot read `gone.attn`"),
         ("dot.attn --machine", 2, "--machine"),

@@ -29,12 +29,48 @@ fn several_targets_have_a_folder_each() {
 }
 
 #[test]
+fn gpus_get_stages_and_what_a_host_needs() {
+    let folder = Folder::with_dot();
+    for out in ["one", "two"] {
+        let words = format!(
+            "compile dot.attn -o {out} --target sm_80 --target sm_90a --emit ptx --emit obj --emit header --emit manifest"
+        );
+        folder.attnc(&words).expect(0, &["sm_80/dot.ptx", "sm_90a/dot.ptx", "sm_80/dot.h"]);
+    }
+    for gpu in ["sm_80", "sm_90a"] {
+        for name in ["dot.ptx", "dot.o", "dot.h", "manifest.json"] {
+            let bytes = |at: &str| std::fs::read(folder.path(at).join(gpu).join(name)).unwrap();
+            assert_eq!(bytes("one"), bytes("two"), "{gpu}/{name}");
+        }
+        let text = folder.read(&format!("one/{gpu}/dot.ptx"));
+        assert!(
+            text.contains(&format!(".target {gpu}\n")) && text.contains(".entry attnc_dot_stage_0("),
+            "{text}"
+        );
+        let manifest = folder.read(&format!("one/{gpu}/manifest.json"));
+        assert!(
+            manifest.contains(&format!("\"{gpu}\"")) && manifest.contains("\"nvptx64-nvidia-cuda\""),
+            "{manifest}"
+        );
+    }
+    let header = folder.read("one/sm_80/dot.h");
+    assert!(header.contains("attnc_dot_tasks(") && !header.contains("attnc_dot_run("), "{header}");
+    folder.attnc("compile dot.attn -o three --backend ptx --emit ptx").expect(0, &["wrote three/dot.ptx"]);
+    assert_eq!(folder.read("three/dot.ptx"), folder.read("one/sm_80/dot.ptx"));
+}
+
+#[test]
 fn what_cannot_be_made_is_refused() {
     let folder = Folder::with_dot();
     folder.write("wrong.attn", "kernel k { output O = X }");
     let before = folder.listing();
     folder.attnc("compile wrong.attn -o out").expect(1, &["error[A01"]);
-    folder.attnc("compile dot.attn -o out --backend ptx").expect(1, &["`ptx`", "`cranelift`"]);
+    folder.attnc("compile dot.attn -o out --backend ptx --target native").expect(2, &["`sm_80`", "`sm_90a`"]);
+    folder
+        .attnc("compile dot.attn -o out --backend cranelift --target sm_80")
+        .expect(2, &["`--backend ptx`"]);
+    folder.attnc("compile dot.attn -o out --target sm_80 --emit rust").expect(2, &["no `rust` for a GPU"]);
+    folder.attnc("compile dot.attn -o out --emit ptx").expect(2, &["no `ptx` for a CPU"]);
     folder.attnc("compile dot.attn -o out --mapping m.toml").expect(2, &["cannot read `m.toml`"]);
     folder.attnc("compile dot.attn -o out --emit wasm").expect(2, &["`obj`, `static`"]);
     folder.attnc("compile dot.attn -o dot.attn/out").expect(4, &["dot.attn/out"]);

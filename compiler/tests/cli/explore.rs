@@ -106,7 +106,8 @@ fn what_makes_no_sense_is_refused() {
         ("--target native --set q=1", 1, "`--set q=…` names no rank"),
         ("--target native --kernel b", 1, "no kernel `b`, only `a`"),
         ("--target native --top 3", 2, "--measure"),
-        ("--target native --backend ptx", 1, "without the back end `ptx`"),
+        ("--target native --backend ptx", 1, "`ptx` cannot be explored"),
+        ("--target sm_80", 1, "is a GPU"),
         ("--target native --measure --clock cpu --threads 2", 2, "--threads 1"),
         (&elsewhere, 1, "cannot be measured here"),
     ] {

@@ -126,10 +126,27 @@ fn what_cannot_be_written_is_status_4() {
 }
 
 #[test]
+fn kernels_for_gpus_run_on_the_emulator() {
+    let folder = Folder::with_dot();
+    folder.attnc("run dot.attn --backend ptx-emu --in A=A.npy --in B=B.npy --out C=C.npy").expect(0, &[]);
+    assert_eq!(folder.read_npy::<f32>("C.npy"), (vec![2], vec![321., 654.]));
+    folder.npy("B.npy", &[2], &[1f32, 10.]);
+    let ran = folder.attnc("run dot.attn --backend ptx-emu --in A=A.npy --in B=B.npy --out C=C.npy");
+    ran.expect(1, &["rank `n` is"]);
+}
+
+#[test]
 fn back_ends_that_are_not_built_in_are_refused() {
     let folder = Folder::with_dot();
     let ran = folder.attnc("run dot.attn --backend cuda --in A=A.npy --in B=B.npy --out C=C.npy");
-    ran.expect(1, &["without the back end `cuda`, only with `interp`"]);
+    if !cfg!(feature = "cuda") {
+        ran.expect(1, &["without the back end `cuda`, only with `interp`", "--features cuda"]);
+    } else if ran.status == 0 {
+        assert_eq!(folder.read_npy::<f32>("C.npy"), (vec![2], vec![321., 654.]));
+    } else {
+        ran.expect(1, &["there is no driver of NVIDIA"]);
+        eprintln!("SKIP: no GPU of NVIDIA");
+    }
     folder.attnc("run dot.attn --backend abacus --out C=C.npy").expect(2, &["abacus", "interp"]);
     folder.attnc("run dot.attn --backend interp --in A=A.npy --in B=B.npy").expect(2, &["--out"]);
 }

@@ -5,6 +5,7 @@ use attnc::driver;
 use attnc::ir::cascade::Cascade;
 use attnc::ir::interp::{self, Call};
 use attnc::schedule::Mapping;
+use attnc::target::{Gpu, Target};
 use attnc_runtime::Kernel;
 use clap::ValueEnum;
 
@@ -45,14 +46,44 @@ impl Generator {
         if codegen::Backend::Llvm.is_built_in() { Generator::Llvm } else { Generator::Cranelift }
     }
 
-    /// The back end of that name, if there is one.
-    pub(crate) fn built_in(self) -> Outcome<codegen::Backend> {
+    /// What makes machine code for CPUs; for GPUs, what makes that of their hosts.
+    pub(crate) fn for_cpus(self) -> codegen::Backend {
         match self {
-            Generator::Cranelift => Ok(codegen::Backend::Cranelift),
-            Generator::Llvm => Ok(codegen::Backend::Llvm),
-            Generator::Ptx => Err(Stop::refused(
-                "this attnc is built without the back end `ptx`; `cranelift` compiles any spec for CPUs",
-            )),
+            Generator::Cranelift | Generator::Ptx => codegen::Backend::Cranelift,
+            Generator::Llvm => codegen::Backend::Llvm,
+        }
+    }
+
+    /// What makes machine code for CPUs, where nothing else will do.
+    pub(crate) fn on_cpus(self, doing: &str) -> Outcome<codegen::Backend> {
+        match self {
+            Generator::Cranelift | Generator::Llvm => Ok(self.for_cpus()),
+            Generator::Ptx => Err(Stop::refused(format!(
+                "kernels by `ptx` cannot be {doing}; `cranelift` compiles any spec for CPUs"
+            ))),
+        }
+    }
+
+    /// The same, for a target that it can generate code for.
+    pub(crate) fn of(asked: Option<Generator>, target: &Target) -> Outcome<codegen::Backend> {
+        let gpu = target.gpu().is_some();
+        match asked {
+            Some(Generator::Cranelift | Generator::Llvm) if gpu => {
+                Err(Stop::usage("a GPU takes `--backend ptx`, which is its default"))
+            }
+            Some(Generator::Ptx) if !gpu => {
+                let gpus = Gpu::ALL.map(|it| format!("`{}`", it.name())).join(" or ");
+                Err(Stop::usage(format!("`--backend ptx` takes a GPU, `--target` {gpus}")))
+            }
+            asked => Ok(asked.unwrap_or(Generator::Cranelift).for_cpus()),
+        }
+    }
+
+    /// The machine that it generates code for, unless another is named.
+    pub(crate) fn target(self) -> Target {
+        match self {
+            Generator::Cranelift | Generator::Llvm => Target::default(),
+            Generator::Ptx => Target::of_gpu(Gpu::Sm80),
         }
     }
 }
@@ -75,6 +106,14 @@ impl Backend {
         }
     }
 
+    /// The machine that its kernels are for.
+    pub(crate) fn target(self) -> Target {
+        match self {
+            Backend::PtxEmu | Backend::Cuda => Target::of_gpu(Gpu::Sm80),
+            Backend::Interp | Backend::Cranelift | Backend::Llvm => Target::native(),
+        }
+    }
+
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map(|it| it.get_name().to_owned()).unwrap_or_default()
     }
@@ -92,11 +131,20 @@ impl Engine<'_> {
             Backend::Interp => Ok(Engine::Interp(cascade)),
             Backend::Cranelift => Engine::compiled(codegen::Backend::Cranelift, cascade, mapping),
             Backend::Llvm => Engine::compiled(codegen::Backend::Llvm, cascade, mapping),
-            Backend::PtxEmu | Backend::Cuda => {
+            Backend::PtxEmu => {
+                let kernel = driver::emulate_by(cascade, mapping, Gpu::Sm80).map_err(Stop::codegen)?;
+                Ok(Engine::Compiled(cascade, Box::new(kernel)))
+            }
+            #[cfg(feature = "cuda")]
+            Backend::Cuda => {
+                let kernel = driver::on_gpu_by(cascade, mapping, Gpu::Sm80).map_err(Stop::codegen)?;
+                Ok(Engine::Compiled(cascade, Box::new(kernel)))
+            }
+            #[cfg(not(feature = "cuda"))]
+            Backend::Cuda => {
                 let compiling = Backend::compiling().into_iter().map(|it| format!(" and `{}`", it.name()));
                 Err(Stop::refused(format!(
-                    "this attnc is built without the back end `{}`, only with `interp`{}",
-                    backend.name(),
+                    "this attnc is built without the back end `cuda`, only with `interp`, `ptx-emu`{}; build it with `--features cuda`",
                     compiling.collect::<String>()
                 )))
             }

@@ -128,7 +128,7 @@ pub(crate) fn bench(args: &Args) -> Outcome {
     let mut subjects = Vec::new();
     for cascade in cascades {
         for backend in &backends {
-            let backend = backend.built_in()?;
+            let backend = backend.on_cpus("timed")?;
             let mapping = args.mapping.of(&front.cascades, &target, backend)?;
             subjects.push(subject(args, cascade, &mapping, &target, backend)?);
         }

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use attnc::codegen::Backend;
 use attnc::driver::{self, Front};
 use attnc::package::{self, Artifact, Emit, Packing, package};
 use attnc::target::Target;
@@ -18,11 +17,13 @@ use crate::spec::{self, Settings};
 #[command(after_help = "\
 The files appear in DIR all or not at all; those of an earlier artifact are replaced. With several targets, each has a
 folder of its own in DIR. Targets are `native`, `x86-64`, `x86-64-v2`, `x86-64-v3`, `x86-64-v4`, `aarch64`, or a triple;
-by default, any machine of this kind. Kinds of files are `obj`, `static`, `shared`, `header`, `rust` and `manifest`; by
-default, all. A shared library takes a linker: `cc`, or what ATTNC_LINKER names.
+`sm_80` and `sm_90a` are GPUs; by default, any machine of this kind. Kinds of files are `obj`, `static`, `shared`,
+`header`, `rust`, `ptx` and `manifest`; by default, all that the target has. For a GPU, `ptx` has the stages, the others
+what a host of this kind needs to launch them. A shared library takes a linker: `cc`, or what ATTNC_LINKER names.
 
-Example:
-  attnc compile examples/gallery/causal_softmax_attention.attn -o out")]
+Examples:
+  attnc compile examples/gallery/causal_softmax_attention.attn -o out
+  attnc compile examples/gallery/gqa.attn -o out --target sm_80 --target sm_90a")]
 pub(crate) struct Args {
     /// The spec; `-` is standard input
     spec: PathBuf,
@@ -32,9 +33,9 @@ pub(crate) struct Args {
     /// A machine to compile for; may be given for several
     #[arg(long = "target", value_name = "T", value_parser = target)]
     targets: Vec<(String, Target)>,
-    /// Who generates the code
-    #[arg(long, default_value = "cranelift")]
-    backend: Generator,
+    /// Who generates the code; by default, `ptx` for GPUs and `cranelift` for others
+    #[arg(long)]
+    backend: Option<Generator>,
     /// A kind of file to write; may be given for several
     #[arg(long = "emit", value_name = "KIND", value_parser = emit)]
     emit: Vec<Emit>,
@@ -45,7 +46,6 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn compile(args: &Args) -> Outcome {
-    let backend = args.backend.built_in()?;
     let front = spec::front(&args.spec, &args.settings)?;
     let mut artifacts = Vec::new();
     let mut folders = HashSet::new();
@@ -54,10 +54,11 @@ pub(crate) fn compile(args: &Args) -> Outcome {
             return Err(Stop::usage(format!("`--target {name}` is given twice")));
         }
         let folder = if args.targets.len() == 1 { args.out.clone() } else { args.out.join(name) };
-        artifacts.push((folder, artifact(args, &front, target, backend)?));
+        artifacts.push((folder, artifact(args, &front, target)?));
     }
     if artifacts.is_empty() {
-        artifacts.push((args.out.clone(), artifact(args, &front, &Target::default(), backend)?));
+        let target = args.backend.map_or_else(Target::default, Generator::target);
+        artifacts.push((args.out.clone(), artifact(args, &front, &target)?));
     }
     for (folder, artifact) in artifacts {
         artifact.write(&folder).map_err(stop)?;
@@ -69,7 +70,13 @@ pub(crate) fn compile(args: &Args) -> Outcome {
 }
 
 /// The files for one target.
-fn artifact(args: &Args, front: &Front, target: &Target, backend: Backend) -> Outcome<Artifact> {
+fn artifact(args: &Args, front: &Front, target: &Target) -> Outcome<Artifact> {
+    let backend = Generator::of(args.backend, target)?;
+    let gpu = target.gpu().is_some();
+    if let Some(lacking) = args.emit.iter().find(|it| !it.is_for(gpu)) {
+        let machine = if gpu { "a GPU" } else { "a CPU" };
+        return Err(Stop::usage(format!("there is no `{}` for {machine}: leave it out", lacking.name())));
+    }
     let mapping = args.mapping.of(&front.cascades, target, backend)?;
     let object = driver::compile_by(front, &mapping, target, backend).map_err(Stop::codegen)?;
     let linker = std::env::var_os("ATTNC_LINKER").map(PathBuf::from);

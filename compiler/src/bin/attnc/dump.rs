@@ -37,9 +37,9 @@ pub(crate) struct Args {
     /// The kernel; all by default
     #[arg(long)]
     kernel: Option<String>,
-    /// Whose machine code to print
-    #[arg(long, default_value = "cranelift")]
-    backend: Generator,
+    /// Whose machine code to print; by default, PTX for GPUs and that of Cranelift for others
+    #[arg(long)]
+    backend: Option<Generator>,
     /// The machine whose code to print; by default, any machine of this kind
     #[arg(long, value_name = "T", value_parser = crate::compile::target)]
     target: Option<(String, Target)>,
@@ -83,7 +83,8 @@ pub(crate) fn dump(args: &Args) -> Outcome {
         Stage::Schedule => cascades(args, |it, by| Ok(print::plan(&plan(it, by))))?,
         Stage::Tile => cascades(args, |it, by| Ok(print::nest(&tile(&plan(it, by)))))?,
         Stage::Codegen => {
-            let (target, backend) = (machine(args), args.backend.built_in()?);
+            let target = machine(args);
+            let backend = Generator::of(args.backend, &target)?;
             let listing = |nest: &Nest| codegen::listing(nest, &target, backend).map_err(Stop::codegen);
             cascades(args, |it, by| listing(&tile(&plan(it, by))))?
         }
@@ -92,13 +93,15 @@ pub(crate) fn dump(args: &Args) -> Outcome {
 }
 
 fn machine(args: &Args) -> Target {
-    args.target.clone().map_or_else(Target::default, |(_, it)| it)
+    let usual = || args.backend.map_or_else(Target::default, Generator::target);
+    args.target.clone().map_or_else(usual, |(_, it)| it)
 }
 
 /// The text of each cascade that is asked for.
 fn cascades(args: &Args, text: impl Fn(&Cascade, &Mapping) -> Outcome<String>) -> Outcome<String> {
     let front = spec::front(&args.spec, &args.settings)?;
-    let mapping = args.mapping.of(&front.cascades, &machine(args), args.backend.built_in()?)?;
+    let target = machine(args);
+    let mapping = args.mapping.of(&front.cascades, &target, Generator::of(args.backend, &target)?)?;
     match &args.kernel {
         Some(name) => text(spec::kernel(&front, Some(name))?, &mapping),
         None => front.cascades.iter().map(|it| text(it, &mapping)).collect(),

@@ -41,7 +41,7 @@ impl Stop {
 
     /// There is no code: the back end is missing, or a bug of ours.
     pub(crate) fn codegen(error: CodegenError) -> Stop {
-        if matches!(error, CodegenError::NotBuiltIn(_)) {
+        if matches!(error, CodegenError::NotBuiltIn(_) | CodegenError::Refused { .. }) {
             Stop::refused(error)
         } else {
             Stop::internal(error)

@@ -89,7 +89,11 @@ struct Spec {
 
 pub(crate) fn explore(args: &Args) -> Outcome {
     let (name, target) = &args.target;
-    let backend = args.backend.unwrap_or_else(Generator::fastest).built_in()?;
+    if target.gpu().is_some() {
+        let why = "is a GPU, of which there is no model; expected a CPU such as `native`";
+        return Err(Stop::refused(format!("`{name}` {why}")));
+    }
+    let backend = args.backend.unwrap_or_else(Generator::fastest).on_cpus("explored")?;
     if args.measure {
         runs_here(name, target)?;
     }

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use attnc::ir::interp::Call;
-use attnc::target::Target;
 use indexmap::IndexMap;
 
 use crate::backend::{Backend, Engine};
@@ -48,7 +47,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let cascade = spec::kernel(&front, args.kernel.as_deref())?;
     let files = args.outputs.files(cascade)?;
     let call = Call { inputs: args.inputs.read(cascade)?, params: IndexMap::new() };
-    let (target, generator) = (Target::native(), args.backend.generator());
+    let (target, generator) = (args.backend.target(), args.backend.generator());
     let mapping = args.mapping.of(std::slice::from_ref(cascade), &target, generator)?;
     let engine = Engine::new(args.backend, cascade, &mapping)?;
     let outputs = engine.run(&call, args.threads.map(usize::from)).map_err(Stop::refused)?;

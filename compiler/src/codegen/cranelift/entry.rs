@@ -9,7 +9,7 @@ use cranelift_frontend::Switch;
 use super::block::{Args, Emitter};
 use super::unit::{Declared, Unit};
 use crate::codegen::uses::Uses;
-use crate::codegen::{CodegenError, symbol};
+use crate::codegen::{CodegenError, Part, symbol};
 use crate::ir::nest::{Checks, Nest, Stage, Status};
 
 const DONE: i64 = 0;
@@ -24,8 +24,8 @@ struct Functions {
     whole: Declared,
 }
 
-/// Emits the functions of a kernel.
-pub(super) fn emit(nest: &Nest, unit: &mut Unit<'_>) -> Result<(), CodegenError> {
+/// Emits the functions of a kernel. Without its stages there is no task to run.
+pub(super) fn emit(nest: &Nest, unit: &mut Unit<'_>, part: Part) -> Result<(), CodegenError> {
     let name = |suffix: &str| symbol(nest, suffix);
     let functions = Functions {
         bind: unit.export(name("_bind"), &[I64, I64, I64], &[I32])?,
@@ -36,7 +36,8 @@ pub(super) fn emit(nest: &Nest, unit: &mut Unit<'_>) -> Result<(), CodegenError>
         whole: unit.export(name(""), &[I64, I64, I64], &[I32])?,
     };
     let stage = |at| unit.local(name(&format!("_stage_{at}")), &[I64, I64, I32, I64, I64], &[]);
-    let stages: Vec<Declared> = (0..nest.stages.len()).map(stage).collect::<Result<_, _>>()?;
+    let here = if part == Part::All { nest.stages.len() } else { 0 };
+    let stages: Vec<Declared> = (0..here).map(stage).collect::<Result<_, _>>()?;
     bind(nest, unit, &functions.bind)?;
     workspace(nest, unit, &functions.workspace)?;
     check(nest, unit, &functions.check)?;
@@ -193,7 +194,8 @@ fn whole(
             let last = emitter.call(functions.tasks.id, &[words, stage]).expect("`tasks` has a result");
             emitter.call(declared.id, &[words, workspace, thread, first, last]);
         }
-        emitter.answer(DONE);
+        let all_ran = stages.len() == nest.stages.len();
+        emitter.answer(if all_ran { DONE } else { Code::NoSuchTask.at(0).into() });
         emitter.builder.switch_to_block(wrong);
         emitter.builder.ins().return_(&[status]);
         emitter.close();

@@ -7,19 +7,19 @@ use cranelift_module::{FuncOrDataId, Module, default_libcall_names};
 
 use super::unit::Unit;
 use super::{entry, isa};
-use crate::codegen::{CodegenError, Jit};
+use crate::codegen::{CodegenError, Jit, Part};
 use crate::ir::nest::Nest;
 use crate::target::Target;
 
 /// The memory of a kernel. The mutex lets threads share what is only kept and finally freed.
 struct Code(Mutex<Option<JITModule>>);
 
-/// Compiles a kernel into memory.
-pub(in crate::codegen) fn jit(nest: &Nest, target: &Target) -> Result<Jit, CodegenError> {
+/// Compiles that part of a kernel into memory.
+pub(in crate::codegen) fn jit(nest: &Nest, target: &Target, part: Part) -> Result<Jit, CodegenError> {
     let isa = isa(target, false).map_err(|it| CodegenError::new("the module", &*it))?;
     let mut module = JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()));
     let mut unit = Unit::new(&mut module);
-    entry::emit(nest, &mut unit)?;
+    entry::emit(nest, &mut unit, part)?;
     unit.finish()?;
     module.finalize_definitions().map_err(|it| CodegenError::new("the module", &it))?;
     // SAFETY: `entry::emit` makes the functions of the ABI.

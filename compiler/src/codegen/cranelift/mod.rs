@@ -28,16 +28,16 @@ use cranelift_object::{ObjectBuilder, ObjectModule};
 pub(super) use jit::jit;
 use unit::Unit;
 
-use super::CodegenError;
+use super::{CodegenError, Part};
 use crate::ir::nest::Nest;
 use crate::target::Target;
 
-/// The kernels as an object file.
-pub(super) fn emit_object(nests: &[Nest], target: &Target) -> Result<Vec<u8>, CodegenError> {
+/// That part of the kernels as an object file.
+pub(super) fn emit_object(nests: &[Nest], target: &Target, part: Part) -> Result<Vec<u8>, CodegenError> {
     let mut module = object_module(target)?;
     let mut unit = Unit::new(&mut module);
     for nest in nests {
-        entry::emit(nest, &mut unit)?;
+        entry::emit(nest, &mut unit, part)?;
     }
     unit.finish()?;
     module.finish().emit().map_err(|it| CodegenError::new("the module", &it))
@@ -47,7 +47,7 @@ pub(super) fn emit_object(nests: &[Nest], target: &Target) -> Result<Vec<u8>, Co
 pub(super) fn listing(nest: &Nest, target: &Target) -> Result<String, CodegenError> {
     let mut module = object_module(target)?;
     let mut unit = Unit::listed(&mut module);
-    entry::emit(nest, &mut unit)?;
+    entry::emit(nest, &mut unit, Part::All)?;
     unit.finish()
 }
 

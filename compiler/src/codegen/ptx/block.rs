@@ -1,0 +1,180 @@
+//! Statements to instructions.
+
+use attnc_ptx::modifier::{Compare, IntOp, LoadCache, LoadOrder, Space};
+use attnc_ptx::types::{Data, RegType};
+use attnc_ptx::{Inst, Op, ParamId, Reg, args, at};
+
+use super::arith::{int, int_compare};
+use super::op::Tile;
+use super::value::{Value, register};
+use super::writer::Writer;
+use crate::codegen::uses::Uses;
+use crate::ir::nest::{Block, Loop, Nest, Scalar, Stmt, ValueId};
+
+/// The kernel of a stage in the making.
+pub(super) struct Emitter<'a> {
+    pub(super) nest: &'a Nest,
+    pub(super) writer: Writer,
+    /// The words of the arguments.
+    words: ParamId,
+    /// The address of the workspace.
+    pub(super) workspace: Value,
+    /// The address of the running thread's scratch.
+    pub(super) scratch: Value,
+    values: Vec<Option<Tile<'a>>>,
+}
+
+/// A loop over numbers.
+pub(super) struct Range {
+    index: Reg,
+    from: Value,
+    /// The last number that is run.
+    last: Value,
+    step: Value,
+    /// Whether any is.
+    starts: Value,
+}
+
+impl<'a> Emitter<'a> {
+    /// A kernel without statements.
+    pub(super) fn new(nest: &'a Nest, writer: Writer, words: ParamId, workspace: Value) -> Emitter<'a> {
+        let values = vec![None; nest.values.len()];
+        Emitter { nest, writer, words, workspace, scratch: workspace, values }
+    }
+
+    /// The values of the prologue that are needed.
+    pub(super) fn prologue(&mut self, uses: &Uses<'a>) {
+        uses.prologue().for_each(|it| self.stmt(it));
+    }
+
+    /// The statements of a block, in order.
+    pub(super) fn block(&mut self, block: &'a Block) {
+        block.stmts.iter().for_each(|it| self.stmt(it));
+    }
+
+    fn stmt(&mut self, stmt: &'a Stmt) {
+        match stmt {
+            Stmt::Let(value, op) => {
+                let tile = self.op(&self.nest.values[*value], op);
+                self.define(*value, tile);
+            }
+            Stmt::Store { buffer, index, value, guard, .. } => self.store(*buffer, index, *value, *guard),
+            Stmt::Loop(it) => self.tiles(it),
+            Stmt::If { condition, then, otherwise } => self.branch(*condition, then, otherwise),
+        }
+    }
+
+    /// A value.
+    pub(super) fn tile(&self, value: ValueId) -> &Tile<'a> {
+        self.values[value.idx()].as_ref().expect("values are defined before they are used")
+    }
+
+    /// A scalar.
+    pub(super) fn scalar(&self, value: ValueId) -> Value {
+        self.tile(value).elements[0]
+    }
+
+    fn define(&mut self, value: ValueId, tile: Tile<'a>) {
+        self.values[value.idx()] = Some(tile);
+    }
+
+    /// Defines a scalar.
+    pub(super) fn define_scalar(&mut self, value: ValueId, element: Value) {
+        self.define(value, Tile { ty: &self.nest.values[value], elements: vec![element] });
+    }
+
+    /// A word of the arguments.
+    pub(super) fn word(&self, word: u32, scalar: Scalar) -> Value {
+        let (ty, data) =
+            if scalar == Scalar::F64 { (RegType::F64, Data::F64) } else { (RegType::B64, Data::S64) };
+        let (order, cache) = (LoadOrder::Weak, LoadCache::Default);
+        let op =
+            Op::Ld { order, space: Space::Param, cache, lanes: attnc_ptx::modifier::Lanes::One, ty: data };
+        let offset = i32::try_from(8 * word).expect("arguments are fewer than 2^28");
+        let load = |into| Inst::new(op, args![into, at(self.words).plus(offset)]);
+        Value::Reg(self.writer.constant(op, offset.into(), ty, load))
+    }
+
+    fn tiles(&mut self, it: &'a Loop) {
+        let step = Value::Int(it.step.into());
+        let last = int(&self.writer, IntOp::Sub, self.scalar(it.to), step);
+        let from = self.scalar(it.from);
+        let range = self.begin(it.index, from, last, step);
+        let mut carried: Vec<(Reg, Value)> = Vec::new();
+        for one in &it.carried {
+            let ty = &self.nest.values[one.current];
+            let init = self.tile(one.init).spread(ty);
+            let registers: Vec<Reg> = init.iter().map(|_| self.writer.fresh(register(ty.scalar))).collect();
+            let elements: Vec<Value> = registers.iter().map(|&it| Value::Reg(it)).collect();
+            carried.extend(registers.into_iter().zip(init));
+            self.define(one.current, Tile { ty, elements: elements.clone() });
+            self.define(one.result, Tile { ty, elements });
+        }
+        self.block(&it.body);
+        let next = it.carried.iter().flat_map(|it| self.tile(it.next).spread(&self.nest.values[it.current]));
+        let next: Vec<Value> = next.collect();
+        self.repeat(&range, &carried, &next);
+    }
+
+    /// Opens a block that is run for numbers from one to another.
+    pub(super) fn begin(&mut self, index: ValueId, from: Value, last: Value, step: Value) -> Range {
+        let starts = int_compare(&self.writer, Compare::Le, from, last);
+        self.writer.open(false);
+        let register = self.writer.fresh(RegType::B64);
+        self.define_scalar(index, Value::Reg(register));
+        Range { index: register, from, last, step, starts }
+    }
+
+    /// Closes the innermost block as the body of a loop that begins with the values of `carried` and goes on with `next`.
+    pub(super) fn repeat(&self, range: &Range, carried: &[(Reg, Value)], next: &[Value]) {
+        let w = &self.writer;
+        let Range { index, from, last, step, starts } = *range;
+        let living: Vec<Reg> = carried.iter().map(|it| it.0).collect();
+        let start: Vec<(Reg, Value)> = carried.iter().copied().chain([(index, from)]).collect();
+        if starts == Value::Bool(false) {
+            w.close(&living);
+            return w.assign(&start);
+        }
+        let after = int(w, IntOp::Add, Value::Reg(index), step);
+        let again = w.reg(RegType::Pred, int_compare(w, Compare::Le, after, last));
+        let mut moves: Vec<(Reg, Value)> = carried.iter().zip(next).map(|(it, &next)| (it.0, next)).collect();
+        moves.push((index, after));
+        w.assign(&moves);
+        let [body, end] = ["loop", "done"].map(|it| w.label(it));
+        w.bra(body, Some((again, true)));
+        let closed = w.close(&living);
+        w.assign(&start);
+        if starts != Value::Bool(true) {
+            w.bra(end, Some((w.reg(RegType::Pred, starts), false)));
+        }
+        w.place(body);
+        w.append(closed);
+        w.place(end);
+    }
+
+    fn branch(&mut self, condition: ValueId, then: &'a Block, otherwise: &'a Block) {
+        let condition = self.scalar(condition);
+        if let Some(holds) = condition.bool() {
+            return self.block(if holds { then } else { otherwise });
+        }
+        let condition = self.writer.reg(RegType::Pred, condition);
+        let [not, end] = ["else", "end"].map(|it| self.writer.label(it));
+        self.writer.bra(not, Some((condition, false)));
+        self.conditional(then);
+        if otherwise.stmts.is_empty() {
+            return self.writer.place(not);
+        }
+        self.writer.bra(end, None);
+        self.writer.place(not);
+        self.conditional(otherwise);
+        self.writer.place(end);
+    }
+
+    /// Statements that may not be run.
+    fn conditional(&mut self, block: &'a Block) {
+        self.writer.open(true);
+        self.block(block);
+        let closed = self.writer.close(&[]);
+        self.writer.append(closed);
+    }
+}

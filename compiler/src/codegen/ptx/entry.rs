@@ -1,0 +1,94 @@
+//! A stage to a kernel: every thread runs tasks, as many apart as there are threads.
+
+use attnc_ptx::modifier::special::Special;
+use attnc_ptx::modifier::{CvtRound, IntOp};
+use attnc_ptx::types::{Narrow, Number, RegType, Scalar as Type};
+use attnc_ptx::{Builder, Kernel, Op, ParamType, at};
+
+use super::THREADS;
+use super::arith::{convert, int};
+use super::block::Emitter;
+use super::memory::global;
+use super::pressure::pressure;
+use super::value::Value;
+use super::writer::Writer;
+use crate::codegen::symbol;
+use crate::codegen::uses::Uses;
+use crate::ir::nest::{Nest, Stage};
+
+/// How many registers a kernel may seem to need before it saves some: a thread has 255, and ptxas orders instructions so
+/// that fewer are needed, but for addresses in flight.
+const REGISTERS: u32 = 160;
+
+/// The kernel of a stage, by its position. What loops do not change is computed before them if there are registers to
+/// keep it in.
+pub(super) fn emit(nest: &Nest, at_stage: usize, stage: &Stage) -> Kernel {
+    let hoisted = write(nest, at_stage, stage, true);
+    let needed = pressure(&hoisted);
+    if needed <= REGISTERS {
+        return hoisted;
+    }
+    let plain = write(nest, at_stage, stage, false);
+    if pressure(&plain) < needed { plain } else { hoisted }
+}
+
+fn write(nest: &Nest, at_stage: usize, stage: &Stage, hoists: bool) -> Kernel {
+    let mut builder = Builder::new(&symbol(nest, &format!("_stage_{at_stage}")));
+    builder.about(&format!("Stage {at_stage} of `{}`: {}.", nest.name, stage.defines));
+    let bytes = u32::try_from(8 * nest.words.len()).expect("arguments are fewer than 2^28");
+    let words = builder.param("words", ParamType::Bytes { bytes: bytes.max(8), align: 8 });
+    let [workspace, tasks] = ["workspace", "tasks"].map(|it| builder.param(it, ParamType::U64));
+    builder.threads(THREADS);
+    // Otherwise ptxas would rather keep registers in memory than run fewer blocks.
+    builder.min_blocks(1);
+    let writer = Writer::new(builder, hoists);
+    let [workspace, tasks] = [workspace, tasks].map(|it| writer.param(at(it)));
+    let workspace = global(&writer, workspace);
+    let (thread, threads) = threads(&writer);
+    let mut emitter = Emitter::new(nest, writer, words, workspace);
+    emitter.prologue(&Uses::by_stage(nest, stage));
+    emitter.scratch = scratch(&emitter, thread);
+    let last = int(&emitter.writer, IntOp::Sub, tasks, Value::Int(1));
+    let tasks = emitter.begin(stage.task, thread, last, threads);
+    emitter.block(&stage.body);
+    emitter.repeat(&tasks, &[], &[]);
+    emitter.writer.finish()
+}
+
+/// The number of the running thread, and how many there are.
+fn threads(writer: &Writer) -> (Value, Value) {
+    let [block, size, lane, blocks] =
+        [Special::CtaidX, Special::NtidX, Special::TidX, Special::NctaidX].map(|it| writer.special(it));
+    let wide = |it| convert(writer, CvtRound::Exact, (RegType::B64, Number::U64), Number::U32, it);
+    let thread = writer.pure(RegType::B64, Op::MadWide { ty: Narrow::U32 }, &[block, size, wide(lane)]);
+    let threads = writer.pure(RegType::B64, Op::MulWide { ty: Narrow::U32 }, &[blocks, size]);
+    (thread, threads)
+}
+
+/// The scratch of a thread is behind what all share and the scratch of those before.
+fn scratch(emitter: &Emitter<'_>, thread: Value) -> Value {
+    let w = &emitter.writer;
+    let [shared, scratch] = [emitter.nest.shared, emitter.nest.scratch].map(|it| emitter.scalar(it));
+    let before = int(w, IntOp::MulLo, thread, scratch);
+    let start = int(w, IntOp::Add, emitter.workspace, shared);
+    int(w, IntOp::Add, start, before)
+}
+
+impl Writer {
+    /// A word that the kernel is called with.
+    fn param(&self, from: attnc_ptx::Address) -> Value {
+        use attnc_ptx::modifier::{Lanes, LoadCache, LoadOrder, Space};
+        let into = self.fresh(RegType::B64);
+        let (order, cache, lanes) = (LoadOrder::Weak, LoadCache::Default, Lanes::One);
+        let op = Op::Ld { order, space: Space::Param, cache, lanes, ty: attnc_ptx::types::Data::U64 };
+        self.add(attnc_ptx::Inst::new(op, attnc_ptx::args![into, from]));
+        Value::Reg(into)
+    }
+
+    /// A special register.
+    fn special(&self, special: Special) -> Value {
+        let into = self.fresh(RegType::B32);
+        self.add(attnc_ptx::Inst::new(Op::Mov { ty: Type::B32 }, attnc_ptx::args![into, special]));
+        Value::Reg(into)
+    }
+}

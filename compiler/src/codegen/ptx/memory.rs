@@ -1,0 +1,243 @@
+//! Loads and stores: coordinates to addresses, dtypes to scalars and back.
+
+use attnc_dsl::ast::DType;
+use attnc_ptx::modifier::{
+    CvtRound, CvtaSpace, IntOp, Lanes, LoadCache, LoadOrder, Space, StoreCache, StoreOrder, Toward,
+};
+use attnc_ptx::types::{Data, Number, RegType};
+use attnc_ptx::{Address, Inst, Op, Reg, args, at};
+
+use super::arith::{convert, int, int_compare, select};
+use super::block::Emitter;
+use super::op::Tile;
+use super::scalar;
+use super::value::Value;
+use crate::codegen::formula::Formula;
+use crate::codegen::points;
+use crate::ir::nest::{BufferId, Place, Scalar, TileType, ValueId, bytes_of};
+
+impl<'a> Emitter<'a> {
+    /// The elements of a buffer.
+    pub(super) fn load(
+        &mut self,
+        ty: &'a TileType,
+        buffer: BufferId,
+        index: &[ValueId],
+        guard: Option<ValueId>,
+    ) -> Tile<'a> {
+        let dtype = self.nest.buffers[buffer].dtype;
+        let addresses = self.addresses(buffer, index, ty);
+        let guards = self.guards(guard, ty);
+        let elements = addresses.into_iter().zip(guards).map(|(address, guard)| {
+            if guard == Value::Bool(false) {
+                return scalar::converted(&self.writer, Scalar::I64, ty.scalar, Value::Int(0));
+            }
+            let raw = self.load_raw(dtype, address, guard);
+            scalar::converted(&self.writer, Scalar::of(dtype), ty.scalar, self.widened(dtype, raw))
+        });
+        Tile { ty, elements: elements.collect() }
+    }
+
+    /// Writes elements of a buffer.
+    pub(super) fn store(
+        &mut self,
+        buffer: BufferId,
+        index: &[ValueId],
+        value: ValueId,
+        guard: Option<ValueId>,
+    ) {
+        let dtype = self.nest.buffers[buffer].dtype;
+        let ty = points::stored(self.nest, index, value, guard);
+        let addresses = self.addresses(buffer, index, &ty);
+        let guards = self.guards(guard, &ty);
+        let values = self.tile(value).spread(&ty);
+        for ((address, guard), value) in addresses.into_iter().zip(guards).zip(values) {
+            if guard != Value::Bool(false) {
+                self.store_raw(dtype, address, guard, self.stored(dtype, ty.scalar, value));
+            }
+        }
+    }
+
+    /// Whether each point of a shape is read or written.
+    fn guards(&self, guard: Option<ValueId>, ty: &TileType) -> Vec<Value> {
+        guard.map_or_else(|| vec![Value::Bool(true); ty.points()], |it| self.tile(it).spread(ty))
+    }
+
+    /// Where each point of a shape lies.
+    fn addresses(&mut self, buffer: BufferId, index: &[ValueId], ty: &TileType) -> Vec<Address> {
+        let base = self.address(buffer);
+        let bytes = Value::Int(bytes_of(self.nest.buffers[buffer].dtype).into());
+        // What coordinates differ by is added last, so that neighbours share the rest.
+        let mut places: Vec<(Vec<Value>, Value)> = vec![(vec![base], Value::Int(0)); ty.points()];
+        for (dim, &coordinate) in index.iter().enumerate() {
+            let stride = self.scalar(self.nest.buffers[buffer].strides[dim]);
+            let stride = int(&self.writer, IntOp::MulLo, stride, bytes);
+            for ((terms, apart), coordinate) in places.iter_mut().zip(self.tile(coordinate).spread(ty)) {
+                let (coordinate, number) = self.writer.split(coordinate);
+                terms.push(int(&self.writer, IntOp::MulLo, coordinate, stride));
+                let further = int(&self.writer, IntOp::MulLo, stride, Value::Int(number));
+                *apart = int(&self.writer, IntOp::Add, *apart, further);
+            }
+        }
+        let at = |(terms, apart)| self.place(int(&self.writer, IntOp::Add, self.sum(terms), apart));
+        places.into_iter().map(at).collect()
+    }
+
+    /// An address with a number that is added to it as the instruction has it.
+    fn place(&self, address: Value) -> Address {
+        let (base, number) = self.writer.split(address);
+        match i32::try_from(number) {
+            Ok(number) => at(self.writer.reg(RegType::B64, base)).plus(number),
+            Err(_) => at(self.writer.reg(RegType::B64, address)),
+        }
+    }
+
+    /// The sum of terms, those first that change least often.
+    fn sum(&self, mut terms: Vec<Value>) -> Value {
+        terms.sort_by_key(|it| self.writer.level(*it));
+        terms.into_iter().reduce(|a, b| int(&self.writer, IntOp::Add, a, b)).expect("an address has a base")
+    }
+
+    /// The address of a buffer's first element.
+    fn address(&mut self, buffer: BufferId) -> Value {
+        match self.nest.buffers[buffer].place {
+            Place::Input(word) | Place::Output(word) => {
+                let generic = self.word(word, Scalar::I64);
+                global(&self.writer, generic)
+            }
+            Place::Workspace(offset) => int(&self.writer, IntOp::Add, self.workspace, self.scalar(offset)),
+            Place::Scratch(offset) => int(&self.writer, IntOp::Add, self.scratch, self.scalar(offset)),
+        }
+    }
+
+    /// An element as it lies in memory: integers in 64 bits, floats in their own width; 0 where the guard is false.
+    fn load_raw(&self, dtype: DType, address: Address, guard: Value) -> Value {
+        let ty = data(dtype);
+        let into = self.writer.fresh(attnc_ptx::types::Type::from(ty).register());
+        let op = Op::Ld {
+            order: LoadOrder::Weak,
+            space: Space::Global,
+            cache: LoadCache::Default,
+            lanes: Lanes::One,
+            ty,
+        };
+        let load = Inst::new(op, args![into, address]);
+        match guard {
+            Value::Reg(guard) => {
+                let zero = match into.ty {
+                    RegType::F32 => Value::F32(0),
+                    RegType::F64 => Value::F64(0),
+                    RegType::Pred | RegType::B16 | RegType::B32 | RegType::B64 => Value::Int(0),
+                };
+                self.writer.copy(into, zero);
+                self.writer.add(load.when(guard));
+            }
+            Value::F32(_) | Value::F64(_) | Value::Int(_) | Value::Bool(_) => self.writer.add(load),
+        }
+        Value::Reg(into)
+    }
+
+    /// An element as it lies in memory as the scalar that it is computed with.
+    fn widened(&self, dtype: DType, raw: Value) -> Value {
+        let w = &self.writer;
+        let to_int = |from| convert(w, CvtRound::Exact, (RegType::B64, Number::S64), from, raw);
+        match dtype {
+            DType::F64 | DType::F32 | DType::I64 => raw,
+            DType::F16 | DType::BF16 => scalar::decoded(w, dtype, raw),
+            DType::F8E4M3 | DType::F8E5M2 => scalar::formula(w, Formula::Decode(dtype), Scalar::F32, &[raw]),
+            DType::I32 => to_int(Number::S32),
+            DType::I16 => to_int(Number::S16),
+            DType::I8 => to_int(Number::S8),
+            DType::U8 => to_int(Number::U8),
+            DType::I4 => {
+                let top =
+                    w.pure(RegType::B32, Op::Shl { ty: attnc_ptx::types::Bits::B32 }, &[raw, Value::Int(28)]);
+                let low =
+                    w.pure(RegType::B32, Op::Shr { ty: attnc_ptx::types::Int::S32 }, &[top, Value::Int(28)]);
+                convert(w, CvtRound::Exact, (RegType::B64, Number::S64), Number::S32, low)
+            }
+            DType::Bool => {
+                let wide = to_int(Number::U8);
+                int_compare(w, attnc_ptx::modifier::Compare::Ne, wide, Value::Int(0))
+            }
+        }
+    }
+
+    /// A value as a dtype stores it, in the register that is written.
+    fn stored(&self, dtype: DType, scalar: Scalar, value: Value) -> Reg {
+        let w = &self.writer;
+        let narrow = |value: Value, (register, to), from, wide| {
+            let value = Value::Reg(w.reg(wide, value));
+            let Value::Reg(reg) = convert(w, CvtRound::Exact, (register, to), from, value) else {
+                unreachable!("a conversion gives a register")
+            };
+            reg
+        };
+        match dtype {
+            DType::F64 => w.reg(RegType::F64, scalar::converted(w, scalar, Scalar::F64, value)),
+            DType::F32 => w.reg(RegType::F32, scalar::converted(w, scalar, Scalar::F32, value)),
+            DType::F16 | DType::BF16 if scalar == Scalar::F32 => {
+                w.reg(RegType::B16, scalar::encoded(w, dtype, value))
+            }
+            DType::F16 | DType::BF16 | DType::F8E4M3 | DType::F8E5M2 => {
+                let bits = scalar::formula(w, Formula::Encode(dtype), scalar, &[value]);
+                let (number, register) = if scalar == Scalar::F32 {
+                    (Number::U32, RegType::B32)
+                } else {
+                    (Number::U64, RegType::B64)
+                };
+                let to = if bytes_of(dtype) == 2 {
+                    (RegType::B16, Number::U16)
+                } else {
+                    (RegType::B32, Number::U32)
+                };
+                if to.0 == register { w.reg(register, bits) } else { narrow(bits, to, number, register) }
+            }
+            DType::I64 => w.reg(RegType::B64, value),
+            DType::I32 | DType::I8 | DType::U8 | DType::I4 => {
+                let value = scalar::rounded(w, dtype, scalar, value);
+                narrow(value, (RegType::B32, Number::S32), Number::S64, RegType::B64)
+            }
+            DType::I16 => {
+                let value = scalar::rounded(w, dtype, scalar, value);
+                narrow(value, (RegType::B16, Number::S16), Number::S64, RegType::B64)
+            }
+            DType::Bool => w.reg(RegType::B32, select(w, RegType::B32, value, Value::Int(1), Value::Int(0))),
+        }
+    }
+
+    /// Writes what `stored` made, where the guard holds.
+    fn store_raw(&self, dtype: DType, address: Address, guard: Value, value: Reg) {
+        let op = Op::St {
+            order: StoreOrder::Weak,
+            space: Space::Global,
+            cache: StoreCache::Default,
+            lanes: Lanes::One,
+            ty: data(dtype),
+        };
+        let store = Inst::new(op, args![address, value]);
+        self.writer.add(match guard {
+            Value::Reg(guard) => store.when(guard),
+            Value::F32(_) | Value::F64(_) | Value::Int(_) | Value::Bool(_) => store,
+        });
+    }
+}
+
+/// An address that a caller gives as one of global memory.
+pub(super) fn global(writer: &super::writer::Writer, generic: Value) -> Value {
+    writer.pure(RegType::B64, Op::Cvta { toward: Toward::Space, space: CvtaSpace::Global }, &[generic])
+}
+
+/// How elements of a dtype are loaded and stored.
+fn data(dtype: DType) -> Data {
+    match dtype {
+        DType::F64 => Data::F64,
+        DType::F32 => Data::F32,
+        DType::F16 | DType::BF16 => Data::B16,
+        DType::F8E4M3 | DType::F8E5M2 | DType::U8 | DType::I4 | DType::Bool => Data::U8,
+        DType::I64 => Data::S64,
+        DType::I32 => Data::S32,
+        DType::I16 => Data::S16,
+        DType::I8 => Data::S8,
+    }
+}

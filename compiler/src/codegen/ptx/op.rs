@@ -1,0 +1,124 @@
+//! Operations on tiles to operations on their elements.
+
+use attnc_ptx::Op as Inst;
+use attnc_ptx::types::Int;
+
+use super::block::Emitter;
+use super::scalar;
+use super::value::{Value, register};
+use crate::codegen::formula::Formula;
+use crate::codegen::points::{combination, lacking, positions};
+use crate::ir::cascade::ReduceOp;
+use crate::ir::expr::{BinaryOp, UnaryOp};
+use crate::ir::nest::{Op, Scalar, TileType, ValueId};
+
+/// A value of a nest: its elements in row-major order.
+#[derive(Debug, Clone)]
+pub(super) struct Tile<'a> {
+    pub(super) ty: &'a TileType,
+    pub(super) elements: Vec<Value>,
+}
+
+impl Tile<'_> {
+    /// The elements broadcast to a shape that has all ranks of this tile.
+    pub(super) fn spread(&self, ty: &TileType) -> Vec<Value> {
+        positions(&self.ty.shape, &ty.shape).into_iter().map(|at| self.elements[at]).collect()
+    }
+}
+
+impl<'a> Emitter<'a> {
+    /// The tile that an operation computes.
+    pub(super) fn op(&mut self, ty: &'a TileType, op: &'a Op) -> Tile<'a> {
+        let same = |value| Tile { ty, elements: vec![value; ty.points()] };
+        let of = |it: &Emitter<'a>, value: ValueId| it.nest.values[value].scalar;
+        let w = &self.writer;
+        match op {
+            Op::Int(x) => same(Value::Int(*x)),
+            Op::Real(x) => same(Value::real(ty.scalar, *x)),
+            Op::Bool(x) => same(Value::Bool(*x)),
+            Op::Word(word) => same(self.word(*word, ty.scalar)),
+            Op::Address(_) | Op::WorkspaceAddress | Op::WorkspaceBytes | Op::Threads => {
+                unreachable!("{op:?} is for the host")
+            }
+            Op::Iota => Tile { ty, elements: (0..ty.points() as i64).map(Value::Int).collect() },
+            Op::Unary(UnaryOp::ToReal, a) | Op::Convert(a) => {
+                self.map(ty, [*a], |[x]| scalar::converted(w, of(self, *a), ty.scalar, x))
+            }
+            Op::Unary(op, a) => self.map(ty, [*a], |[x]| scalar::unary(w, *op, of(self, *a), x)),
+            Op::Power(a) => self.map(ty, [*a], |[x]| scalar::formula(w, Formula::Power, ty.scalar, &[x])),
+            Op::Binary(op, a, b) => {
+                self.map(ty, [*a, *b], |[x, y]| scalar::binary(w, *op, of(self, *a), x, y))
+            }
+            Op::Compare(op, a, b) => {
+                self.map(ty, [*a, *b], |[x, y]| scalar::compare(w, *op, of(self, *a), x, y))
+            }
+            Op::Select(c, a, b) => {
+                let register = register(ty.scalar);
+                self.map(ty, [*c, *a, *b], |[c, x, y]| super::arith::select(w, register, c, x, y))
+            }
+            Op::Round(dtype, a) => self.map(ty, [*a], |[x]| scalar::rounded(w, *dtype, ty.scalar, x)),
+            Op::Load { buffer, index, guard, .. } => self.load(ty, *buffer, index, *guard),
+            Op::Contract { a, b, into } => self.contract(ty, *a, *b, *into),
+            Op::Reduce(op, a) => self.reduce(ty, *op, *a),
+        }
+    }
+
+    /// Applies a function to the elements of operands that are broadcast to the result.
+    fn map<const N: usize>(
+        &self,
+        ty: &'a TileType,
+        operands: [ValueId; N],
+        f: impl Fn([Value; N]) -> Value,
+    ) -> Tile<'a> {
+        let operands = operands.map(|it| self.tile(it).spread(ty));
+        let elements = (0..ty.points()).map(|at| f(operands.each_ref().map(|it| it[at])));
+        Tile { ty, elements: elements.collect() }
+    }
+
+    /// `into + Σ a · b`
+    fn contract(&self, ty: &'a TileType, a: ValueId, b: ValueId, into: ValueId) -> Tile<'a> {
+        let [a_ty, b_ty] = [a, b].map(|it| &self.nest.values[it].shape);
+        let mut shape = lacking(&ty.shape, a_ty.iter().chain(b_ty));
+        shape.extend(&ty.shape);
+        let all = TileType { scalar: ty.scalar, shape };
+        let [a, b] = [a, b].map(|it| self.tile(it).spread(&all));
+        let mut sums = self.tile(into).spread(ty);
+        for at in 0..a.len() {
+            let sum = at % sums.len();
+            sums[sum] = self.multiply_add(ty.scalar, a[at], b[at], sums[sum]);
+        }
+        Tile { ty, elements: sums }
+    }
+
+    fn multiply_add(&self, scalar: Scalar, a: Value, b: Value, sum: Value) -> Value {
+        use crate::codegen::math::{Arith, Format};
+        let w = &self.writer;
+        match scalar {
+            Scalar::F32 => super::arith::Lane::new(w, Format::Single).mul_add(a, b, sum),
+            Scalar::F64 => super::arith::Lane::new(w, Format::Double).mul_add(a, b, sum),
+            Scalar::I64 => {
+                let mad = Inst::Mad { half: attnc_ptx::modifier::Half::Lo, ty: Int::S64 };
+                w.pure(register(scalar), mad, &[a, b, sum])
+            }
+            Scalar::Bool => {
+                let both = scalar::binary(w, BinaryOp::And, scalar, a, b);
+                scalar::binary(w, BinaryOp::Or, scalar, both, sum)
+            }
+        }
+    }
+
+    /// The value combined over the ranks that the result lacks.
+    fn reduce(&self, ty: &'a TileType, op: ReduceOp, a: ValueId) -> Tile<'a> {
+        let tile = self.tile(a);
+        let mut shape = lacking(&ty.shape, &tile.ty.shape);
+        shape.extend(&ty.shape);
+        let all = tile.spread(&TileType { scalar: ty.scalar, shape });
+        let mut results = all[..ty.points()].to_vec();
+        for (at, &element) in all.iter().enumerate().skip(ty.points()) {
+            let result = at % results.len();
+            results[result] =
+                scalar::binary(&self.writer, combination(op), ty.scalar, results[result], element);
+        }
+        Tile { ty, elements: results }
+    }
+}

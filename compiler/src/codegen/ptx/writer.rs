@@ -1,0 +1,237 @@
+//! Instructions in the making: what is computed once is not computed again, and not within a loop that it does not
+//! depend on.
+//!
+//! Every block that is open has a list of instructions; the list of the block around a loop ends just before the loop. So
+//! an instruction that only computes is added to the list of the innermost block that one of its operands belongs to, unless
+//! a branch lies between: what may not be needed is not computed.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use attnc_ptx::modifier::{Compare, Uniform};
+use attnc_ptx::types::{Int, RegType};
+use attnc_ptx::{Builder, Inst, Kernel, Label, Op, Operand, Reg, Stmt, args};
+
+use super::value::{Value, moved_as};
+
+/// A kernel in the making.
+pub(super) struct Writer(RefCell<State>);
+
+struct State {
+    builder: Builder,
+    open: Vec<Open>,
+    /// The block that each register belongs to, by position.
+    level: HashMap<Reg, usize>,
+    /// Integers that are sums of another and a number.
+    sums: HashMap<Reg, (Value, i64)>,
+    /// Whether what a loop does not change is computed before it, and what a block around computes is not again.
+    hoists: bool,
+}
+
+impl State {
+    fn level_of(&self, value: Value) -> usize {
+        if let Value::Reg(reg) = value { self.level[&reg] } else { 0 }
+    }
+}
+
+/// A block that is open.
+#[derive(Default)]
+struct Open {
+    stmts: Vec<Stmt>,
+    /// What is computed in it.
+    known: HashMap<(Op, Vec<Value>, RegType), Reg>,
+    /// Whether it may not be run.
+    conditional: bool,
+}
+
+/// What a block became.
+pub(super) struct Closed(Vec<Stmt>);
+
+impl Writer {
+    /// A kernel without instructions; one that hoists needs more registers.
+    pub(super) fn new(builder: Builder, hoists: bool) -> Writer {
+        Writer(RefCell::new(State {
+            builder,
+            open: vec![Open::default()],
+            level: HashMap::new(),
+            sums: HashMap::new(),
+            hoists,
+        }))
+    }
+
+    /// A new register that belongs to the innermost block.
+    pub(super) fn fresh(&self, ty: RegType) -> Reg {
+        let mut state = self.0.borrow_mut();
+        let reg = state.builder.fresh(ty);
+        let level = state.open.len() - 1;
+        state.level.insert(reg, level);
+        reg
+    }
+
+    /// A new label.
+    pub(super) fn label(&self, name: &str) -> Label {
+        self.0.borrow_mut().builder.label(name)
+    }
+
+    /// An integer as the sum of another and a number: `(m + 3) - 1` is `m + 2`.
+    pub(super) fn split(&self, value: Value) -> (Value, i64) {
+        match value {
+            Value::Int(it) => (Value::Int(0), it),
+            Value::Reg(reg) => self.0.borrow().sums.get(&reg).copied().unwrap_or((value, 0)),
+            Value::F32(_) | Value::F64(_) | Value::Bool(_) => unreachable!("{value:?} is no integer"),
+        }
+    }
+
+    /// Remembers of what an integer is the sum.
+    pub(super) fn note_sum(&self, value: Value, base: Value, number: i64) {
+        if let Value::Reg(reg) = value {
+            self.0.borrow_mut().sums.insert(reg, (base, number));
+        }
+    }
+
+    /// How deep the block lies that a value belongs to.
+    pub(super) fn level(&self, value: Value) -> usize {
+        self.0.borrow().level_of(value)
+    }
+
+    /// Adds an instruction to the innermost block.
+    #[track_caller]
+    pub(super) fn add(&self, inst: Inst) {
+        let mut state = self.0.borrow_mut();
+        state.open.last_mut().expect("a block is open").stmts.push(Stmt::Inst(inst));
+    }
+
+    /// The result of an instruction that only computes.
+    pub(super) fn pure(&self, ty: RegType, op: Op, operands: &[Value]) -> Value {
+        let mut state = self.0.borrow_mut();
+        let innermost = state.open.len() - 1;
+        let least = operands.iter().map(|&it| state.level_of(it)).max().unwrap_or(0);
+        let least = if state.hoists { least } else { innermost };
+        let key = (op, operands.to_vec(), ty);
+        if let Some(&known) = state.open[least..].iter().find_map(|it| it.known.get(&key)) {
+            return Value::Reg(known);
+        }
+        let branch = state.open.iter().rposition(|it| it.conditional).unwrap_or(0);
+        let level = least.max(branch);
+        let reg = state.builder.fresh(ty);
+        state.level.insert(reg, level);
+        let operands = std::iter::once(Operand::Reg(reg)).chain(operands.iter().map(|&it| it.into()));
+        let inst = Inst::new(op, operands.collect());
+        state.open[level].stmts.push(Stmt::Inst(inst));
+        state.open[level].known.insert(key, reg);
+        Value::Reg(reg)
+    }
+
+    /// A value that does not change while the kernel runs, made by `make` before everything else the first time that it
+    /// is asked for.
+    pub(super) fn constant(&self, name: Op, key: i64, ty: RegType, make: impl FnOnce(Reg) -> Inst) -> Reg {
+        let mut state = self.0.borrow_mut();
+        let key = (name, vec![Value::Int(key)], ty);
+        if let Some(&known) = state.open[0].known.get(&key) {
+            return known;
+        }
+        let reg = state.builder.fresh(ty);
+        state.level.insert(reg, 0);
+        state.open[0].stmts.push(Stmt::Inst(make(reg)));
+        state.open[0].known.insert(key, reg);
+        reg
+    }
+
+    /// A register with that value.
+    pub(super) fn reg(&self, ty: RegType, value: Value) -> Reg {
+        let number = match value {
+            Value::Reg(reg) => return reg,
+            Value::Bool(it) => {
+                let one = Value::Reg(self.reg(RegType::B32, Value::Int(1)));
+                let cmp = if it { Compare::Ne } else { Compare::Eq };
+                let op = Op::IntSetp { cmp, combine: attnc_ptx::modifier::Combine::None, ty: Int::S32 };
+                self.pure(RegType::Pred, op, &[one, Value::Int(0)])
+            }
+            Value::F32(_) | Value::F64(_) | Value::Int(_) => {
+                let moved = moved_as(ty).expect("numbers are not moved to predicates");
+                self.pure(ty, Op::Mov { ty: moved }, &[value])
+            }
+        };
+        let Value::Reg(reg) = number else { unreachable!("instructions give registers") };
+        reg
+    }
+
+    /// Gives registers new values, all at the same time.
+    pub(super) fn assign(&self, moves: &[(Reg, Value)]) {
+        let moved = |it: &Value| matches!(it, Value::Reg(reg) if moves.iter().any(|(to, _)| to == reg));
+        let moves: Vec<(Reg, Value)> =
+            moves.iter().copied().filter(|(to, it)| *it != Value::Reg(*to)).collect();
+        let saved: Vec<(Reg, Value)> = moves
+            .iter()
+            .map(|&(to, it)| {
+                if !moved(&it) {
+                    return (to, it);
+                }
+                let kept = self.fresh(to.ty);
+                self.copy(kept, it);
+                (to, Value::Reg(kept))
+            })
+            .collect();
+        saved.into_iter().for_each(|(to, it)| self.copy(to, it));
+    }
+
+    /// Gives a register a value.
+    pub(super) fn copy(&self, to: Reg, value: Value) {
+        match moved_as(to.ty) {
+            Some(ty) => self.add(Inst::new(Op::Mov { ty }, args![to, Operand::from(value)])),
+            None => self.add(Inst::new(Op::MovPred, args![to, self.reg(RegType::Pred, value)])),
+        }
+    }
+
+    /// Opens a block; what is in one that may not be run stays in it.
+    pub(super) fn open(&self, conditional: bool) {
+        self.0.borrow_mut().open.push(Open { conditional, ..Open::default() });
+    }
+
+    /// Closes the innermost block. Registers that live on belong to the one around it.
+    pub(super) fn close(&self, living: &[Reg]) -> Closed {
+        let mut state = self.0.borrow_mut();
+        let closed = state.open.pop().expect("a block is open");
+        let level = state.open.len() - 1;
+        for &reg in living {
+            state.level.insert(reg, level);
+        }
+        Closed(closed.stmts)
+    }
+
+    /// Adds a block that was closed.
+    pub(super) fn append(&self, block: Closed) {
+        let mut state = self.0.borrow_mut();
+        state.open.last_mut().expect("a block is open").stmts.extend(block.0);
+    }
+
+    /// Places a label.
+    pub(super) fn place(&self, label: Label) {
+        let mut state = self.0.borrow_mut();
+        state.open.last_mut().expect("a block is open").stmts.push(Stmt::Label(label));
+    }
+
+    /// Goes to a label, if a predicate is as it has to be.
+    pub(super) fn bra(&self, label: Label, guard: Option<(Reg, bool)>) {
+        let inst = Inst::new(Op::Bra { uniform: Uniform::No }, args![label]);
+        self.add(match guard {
+            Some((reg, true)) => inst.when(reg),
+            Some((reg, false)) => inst.unless(reg),
+            None => inst,
+        });
+    }
+
+    /// The kernel.
+    pub(super) fn finish(self) -> Kernel {
+        let State { mut builder, open, .. } = self.0.into_inner();
+        for stmt in open.into_iter().flat_map(|it| it.stmts) {
+            match stmt {
+                Stmt::Inst(inst) => builder.add(inst),
+                Stmt::Label(label) => builder.place(label),
+                Stmt::Comment(text) => builder.comment(&text),
+            }
+        }
+        builder.push(Op::Ret, args![]);
+        builder.finish()
+    }
+}

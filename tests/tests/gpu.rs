@@ -1,0 +1,104 @@
+//! Artifacts for GPUs, as those who load them see them; the emulator stands in for the machine.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use std::path::Path;
+
+use attnc::Backend;
+use attnc::driver::{self, Front, Request};
+use attnc::package::{Emit, Packing, package};
+use attnc::target::{Gpu, Target};
+use attnc_dsl::check::Fixed;
+use attnc_dsl::diag::Source;
+use attnc_runtime::{Kernel, Library, TensorView, TensorViewMut};
+
+const SPEC: &str = "kernel pick {
+  rank m, n
+  param bias: f32 = 0.5
+  input x[m, n]: f32
+  input seen[n]: bool
+  output y[m] = sum[n](x where seen) + bias
+}";
+
+fn front(text: &str) -> Front {
+    let source = Source { name: "pick.attn".into(), text: text.into() };
+    let mut fetch = |_: &str| Err("no imports".into());
+    driver::front(Request { source, fetch: &mut fetch, fixed: Fixed::default() }).unwrap()
+}
+
+fn artifact(folder: &Path) {
+    let object = driver::compile(&front(SPEC), &Target::of_gpu(Gpu::Sm80), Backend::default()).unwrap();
+    let emit = vec![Emit::Shared, Emit::Ptx, Emit::Manifest];
+    let packing = Packing { stem: "pick".into(), emit, linker: None };
+    package(&object, &packing).unwrap().write(folder).unwrap();
+}
+
+/// What the kernel makes of two rows of three numbers, the last of which is seen or not.
+fn pick(kernel: &Kernel, x: &[f32; 6], last: bool) -> attnc_runtime::Result<[f32; 2]> {
+    let (seen, mut y) = ([true, true, last], [0f32; 2]);
+    let call = kernel.call().input("x", TensorView::new(x, &[2, 3])?);
+    let call = call.input("seen", TensorView::new(&seen, &[3])?).param("bias", 1.0);
+    call.output("y", TensorViewMut::new(&mut y, &[2])?).run()?;
+    Ok(y)
+}
+
+#[test]
+fn an_artifact_runs_on_the_emulator() {
+    let folder = tempfile::tempdir().unwrap();
+    artifact(folder.path());
+    // SAFETY: the artifact was just made.
+    let library = unsafe { Library::open_emulated(folder.path()) }.unwrap();
+    let kernel = library.kernel("pick").unwrap();
+    assert_eq!(kernel.info().cpu_features, ["sm_80"]);
+    let x = [1.0, 2.0, 4.0, 8.0, 16.0, f32::NAN];
+    assert_eq!(pick(kernel, &x, false).unwrap(), [4.0, 25.0]);
+    let [first, second] = pick(kernel, &x, true).unwrap();
+    assert!(first == 8.0 && second.is_nan(), "{first}, {second}");
+}
+
+#[test]
+fn what_does_not_fit_a_kernel_is_refused_before_anything_is_copied() {
+    let folder = tempfile::tempdir().unwrap();
+    artifact(folder.path());
+    // SAFETY: the artifact was just made.
+    let library = unsafe { Library::open_emulated(folder.path()) }.unwrap();
+    let call = library.kernel("pick").unwrap().call();
+    let mut y = [0f32; 2];
+    let call = call.input("x", TensorView::new(&[1f32; 6], &[2, 3]).unwrap());
+    let call = call.input("seen", TensorView::new(&[true; 4], &[4]).unwrap());
+    let error = call.output("y", TensorViewMut::new(&mut y, &[2]).unwrap()).run().unwrap_err();
+    assert_eq!(error.to_string(), "rank `n` is 4 in `seen` but 3 in `x`");
+}
+
+#[test]
+fn a_module_that_the_manifest_does_not_describe_is_not_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    artifact(folder.path());
+    let path = folder.path().join("pick.ptx");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("add.rn.f32", "sub.rn.f32")).unwrap();
+    // SAFETY: the artifact is refused.
+    let error = unsafe { Library::open_emulated(folder.path()) }.unwrap_err();
+    assert!(error.to_string().contains("it is not the module that the manifest describes"), "{error}");
+}
+
+#[test]
+fn a_gpu_takes_a_feature() {
+    let folder = tempfile::tempdir().unwrap();
+    artifact(folder.path());
+    // SAFETY: the artifact was just made.
+    let error = unsafe { Library::open(folder.path()) }.unwrap_err();
+    assert!(error.to_string().ends_with("attnc-runtime is built without the feature `cuda`"), "{error}");
+}
+
+#[test]
+fn more_arguments_than_a_kernel_can_have_are_refused_with_the_limit() {
+    let inputs: String = (0..130).map(|it| format!("  input x{it}[b, m, n]: f32\n")).collect();
+    let sum: Vec<String> = (0..130).map(|it| format!("x{it}")).collect();
+    let text =
+        format!("kernel wide {{\n  rank b, m, n\n{inputs}  output y[b, m, n] = {}\n}}", sum.join(" + "));
+    let error = driver::compile(&front(&text), &Target::of_gpu(Gpu::Sm90a), Backend::default()).unwrap_err();
+    let error = error.to_string();
+    assert!(error.starts_with("sm_90a cannot run this: kernel `wide` takes 42"), "{error}");
+    assert!(error.contains("more than 4096"), "{error}");
+}

@@ -1,0 +1,84 @@
+//! Kernels of PTX through NVIDIA's assembler, which `./x test-ptx` fetches: no error, nothing kept in local memory, no
+//! warning that products are serialised, and as many products in the machine code as in the text.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use attnc::driver;
+use attnc::ir::cascade::Cascade;
+use attnc::target::Gpu;
+use attnc::verify::on_all_cores;
+use attnc_tests::fixture;
+
+/// Of so many systems of the gallery one is assembled.
+const EVERY: usize = 12;
+
+/// Where the assembler and the disassembler are.
+struct Tools(PathBuf);
+
+impl Tools {
+    /// What `ATTNC_PTXAS` names, which has to be there; else what was fetched, if it was.
+    fn find() -> Option<Tools> {
+        if let Some(named) = std::env::var_os("ATTNC_PTXAS") {
+            return Some(Tools(named.into()));
+        }
+        let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/ptxas/nvidia/cu13/bin");
+        fetched.join("ptxas").exists().then_some(Tools(fetched))
+    }
+
+    fn run(&self, tool: &str, args: &[&str]) -> Result<String, String> {
+        let ran =
+            Command::new(self.0.join(tool)).args(args).output().map_err(|it| format!("{tool}: {it}"))?;
+        let text = String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()).into_owned();
+        if ran.status.success() { Ok(text) } else { Err(format!("{tool}: {text}")) }
+    }
+
+    /// What is wrong with the machine code of a module.
+    fn fault(&self, text: &str, gpu: Gpu) -> Result<(), String> {
+        let folder = tempfile::tempdir().map_err(|it| it.to_string())?;
+        let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+        let (ptx, cubin) = (path("a.ptx"), path("a.cubin"));
+        std::fs::write(&ptx, text).map_err(|it| it.to_string())?;
+        let arch = format!("-arch={}", gpu.name());
+        let told = self.run("ptxas", &["-v", &arch, "-o", &cubin, &ptx])?;
+        let frames = told.lines().filter(|it| it.contains("bytes stack frame"));
+        let clean = |it: &&str| {
+            it.trim().starts_with("0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads")
+        };
+        let (n_kernels, n_clean) = (frames.clone().count(), frames.filter(clean).count());
+        if n_kernels == 0 || n_clean < n_kernels {
+            return Err(format!(
+                "{} of {n_kernels} kernels keep registers in memory:\n{told}",
+                n_kernels - n_clean
+            ));
+        }
+        if let Some(warning) = told.lines().find(|it| it.contains("(C75")) {
+            return Err(warning.to_owned());
+        }
+        let code = self.run("nvdisasm", &["-c", &cubin])?;
+        if let Some(line) = code.lines().find(|it| it.contains(" LDL") || it.contains(" STL")) {
+            return Err(format!("local memory: {}", line.trim()));
+        }
+        let (asked, found) = (text.matches("mma.sync").count(), code.matches(" HMMA.").count());
+        if asked == found { Ok(()) } else { Err(format!("{found} HMMA for {asked} `mma.sync`")) }
+    }
+}
+
+#[test]
+fn the_assembler_takes_every_kernel_and_keeps_it_in_registers() {
+    let Some(tools) = Tools::find() else {
+        eprintln!("SKIP: there is no ptxas; `./x test-ptx` fetches it");
+        return;
+    };
+    let mut kernels: Vec<(String, Cascade)> = fixture::all().map(|it| (it.name, it.cascade)).collect();
+    kernels.dedup_by_key(|it| it.0.split('/').next().unwrap_or_default().to_owned());
+    let sample: Vec<_> = kernels.iter().step_by(EVERY).flat_map(|it| Gpu::ALL.map(|gpu| (it, gpu))).collect();
+    let faults = on_all_cores(&sample, |((name, cascade), gpu)| {
+        let module = driver::ptx(cascade, *gpu).map_err(|it| it.to_string());
+        let fault = module.and_then(|it| tools.fault(&it.to_string(), *gpu)).err();
+        fault.map(|it| format!("{name} on {}: {it}", gpu.name()))
+    });
+    let faults: Vec<String> = faults.into_iter().flatten().collect();
+    assert!(!sample.is_empty(), "there are no fixtures");
+    assert!(faults.is_empty(), "{} of {} modules:\n{}", faults.len(), sample.len(), faults.join("\n"));
+}
