@@ -11,7 +11,7 @@ use attnc_tests::case::{
 };
 use indexmap::IndexMap;
 
-const CASES: [(&str, Sizes<'_>); 13] = [
+const CASES: [(&str, Sizes<'_>); 14] = [
     ("one_pass", &[("b", 2), ("m", 37), ("n", 75), ("d", 9), ("e", 11), ("hk", 2), ("h", 5)]),
     ("three_pass", &[("b", 1), ("h", 2), ("m", 70), ("n", 70), ("d", 8), ("e", 17)]),
     ("two_pass", &[("b", 1), ("h", 2), ("m", 33), ("n", 66), ("d", 5), ("e", 8)]),
@@ -27,6 +27,7 @@ const CASES: [(&str, Sizes<'_>); 13] = [
     ("columns", &[("h", 2), ("m", 70), ("n", 69), ("d", 5)]),
     ("ragged", &[("b", 2), ("t", 131), ("n", 130), ("d", 5)]),
     ("selections", &[("h", 2), ("m", 33), ("n", 131), ("d", 5), ("e", 3)]),
+    ("segments", &[("h", 2), ("m", 47), ("j", 12), ("d", 5), ("e", 3)]),
     ("nested", &[("h", 2), ("m", 9), ("y", 11), ("x", 5), ("d", 5), ("e", 3)]),
 ];
 
@@ -64,6 +65,7 @@ fn every_case_streams_as_often_as_it_has_passes() {
         ("columns", 3, 1),
         ("ragged", 1, 1),
         ("selections", 3, 3),
+        ("segments", 1, 2),
         ("nested", 2, 3),
     ];
     assert_eq!(found, wanted);

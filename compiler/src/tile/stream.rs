@@ -242,6 +242,8 @@ impl Tiling<'_> {
     /// Loops over the tiles of the ranks from that position on.
     fn traverse(&mut self, it: &Loop, at: usize) {
         let Some(&Axis { rank, tile }) = it.axes.get(at) else { return self.body(it) };
+        // Another loop of the stage may take other tiles of the rank.
+        let other = self.region.tiles.insert(rank, tile);
         let outer = self.region.spans.get(&rank).copied();
         let span = match outer {
             Some(part) => part,
@@ -271,6 +273,7 @@ impl Tiling<'_> {
             self.region.fixed.remove(&rank);
             self.region.spans.remove(&of);
         }
+        self.region.tiles.extend(other.map(|it| (rank, it)));
         self.builder.close_loop(&[]);
     }
 
