@@ -5,8 +5,8 @@ use attnc::ir::cascade::{Cascade, Role};
 use attnc::ir::interp::nest::Manner;
 use attnc::ir::interp::{self, Call, Layout};
 use attnc::ir::verify;
-use attnc::schedule::{Mapping, schedule};
-use attnc::target::Gpu;
+use attnc::schedule::{Mapping, Plan, schedule};
+use attnc::target::{Gpu, Tiles};
 use attnc::tile::tile;
 use attnc::verify::on_all_cores;
 use attnc_dsl::ast::{DType, Kind};
@@ -42,7 +42,29 @@ fn reversed_nest(cascade: &Cascade) -> Result<Kernel<'_>, String> {
 }
 
 fn nest_in(cascade: &Cascade, manner: Manner) -> Result<Kernel<'_>, String> {
-    let nest = tile(&schedule(cascade, &Mapping::default()));
+    nest_of(cascade, &schedule(cascade, &Mapping::default()), manner)
+}
+
+/// What is compiled, in boxes, tiles and parts so small that every fiber of the references has several.
+fn in_small_tiles(cascade: &Cascade) -> Result<Kernel<'_>, String> {
+    let defaults = Tiles {
+        rows: 3,
+        inner_rows: 2,
+        stream: 3,
+        outer: 2,
+        chunk: 4,
+        parts: 3,
+        tasks: 32,
+        strip: 2,
+        lanes: 4,
+        vector: 1,
+    };
+    let plan = attnc::driver::plan(cascade, &Mapping { defaults, ..Mapping::default() });
+    nest_of(cascade, &plan, Manner { layout: Layout::Contiguous, backwards: false })
+}
+
+fn nest_of<'a>(cascade: &'a Cascade, plan: &Plan, manner: Manner) -> Result<Kernel<'a>, String> {
+    let nest = tile(plan);
     verify::nest(&nest).map_err(|it| it.to_string())?;
     let run = move |call: &Call| interp::nest::run(&nest, cascade, call, manner).map_err(|it| it.to_string());
     Ok(Box::new(move |call| Ok(vec![run(call)?])))
@@ -99,6 +121,11 @@ fn nests_agree_with_the_references() {
 #[test]
 fn the_order_of_tasks_and_the_strides_do_not_matter() {
     check(&Backend { kernel: reversed_nest, tolerance: 5e-5 });
+}
+
+#[test]
+fn small_tiles_agree_with_the_references() {
+    check(&Backend { kernel: in_small_tiles, tolerance: 5e-5 });
 }
 
 #[test]

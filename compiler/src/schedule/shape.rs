@@ -283,8 +283,9 @@ impl Shapes {
             cone.iter().copied().filter(|it| self.of[it].rows.is_none() && self.of[it].deep).collect();
         // What has points for pairs of a row and what is traversed would be larger than anything that is handed in.
         let lacked = self.lacked(flow, cone.iter().map(|it| flow.einsums[it]).chain([einsum]), shape);
-        let pairs: Ranks = rows.union(&shape.streams).copied().collect();
-        let anyway = flow.live_spaces().filter(|it| pairs.is_subset(it));
+        // Of the rows and of what is traversed there is only a box or a tile.
+        let boxed: Ranks = rows.union(&shape.streams).copied().collect();
+        let anyway = flow.live_spaces().filter(|it| boxed.is_subset(it));
         let most = anyway.chain(spaces.iter().cloned()).map(|it| flow.size(&it)).fold(1.0, f64::max);
         let is_dear = |it: &TensorId| {
             let own = flow.ranks(*it);
@@ -292,8 +293,8 @@ impl Shapes {
             let is_of_pairs = !own.is_disjoint(&lacked) && !own.is_disjoint(&shape.streams);
             !(spaces.iter().any(|other| all.is_subset(other)) || is_of_pairs && flow.size(&all) <= most)
         };
-        let reduces_rows = |it: &TensorId| !flow.reduced(flow.einsums[it]).is_disjoint(rows);
-        let again: Vec<TensorId> = again.into_iter().filter(|it| is_dear(it) || reduces_rows(it)).collect();
+        let reduces_part = |it: &TensorId| !flow.reduced(flow.einsums[it]).is_disjoint(&boxed);
+        let again: Vec<TensorId> = again.into_iter().filter(|it| is_dear(it) || reduces_part(it)).collect();
         if let Some(first) = again.iter().map(|it| flow.generations[it]).min() {
             // Without them there may be other rows, and what is made of them may cost no more than it has to.
             return Err(Clash(again.into_iter().filter(|it| flow.generations[it] == first).collect()));
@@ -331,10 +332,13 @@ impl Shapes {
     /// lies in memory are traversed. What does not fit into boxes is read from memory.
     fn whole_reads(&mut self, flow: &Flow<'_>) -> Result<(), Clash> {
         let mut read = BTreeSet::new();
-        let tensors: Vec<TensorId> = self.of.keys().rev().copied().collect();
+        let in_memory = |it: &TensorId| flow.stored.contains(it) || flow.is_output(*it);
+        let tensors: Vec<TensorId> = self.of.keys().rev().copied().filter(in_memory).collect();
+        // How these come about is settled with what reads them along a traversal.
+        let traversed = tensors.iter().filter(|it| self.of[it].rows.is_some());
+        let settled: BTreeSet<TensorId> = traversed.flat_map(|it| self.cone(flow, *it)).collect();
         for tensor in tensors {
-            let in_memory = flow.stored.contains(&tensor) || flow.is_output(tensor);
-            if self.of[&tensor].rows.is_some() || !in_memory {
+            if self.of[&tensor].rows.is_some() {
                 continue;
             }
             let rows = match self.boxes(flow, tensor) {
@@ -353,7 +357,7 @@ impl Shapes {
             };
             let cone = self.cone(flow, tensor);
             let mut streams = Ranks::new();
-            for &part in &cone {
+            for &part in cone.iter().filter(|it| !settled.contains(it)) {
                 let fold = flow.long(flow.einsums[&part]);
                 streams.extend(&fold);
                 self.of.get_mut(&part).expect("it has a shape").fold = fold;
