@@ -219,18 +219,25 @@ def measure(found, rounds, clock):
     return times
 
 
-def rows_of(shape, threads, variant, problem, times):
-    flops = 4 * problem.d * problem.pairs(variant)
+def rows_of(shape, threads, variant, flops, times):
+    """What is written of each contestant, printed, too."""
     for name, all_times in times.items():
         ratios = sorted(it / ours for it, ours in zip(all_times, times["attnc"]))
         low, middle, high = (ratios[int(q * (len(ratios) - 1))] for q in (0.25, 0.5, 0.75))
         median, best = statistics.median(all_times), min(all_times)
-        yield {
+        row = {
             "shape": shape, "threads": threads, "variant": variant, "name": name,
             "ms": round(median * 1e3, 3), "gflops": round(flops / median / 1e9, 1),
             "gflops_best": round(flops / best / 1e9, 1), "ratio": round(middle, 3),
             "ratio_q1": round(low, 3), "ratio_q3": round(high, 3), "rounds": len(all_times),
         }
+        print(
+            f'{row["shape"]:>9} {row["threads"]}t {row["variant"]:9} {row["name"]:6} {row["ms"]:9.2f} ms '
+            f'{row["gflops"]:6.1f} GFLOP/s (best {row["gflops_best"]:6.1f})  '
+            f'{row["ratio"]:5.2f} [{row["ratio_q1"]:.2f}, {row["ratio_q3"]:.2f}]',
+            flush=True,
+        )
+        yield row
 
 
 def plot(rows, path):
@@ -287,14 +294,8 @@ def main():
             problem = Problem(n, d, args.heads)
             for name, kernel in kernels.items():
                 found = contestants(problem, name, kernel, args.threads, args.peers.split(","))
-                for row in rows_of(shape, args.threads, name, problem, measure(found, args.rounds, clock)):
-                    rows.append(row)
-                    print(
-                        f'{row["shape"]:>9} {row["threads"]}t {row["variant"]:9} {row["name"]:6} {row["ms"]:9.2f} ms '
-                        f'{row["gflops"]:6.1f} GFLOP/s (best {row["gflops_best"]:6.1f})  '
-                        f'{row["ratio"]:5.2f} [{row["ratio_q1"]:.2f}, {row["ratio_q3"]:.2f}]',
-                        flush=True,
-                    )
+                flops = 4 * problem.d * problem.pairs(name)
+                rows += rows_of(shape, args.threads, name, flops, measure(found, args.rounds, clock))
     args.out.mkdir(parents=True, exist_ok=True)
     with (args.out / "results.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys())

@@ -17,7 +17,7 @@ use attnc_tests::jit::{self, Placement};
 use indexmap::IndexMap;
 
 /// Less than a chunk, a whole one, a little more, several and a ragged end.
-const TOKENS: [usize; 6] = [0, 1, 63, 64, 65, 200];
+const TOKENS: [usize; 6] = [0, 1, 31, 32, 33, 200];
 
 /// The rank that is split, into chunks of how many tokens, and how many states go from one to the next.
 type Chunks = (String, i64, usize);

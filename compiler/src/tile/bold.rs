@@ -185,7 +185,8 @@ impl Tiling<'_> {
         let Some((&rank, rest)) = rows.split_first() else { return then(self, all) };
         let mut from = self.span(rank).0;
         if lane.is_some_and(|it| it.rows == Some(rank)) {
-            let (main, seen) = self.open_rows(rank, &[all]);
+            let (strip, first) = (self.rows_of_tile(rank), self.span(rank).0);
+            let (main, seen) = self.open_rows(rank, strip, first, &[all]);
             let next = self.over_rows(rest, None, seen[0], then);
             self.rows = None;
             (from, all) = (main, self.builder.close_loop(&[next])[0]);

@@ -23,8 +23,11 @@ impl Tiling<'_> {
     /// Others may read later what they define.
     pub(super) fn chained(&mut self, acts: &[Act], later: &[Act]) -> usize {
         let Some((Act::Define(first), others)) = acts.split_first() else { return 0 };
-        let goes_on = |act: &&Act| matches!(act, Act::Define(it) if self.goes_on(first, it));
-        let number = others.iter().take_while(goes_on).count();
+        let goes_on = |at: &usize| {
+            let before = acts[..=*at].iter().filter_map(einsum);
+            matches!(&others[*at], Act::Define(it) if self.goes_on(first, it) && self.comes_after(before, it))
+        };
+        let number = (0..others.len()).take_while(goes_on).count();
         let (with, behind) = others.split_at(number);
         let with: Vec<&Einsum> = with.iter().filter_map(einsum).collect();
         if with.is_empty() {
@@ -48,11 +51,26 @@ impl Tiling<'_> {
             && self.is_tile(first.tensor)
             && ranks(first) == ranks(it)
             && exprs.reads(it.value).any(|(tensor, _)| tensor == first.tensor)
-            && exprs.reads(it.value).all(|(tensor, coords)| {
-                let dims = &self.cascade.tensors[first.tensor].dims;
-                let mut both = coords.iter().zip(dims);
-                tensor != first.tensor || both.all(|(it, dim)| *exprs.get(*it) == Expr::Index(dim.rank))
-            })
+    }
+
+    /// Point by point a map finds what acts before it leave, and they find nothing of it.
+    fn comes_after<'e>(&self, mut before: impl Iterator<Item = &'e Einsum>, it: &Einsum) -> bool {
+        let reads =
+            |it: &Einsum, tensor: TensorId| self.cascade.exprs.reads(it.value).any(|all| all.0 == tensor);
+        before.all(|other| {
+            let is_apart = other.tensor != it.tensor && !reads(other, it.tensor);
+            is_apart && self.reads_in_place(it, other.tensor)
+        })
+    }
+
+    /// A tensor is read nowhere else than at the point at hand, if at all.
+    fn reads_in_place(&self, it: &Einsum, tensor: TensorId) -> bool {
+        let exprs = &self.cascade.exprs;
+        let dims = &self.cascade.tensors[tensor].dims;
+        exprs.reads(it.value).all(|(read, coords)| {
+            let mut both = coords.iter().zip(dims);
+            read != tensor || both.all(|(it, dim)| *exprs.get(*it) == Expr::Index(dim.rank))
+        })
     }
 
     /// The lane that all of a chain go along.

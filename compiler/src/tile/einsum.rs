@@ -93,9 +93,11 @@ impl Tiling<'_> {
             ScanOp::Prod => ReduceOp::Prod,
             ScanOp::Max => ReduceOp::Max,
         };
-        self.for_each(&others, None, &mut |it| {
+        let lane = self.lane(einsum, open);
+        self.for_each(&others, lane, &mut |it| {
             let mut fold = Fold::new(it, op, einsum.value);
-            let inits = fold.inits(it, &[]);
+            let shape: Vec<TileDim> = it.lane.iter().map(|it| it.dim).collect();
+            let inits = fold.inits(it, &shape);
             let accs = it.open(along, &inits);
             let nexts = fold.step(it, &accs);
             let known = fold.result(it, &nexts);

@@ -92,10 +92,10 @@ impl Fold {
         }
     }
 
-    /// The factors of a product that is summed and always present.
+    /// The factors of a product that is summed, whatever the conditions on it.
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn factors(&self, tiling: &Tiling<'_>) -> Option<(ExprId, ExprId)> {
-        match *tiling.cascade.exprs.get(self.value) {
+        match *tiling.cascade.exprs.get(tiling.unconditioned(self.value)) {
             Expr::Binary(BinaryOp::Mul, a, b)
                 if self.op == ReduceOp::Sum && tiling.cascade.exprs.kind(a) == Kind::Real =>
             {
@@ -104,9 +104,34 @@ impl Fold {
             _ => None,
         }
     }
+
+    /// A product added to a sum where it is there. Factors are left out where that takes no more of them than there
+    /// are; else the sum is left as it is.
+    fn contracted(
+        &self,
+        tiling: &mut Tiling<'_>,
+        [a, b]: [ValueId; 2],
+        present: Option<ValueId>,
+        sum: ValueId,
+    ) -> ValueId {
+        let builder = &mut tiling.builder;
+        let Some(there) = present else { return builder.contract(a, b, sum) };
+        let shape = |it: ValueId| &builder.nest.values[it].shape;
+        if [a, b].iter().all(|it| shape(there).iter().all(|dim| shape(*it).contains(dim))) {
+            let zero = builder.real(0.0, self.scalar);
+            let [a, b] = [a, b].map(|it| builder.select(there, it, zero));
+            return builder.contract(a, b, sum);
+        }
+        let more = builder.contract(a, b, sum);
+        builder.select(there, more, sum)
+    }
 }
 
 impl Folding for Fold {
+    fn conditions(&self, tiling: &Tiling<'_>) -> Vec<ExprId> {
+        tiling.conditions_on(self.value)
+    }
+
     fn inits(&mut self, tiling: &mut Tiling<'_>, shape: &[TileDim]) -> Vec<ValueId> {
         let (identity, scalar) = self.identity();
         let mut inits = vec![tiling.builder.filled(identity, scalar, shape)];
@@ -126,12 +151,9 @@ impl Folding for Fold {
             // The product itself is left unused.
             let factors = [a, b].map(|it| {
                 let value = tiling.value(it).value;
-                let value = tiling.builder.convert(value, self.scalar);
-                let Some(there) = known.present else { return value };
-                let zero = tiling.builder.real(0.0, self.scalar);
-                tiling.builder.select(there, value, zero)
+                tiling.builder.convert(value, self.scalar)
             });
-            return vec![tiling.builder.contract(factors[0], factors[1], accs[0])];
+            return vec![self.contracted(tiling, factors, known.present, accs[0])];
         }
         let (identity, scalar) = self.identity();
         let b = &mut tiling.builder;

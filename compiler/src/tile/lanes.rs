@@ -19,12 +19,13 @@ impl Tiling<'_> {
             return None;
         }
         let reduced = match &einsum.op {
-            Op::Map => None,
+            Op::Map | Op::Scan(..) => None,
             Op::Reduce(_, ranks) => ranks.last().copied().filter(|_| !einsum.exact),
-            Op::Scan(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..) => return None,
+            Op::Select(..) | Op::Place(_) | Op::Arg(..) => return None,
         };
         let candidates = reduced.into_iter().chain(open.last().copied());
         let rank = candidates
+            .filter(|&it| Some(it) != einsum.op.along())
             .filter(|&it| self.cascade.ranks[it].parts.is_empty())
             .filter(|&it| self.gain(einsum, it) > 0)
             .max_by_key(|&it| self.gain(einsum, it))?;
@@ -62,7 +63,8 @@ impl Tiling<'_> {
             let varies = |it: &&RankId| exprs.free(einsum.value).contains(it);
             return before.filter(boxed).filter(varies).copied().last();
         }
-        let (ReduceOp::Sum, &Expr::Binary(BinaryOp::Mul, a, b)) = (op, exprs.get(einsum.value)) else {
+        let value = self.unconditioned(einsum.value);
+        let (ReduceOp::Sum, &Expr::Binary(BinaryOp::Mul, a, b)) = (op, exprs.get(value)) else {
             return None;
         };
         let has = |factor: ExprId, rank: RankId| exprs.free(factor).contains(&rank);
@@ -99,7 +101,12 @@ impl Tiling<'_> {
     }
 
     /// A read whose last coordinate alone is the index along a rank.
-    fn walks(&self, tensor: TensorId, coords: &[crate::ir::cascade::ExprId], rank: RankId) -> bool {
+    pub(super) fn walks(
+        &self,
+        tensor: TensorId,
+        coords: &[crate::ir::cascade::ExprId],
+        rank: RankId,
+    ) -> bool {
         let exprs = &self.cascade.exprs;
         let Some((&last, others)) = coords.split_last() else { return false };
         *exprs.get(last) == Expr::Index(rank)
@@ -108,7 +115,7 @@ impl Tiling<'_> {
     }
 
     /// Holds where the arguments that are walked through have neighbours next to each other.
-    fn unit_strides(&mut self, einsum: &Einsum, rank: RankId) -> Option<ValueId> {
+    pub(super) fn unit_strides(&mut self, einsum: &Einsum, rank: RankId) -> Option<ValueId> {
         let exprs = &self.cascade.exprs;
         let mut walked: BTreeSet<TensorId> = BTreeSet::new();
         for id in exprs.postorder(einsum.value) {

@@ -3,9 +3,10 @@
 use attnc_dsl::ast::CompareOp;
 
 use super::{Lanes, Tasks, Tiling};
-use crate::ir::cascade::RankId;
+use crate::ir::cascade::{ExprId, Extent, RankId};
 use crate::ir::expr::BinaryOp;
 use crate::ir::nest::{Scalar, TileDim, TileType, ValueId};
+use crate::schedule::Register;
 
 /// A rank that is walked along in tiles, where this holds (`None`: always).
 #[derive(Debug, Clone, Copy)]
@@ -87,7 +88,7 @@ impl Tiling<'_> {
             Some(lane) if lane.rank == rank => {
                 let mut from = self.span(rank).0;
                 for piece in self.pieces_of(lane) {
-                    from = self.open_piece(lane, (piece, self.tile_of(piece)), from, &[]).0;
+                    from = self.open_piece(lane, (piece, self.tile_of(lane, piece)), from, &[]).0;
                     self.for_each(inner, None, body);
                     self.close_piece(&[]);
                 }
@@ -95,11 +96,14 @@ impl Tiling<'_> {
             }
             Some(lane) if lane.rows == Some(rank) => {
                 let inside = Some(Lane { rows: None, ..lane });
-                let (main, _) = self.open_rows(rank, &[]);
-                self.for_each(inner, inside, body);
-                self.rows = None;
-                self.builder.close_loop(&[]);
-                self.open_from(rank, main, &[]);
+                let mut from = self.span(rank).0;
+                for rows in self.tiles_of_rows(rank) {
+                    from = self.open_rows(rank, rows, from, &[]).0;
+                    self.for_each(inner, inside, body);
+                    self.rows = None;
+                    self.builder.close_loop(&[]);
+                }
+                self.open_from(rank, from, &[]);
                 self.for_each(inner, inside, body);
                 self.builder.close_loop(&[]);
                 return;
@@ -112,10 +116,28 @@ impl Tiling<'_> {
         self.builder.close_loop(&[]);
     }
 
-    /// Opens a loop over tiles of rows; gives where the tail begins, and what its body sees of the carried values.
-    pub(super) fn open_rows(&mut self, rank: RankId, inits: &[ValueId]) -> (ValueId, Vec<ValueId>) {
+    /// How many rows tiles of registers have, one after the other: a strip, and what strips leave of a rank that a walk
+    /// holds whole.
+    fn tiles_of_rows(&self, rank: RankId) -> Vec<u32> {
         let strip = self.rows_of_tile(rank);
-        let (from, to) = self.span(rank);
+        let rest = match self.cascade.ranks[rank].extent {
+            Extent::Fixed(extent) if self.region.walks => extent.rem_euclid(strip.into()),
+            Extent::Fixed(_) | Extent::Carried | Extent::Derived(_) => 0,
+        };
+        let rest = u32::try_from(rest).ok().filter(|it| *it > 1);
+        [strip].into_iter().chain(rest).collect()
+    }
+
+    /// Opens a loop over tiles of so many rows from one on; gives where what is left begins, and what its body sees of the
+    /// carried values.
+    pub(super) fn open_rows(
+        &mut self,
+        rank: RankId,
+        strip: u32,
+        from: ValueId,
+        inits: &[ValueId],
+    ) -> (ValueId, Vec<ValueId>) {
+        let to = self.span(rank).1;
         let (length, step) = (self.minus(to, from), self.builder.int(strip.into()));
         let tiles = self.builder.binary(BinaryOp::FloorDiv, length, step);
         let whole = self.builder.binary(BinaryOp::Mul, tiles, step);
@@ -138,7 +160,7 @@ impl Tiling<'_> {
         self.bind(dim.rank, indices);
         let offsets = self.bind_offset(dim.rank, indices);
         let shifted = self.counted_in_box(dim.rank, offsets);
-        Lanes { dim, indices, offsets, shifted, mask: None, reduced: false }
+        Lanes { dim, first, indices, offsets, shifted, mask: None, reduced: false }
     }
 
     /// The loops that go along a lane, one after the other.
@@ -183,12 +205,25 @@ impl Tiling<'_> {
     }
 
     /// How many coordinates it takes at a time.
-    fn tile_of(&self, piece: Piece) -> u32 {
+    fn tile_of(&self, lane: Lane, piece: Piece) -> u32 {
         let register = self.plan.register;
         match piece {
-            Piece::Tiles => register.lanes,
+            Piece::Tiles => self.lanes_of_tile(lane.rank),
             Piece::Rest => register.vector,
             Piece::Points => 1,
+        }
+    }
+
+    /// How many neighbours a tile of registers has: fewer than usual where a walk holds no more of a rank.
+    fn lanes_of_tile(&self, rank: RankId) -> u32 {
+        let Register { lanes, vector, .. } = self.plan.register;
+        let held = match self.cascade.ranks[rank].extent {
+            Extent::Fixed(extent) if self.region.walks => u32::try_from(extent).unwrap_or(lanes),
+            Extent::Fixed(_) | Extent::Carried | Extent::Derived(_) => lanes,
+        };
+        match held.checked_ilog2().map(|it| 1 << it) {
+            Some(whole) if whole >= vector => lanes.min(whole),
+            Some(_) | None => lanes,
         }
     }
 
@@ -211,7 +246,7 @@ impl Tiling<'_> {
             let nexts = fold.step(self, &currents);
             return (end, self.close_piece(&nexts));
         }
-        let dim = TileDim { rank: lane.rank, extent: self.tile_of(piece) };
+        let dim = TileDim { rank: lane.rank, extent: self.tile_of(lane, piece) };
         let shape: Vec<TileDim> = self.rows.iter().map(|it| it.dim).chain([dim]).collect();
         let wide = fold.inits(self, &shape);
         let (end, currents) = self.open_piece(lane, (piece, dim.extent), from, &wide);
@@ -238,14 +273,45 @@ impl Tiling<'_> {
             }
             return accs;
         }
+        let conditions = fold.conditions(self);
+        if let Some(cut) = self.cut(&conditions, rank) {
+            let memos = self.builder.forget();
+            let outside = self.holding.clone();
+            self.holding.extend(conditions);
+            let safe = self.fold_between(ranks, lane, (cut.begin, cut.safe), inits, fold);
+            self.holding = outside;
+            self.builder.forget();
+            self.builder.recollect(memos);
+            return self.fold_between(ranks, lane, (cut.safe, cut.end), &safe, fold);
+        }
         let currents = self.open_from(rank, from, inits);
         let nexts = self.fold_over(inner, lane, &currents, fold);
+        self.builder.close_loop(&nexts)
+    }
+
+    /// Folds over the points of some ranks, of the first of them only from one coordinate to another.
+    fn fold_between(
+        &mut self,
+        ranks: &[RankId],
+        lane: Option<Lane>,
+        (from, to): (ValueId, ValueId),
+        inits: &[ValueId],
+        fold: &mut dyn Folding,
+    ) -> Vec<ValueId> {
+        let (index, currents) = self.builder.open_loop(ranks[0], (from, to, 1), inits);
+        self.bind(ranks[0], index);
+        self.bind_offset(ranks[0], index);
+        let nexts = self.fold_over(&ranks[1..], lane, &currents, fold);
         self.builder.close_loop(&nexts)
     }
 }
 
 /// What a fold does with its accumulators.
 pub(super) trait Folding {
+    /// Conditions without which a point does nothing.
+    fn conditions(&self, _tiling: &Tiling<'_>) -> Vec<ExprId> {
+        Vec::new()
+    }
     /// The accumulators before the first point, with these ranks.
     fn inits(&mut self, tiling: &mut Tiling<'_>, shape: &[TileDim]) -> Vec<ValueId>;
     /// The accumulators after the point at hand.

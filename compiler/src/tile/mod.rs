@@ -32,6 +32,7 @@ mod value;
 mod variants;
 mod walk;
 mod width;
+mod within;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -226,6 +227,8 @@ struct Region {
 #[derive(Debug, Clone, Copy)]
 struct Lanes {
     dim: TileDim,
+    /// The first of their coordinates.
+    first: ValueId,
     /// Their coordinates.
     indices: ValueId,
     /// Their distances from where the box, or the strip, begins.

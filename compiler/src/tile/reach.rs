@@ -65,6 +65,26 @@ impl Tiling<'_> {
         (first, last)
     }
 
+    /// The first coordinate of a rank where all conditions may hold, and one past the last.
+    pub(super) fn where_all_hold(
+        &mut self,
+        conditions: &[ExprId],
+        rank: RankId,
+    ) -> (Option<ValueId>, Option<ValueId>) {
+        let mut all = Bounds::default();
+        for &condition in conditions {
+            let it = self.bounds_where(condition, true, rank);
+            all = self.all_of_bounds(all, it);
+        }
+        (all.least, all.most.map(|it| self.plus(it, 1)))
+    }
+
+    /// The first coordinate of a rank where one of some conditions may not hold, if there is one that is known.
+    pub(super) fn where_one_fails(&mut self, conditions: &[ExprId], rank: RankId) -> Option<ValueId> {
+        let all: Vec<Bounds> = conditions.iter().map(|&it| self.bounds_where(it, false, rank)).collect();
+        all.into_iter().reduce(|a, b| self.any_of_bounds(a, b))?.least
+    }
+
     /// What holds of a number where two statements hold.
     fn all_of_bounds(&mut self, a: Bounds, b: Bounds) -> Bounds {
         let mut both = |op, a: Option<ValueId>, b: Option<ValueId>| match (a, b) {

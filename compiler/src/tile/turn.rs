@@ -1,5 +1,5 @@
-//! Copies that change along which rank neighbours lie next to each other: squares are read along one rank, turned in
-//! registers and written along the other.
+//! Maps that change along which rank neighbours lie next to each other: squares are read and computed along one rank,
+//! turned in registers and written along the other.
 //!
 //! ```text
 //! K~[d, n] = K[n, d]   ->   for n in 16: for d in 16: load K[n: 16, d: 16]; store K~[d: 16, n: 16]
@@ -10,7 +10,7 @@ use attnc_dsl::ast::Kind;
 use super::builder::Known;
 use super::loops::{Lane, Piece};
 use super::{Lanes, Tiling};
-use crate::ir::cascade::{At, Einsum, Op, RankId};
+use crate::ir::cascade::{At, Einsum, ExprId, Op, RankId, TensorId};
 use crate::ir::expr::Expr;
 use crate::ir::nest::{Scalar, TileDim};
 
@@ -26,30 +26,34 @@ pub(super) struct Turn {
 impl Tiling<'_> {
     /// How an einsum copies, if it turns.
     pub(super) fn turn(&mut self, einsum: &Einsum, open: &[RankId]) -> Option<Turn> {
-        let exprs = &self.cascade.exprs;
-        let (Op::Map, &Expr::Read(tensor, ref coords, Kind::Real)) = (&einsum.op, exprs.get(einsum.value))
-        else {
-            return None;
-        };
-        let (Some(&At::Rank(to, 0)), Some(&last)) = (einsum.at.last(), coords.last()) else { return None };
-        let &Expr::Index(from) = exprs.get(last) else { return None };
-        let apart = coords[..coords.len() - 1].iter().all(|it| !exprs.free(*it).contains(&from));
-        let moves = exprs.free(einsum.value).contains(&to);
+        let (Op::Map, Some(&At::Rank(to, 0))) = (&einsum.op, einsum.at.last()) else { return None };
         let plain = |it: RankId| self.cascade.ranks[it].parts.is_empty() && open.contains(&it);
         let single = self.widths.scalar(self.cascade, einsum.value) == Scalar::F32;
-        if from == to
-            || !moves
-            || !apart
-            || !single
-            || !plain(from)
-            || !plain(to)
-            || self.plan.register.vector == 1
-        {
+        let from = self.read_along(einsum.value, to)?;
+        if from == to || !single || !plain(from) || !plain(to) || self.plan.register.vector == 1 {
             return None;
         }
-        let [read, written] = [self.unit_stride(tensor), self.unit_stride(einsum.tensor)];
+        let [read, written] = [self.unit_strides(einsum, from), self.unit_stride(einsum.tensor)];
         let unit_strides = self.builder.both(read, written);
         Some(Turn { from: Lane { rank: from, unit_strides, rows: None }, to })
+    }
+
+    /// The rank along which neighbours lie next to each other in all that is read and varies along it and another one.
+    fn read_along(&self, value: ExprId, to: RankId) -> Option<RankId> {
+        let exprs = &self.cascade.exprs;
+        let reads: Vec<(TensorId, &[ExprId])> = exprs.reads(value).collect();
+        let last = |coords: &[ExprId]| {
+            let &Expr::Index(rank) = exprs.get(*coords.last()?) else { return None };
+            Some(rank)
+        };
+        let varies =
+            |coords: &[ExprId], rank: RankId| coords.iter().any(|it| exprs.free(*it).contains(&rank));
+        let from =
+            reads.iter().filter(|it| varies(it.1, to)).filter_map(|it| last(it.1)).find(|it| *it != to)?;
+        let both = |it: &&(TensorId, &[ExprId])| varies(it.1, from) && varies(it.1, to);
+        let moved = reads.iter().filter(both);
+        let apart = moved.clone().all(|&(tensor, coords)| self.walks(tensor, coords, from));
+        (apart && moved.count() > 0 && exprs.kind(value) == Kind::Real).then_some(from)
     }
 
     /// All points of an einsum that turns.
@@ -88,7 +92,11 @@ impl Tiling<'_> {
             (self.lane, self.rows) = (self.rows, self.lane);
             self.builder.minor = self.lane.map(|it| it.dim.rank);
             let value = self.builder.in_order(known.value, &square);
-            self.store(einsum.tensor, &einsum.at, Known { value, ..known });
+            let present = known.present.map(|it| match self.builder.nest.values[it].shape.len() {
+                2 => self.builder.in_order(it, &square),
+                _ => it,
+            });
+            self.store(einsum.tensor, &einsum.at, Known { value, present });
             self.rows = None;
             self.close_piece(&[]);
         }

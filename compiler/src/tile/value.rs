@@ -4,7 +4,7 @@ use attnc_dsl::ast::{CompareOp, DType, Kind};
 
 use super::Tiling;
 use super::builder::Known;
-use crate::ir::cascade::{ExprId, RankId, TensorId};
+use crate::ir::cascade::{ExprId, Extent, RankId, TensorId};
 use crate::ir::expr::{BinaryOp, Expr, UnaryOp, operands};
 use crate::ir::nest::{Scalar, ValueId};
 
@@ -364,10 +364,17 @@ impl Tiling<'_> {
     }
 
     /// A coordinate is an index along the dimension's own rank (or one of the same extent), perhaps
-    /// shifted within what a recurrence adds.
+    /// shifted within what a recurrence adds, or it lies between numbers that are known.
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn is_inside(&mut self, coord: ExprId, rank: RankId, lag: i64) -> bool {
         let exprs = &self.cascade.exprs;
+        if let Extent::Fixed(extent) = self.cascade.ranks[rank].extent
+            && let (Some(low), Some(high)) = super::within::range(self.cascade, coord)
+            && low >= 0
+            && high < extent.saturating_add(lag)
+        {
+            return true;
+        }
         let (index, shift) = match exprs.get(coord) {
             Expr::Binary(BinaryOp::Add, a, b) => match (exprs.get(*a), exprs.get(*b)) {
                 (index, Expr::Int(shift)) | (Expr::Int(shift), index) => (index, *shift),

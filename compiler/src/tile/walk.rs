@@ -61,16 +61,26 @@ impl Tiling<'_> {
 
     /// Acts, each within what its composite ranks leave of their other parts at the coordinate at hand.
     fn walk_acts(&mut self, acts: &[Act]) {
-        for act in acts {
-            let ranks = defined(act).map_or(Vec::new(), Einsum::iterated);
-            let cut = |it: &RankId| {
-                let mut atoms = self.cascade.exprs.atoms(*it).iter();
-                !self.region.fixed.contains(it) && atoms.any(|it| self.region.fixed.contains(it))
-            };
-            self.region.composites = ranks.into_iter().filter(cut).collect();
-            self.acts(std::slice::from_ref(act));
+        let mut rest = acts;
+        while let Some(first) = rest.first() {
+            let composites = self.cut_ranks(first);
+            let same = rest.iter().take_while(|it| self.cut_ranks(it) == composites).count();
+            let (run, behind) = rest.split_at(same);
+            rest = behind;
+            self.region.composites = composites;
+            self.acts(run);
             self.region.composites.clear();
         }
+    }
+
+    /// The composite ranks of an act of which the coordinate at hand leaves some.
+    fn cut_ranks(&self, act: &Act) -> Vec<RankId> {
+        let ranks = defined(act).map_or(Vec::new(), Einsum::iterated);
+        let cut = |it: &RankId| {
+            let mut atoms = self.cascade.exprs.atoms(*it).iter();
+            !self.region.fixed.contains(it) && atoms.any(|it| self.region.fixed.contains(it))
+        };
+        ranks.into_iter().filter(cut).collect()
     }
 
     /// Runs `body` again until it is known beforehand which of some tensors have absent points: those that are

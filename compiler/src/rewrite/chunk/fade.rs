@@ -70,6 +70,9 @@ impl Form<'_> {
             (self.draft.exprs().index(place), self.draft.exprs().int(0), self.draft.exprs().int(size));
         let first = self.draft.compare(CompareOp::Eq, index, zero);
         let back = self.draft.exprs().binary(BinaryOp::Sub, all, index);
+        // Within the chunk for the first place, too, though nothing asks for it there.
+        let last = self.draft.exprs().int(size - 1);
+        let back = self.draft.exprs().binary(BinaryOp::Min, back, last);
         let reversed = self.draft.moved(gate, place, back);
         let reversed = self.draft.exprs().add(Expr::If(first, one, reversed));
         let end = self.draft.running(&format!("{}.end", self.name), &dims, ScanOp::Prod, place, reversed);

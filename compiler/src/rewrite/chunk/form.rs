@@ -87,7 +87,9 @@ impl Form<'_> {
         let gains: Vec<ExprId> = terms.iter().map(|term| self.gain(term)).collect();
         let mut value = self.draft.read(self.carried);
         if let Some(start) = self.fading.as_ref().map(|it| it.start) {
-            let last = self.last_place();
+            // Every chunk has a token; that its last place is not below 0 is said for those who come later.
+            let (last, zero) = (self.last_place(), self.draft.exprs().int(0));
+            let last = self.draft.exprs().binary(BinaryOp::Max, last, zero);
             let whole = self.draft.read_at(start, &[(self.tokens.place, last)]);
             value = self.draft.times(whole, value);
         }
@@ -198,11 +200,16 @@ impl Form<'_> {
     ) -> ExprId {
         let atoms = self.draft.atoms(over);
         let state = self.draft.read(self.carried);
-        let mut factors = [weights.factors.as_slice(), &[state]].concat();
         let fade = self.since_start(inclusive);
         let (inside, outside): (Vec<ExprId>, Vec<ExprId>) =
             fade.into_iter().partition(|&it| self.draft.touches(it, &atoms));
-        factors.extend(inside);
+        let mut factors = weights.factors.clone();
+        if !inside.is_empty() {
+            // Once for each token, not once for each element of the state.
+            let faded = self.draft.multiplied(&[factors, inside].concat());
+            factors = vec![self.held(faded, dims)];
+        }
+        factors.push(state);
         let value = self.conditioned(&factors, &weights.conditions);
         let free = self.at_each_token(value, &atoms);
         let dims = self.draft.dims(&free, dims);

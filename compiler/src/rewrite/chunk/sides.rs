@@ -5,7 +5,8 @@
 //! ```
 //!
 //! A side is 0 beyond the last token, so that a sum over the places of a chunk need not ask which of them are there. That
-//! of features has the places last, next to each other, for they are what scores are computed for together.
+//! of features has the places last, next to each other, for they are what scores are computed for together; where they
+//! fade by features, a score is a sum of products of three, and features are next to each other.
 
 use super::form::Form;
 use super::product::Product;
@@ -60,9 +61,18 @@ impl Form<'_> {
         let (first, rest): (Vec<RankId>, Vec<RankId>) = own.partition(|it| features.contains(it));
         let (outer, last): (Vec<RankId>, Vec<RankId>) = rest.into_iter().partition(|it| heads.contains(it));
         let [outer, first, last] = [outer, first, last].map(|it| self.draft.dims(&it, &self.others));
-        let dims = [outer.as_slice(), &[chunk], &first, &[place], &last].concat();
+        let dims = match self.fades_by_features() {
+            true => [outer.as_slice(), &[chunk, place], &first, &last].concat(),
+            false => [outer.as_slice(), &[chunk], &first, &[place], &last].concat(),
+        };
         let tensor = self.draft.sum(&format!("{}.side", self.name), &dims, &[], value);
         Some(self.draft.read(tensor))
+    }
+
+    /// Between two tokens there is a product of gates for each feature.
+    fn fades_by_features(&self) -> bool {
+        let features = self.features();
+        self.fading.as_ref().is_some_and(|it| it.free.iter().any(|it| features.contains(it)))
     }
 
     /// It is held for all places of a chunk.
@@ -88,6 +98,9 @@ impl Form<'_> {
         let own: Vec<RankId> = free.into_iter().filter(|it| *it != chunk && *it != place).collect();
         let (outer, inner) = self.parted(&own, order);
         let dims = [outer.as_slice(), &[chunk, place], &inner].concat();
+        let zero = self.draft.exprs().real(0.0);
+        let value =
+            if self.draft.is_total(value) { self.draft.exprs().add(Expr::Else(value, zero)) } else { value };
         let tensor = self.draft.sum(&format!("{}.factor", self.name), &dims, &[], value);
         self.draft.read(tensor)
     }

@@ -1,7 +1,7 @@
 //! The tokens of a rank in chunks: the rank becomes composite, so that every tensor that has it keeps it.
 //!
 //! ```text
-//! rank t    ->    rank t = (chunk, place of 64); rank keys = (chunk, key of 64), the tokens of the same chunk
+//! rank t    ->    rank t = (chunk, place of 32); rank keys = (chunk, key of 32), the tokens of the same chunk
 //! ```
 
 use super::draft::Draft;

@@ -14,7 +14,7 @@ use super::product::Product;
 use super::state::{self, Reading, State};
 
 /// How many tokens a chunk has.
-const CHUNK: i64 = 64;
+const CHUNK: i64 = 32;
 /// How many if gates differ between features: each pair of tokens has a product of gates for every feature.
 const FINE: i64 = 16;
 /// How many if what they add depends on each other.

@@ -1,0 +1,104 @@
+//! Sums under conditions on coordinates: in a walk, whose tiles hold all of a chunk, a loop goes no further than the
+//! conditions allow, and tests none of them where all hold for every row at hand.
+//!
+//! ```text
+//! i in 6 .. 12                                  i in 6 .. 12
+//!   for j in 0 .. 64                      ->      for j in 0 .. 7: o[i] += a[i, j] * b[j]
+//!     o[i] += a[i, j] * b[j] where j <= i         for j in 7 .. 12: o[i] += a[i, j] * b[j] where j <= i
+//! ```
+
+use std::collections::HashMap;
+
+use super::Tiling;
+use crate::ir::cascade::{Cascade, ExprId, Extent, RankId};
+use crate::ir::expr::{BinaryOp, Expr};
+use crate::ir::nest::ValueId;
+use crate::schedule::presence;
+
+/// The coordinates that a loop goes along.
+pub(super) struct Cut {
+    pub(super) begin: ValueId,
+    /// Up to here all conditions hold.
+    pub(super) safe: ValueId,
+    pub(super) end: ValueId,
+}
+
+impl Tiling<'_> {
+    /// An expression without the conditions on it as a whole.
+    pub(super) fn unconditioned(&self, mut value: ExprId) -> ExprId {
+        while let &Expr::Where(x, _) = self.cascade.exprs.get(value) {
+            value = x;
+        }
+        value
+    }
+
+    /// The conditions on an expression as a whole, but for those that are known to hold.
+    pub(super) fn conditions_on(&self, mut value: ExprId) -> Vec<ExprId> {
+        let mut all = Vec::new();
+        while let &Expr::Where(x, condition) = self.cascade.exprs.get(value) {
+            all.extend(presence::parts(&self.cascade.exprs, condition));
+            value = x;
+        }
+        all.retain(|it| !self.is_holding(*it));
+        all
+    }
+
+    /// What conditions leave of a rank that a walk holds whole; none if they say nothing about it.
+    pub(super) fn cut(&mut self, conditions: &[ExprId], rank: RankId) -> Option<Cut> {
+        let told = conditions.iter().any(|it| self.cascade.exprs.free(*it).contains(&rank));
+        if !self.region.walks || !told {
+            return None;
+        }
+        // Rows that are worked on together are an interval.
+        let rows = self.rows.map(|it| {
+            let end = self.plus(it.first, it.dim.extent.into());
+            let span = self.region.spans.insert(it.dim.rank, (it.first, end));
+            (it.dim.rank, self.builder.indices.remove(&it.dim.rank), span)
+        });
+        let (may, fail) = (self.where_all_hold(conditions, rank), self.where_one_fails(conditions, rank));
+        if let Some((rank, index, span)) = rows {
+            self.builder.indices.extend(index.map(|it| (rank, it)));
+            self.region.spans.remove(&rank);
+            self.region.spans.extend(span.map(|it| (rank, it)));
+        }
+        let (from, to) = self.span(rank);
+        let mut larger = |op, a, b: Option<ValueId>| b.map_or(a, |b| self.builder.binary(op, a, b));
+        let begin = larger(BinaryOp::Max, from, may.0);
+        let end = larger(BinaryOp::Min, to, may.1);
+        let end = larger(BinaryOp::Max, begin, Some(end));
+        let safe = larger(BinaryOp::Min, end, Some(fail.unwrap_or(begin)));
+        let safe = larger(BinaryOp::Max, begin, Some(safe));
+        let cut = Cut { begin, safe, end };
+        let scalar = |it: &ValueId| self.builder.nest.values[*it].shape.is_empty();
+        [cut.begin, cut.safe, cut.end].iter().all(scalar).then_some(cut)
+    }
+}
+
+/// Between which integers an expression lies in every call, both included, as far as that is known.
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+pub(super) fn range(cascade: &Cascade, expr: ExprId) -> (Option<i64>, Option<i64>) {
+    let mut known: HashMap<ExprId, (Option<i64>, Option<i64>)> = HashMap::new();
+    let both = |a: Option<i64>, b: Option<i64>, of: fn(i64, i64) -> Option<i64>| of(a?, b?);
+    for id in cascade.exprs.postorder(expr) {
+        let it = match *cascade.exprs.get(id) {
+            Expr::Int(it) => (Some(it), Some(it)),
+            Expr::Index(rank) => match cascade.ranks[rank].extent {
+                Extent::Fixed(extent) => (Some(0), Some(extent - 1)),
+                Extent::Carried | Extent::Derived(_) => (Some(0), None),
+            },
+            Expr::Binary(op, a, b) => {
+                let ((a, c), (b, d)) = (known[&a], known[&b]);
+                match op {
+                    BinaryOp::Add => (both(a, b, i64::checked_add), both(c, d, i64::checked_add)),
+                    BinaryOp::Sub => (both(a, d, i64::checked_sub), both(c, b, i64::checked_sub)),
+                    BinaryOp::Min => (both(a, b, |a, b| Some(a.min(b))), c.into_iter().chain(d).min()),
+                    BinaryOp::Max => (a.into_iter().chain(b).max(), both(c, d, |c, d| Some(c.max(d)))),
+                    _ => (None, None),
+                }
+            }
+            _ => (None, None),
+        };
+        known.insert(id, it);
+    }
+    known[&expr]
+}
