@@ -127,7 +127,10 @@ impl Weaver<'_> {
         let Tensor { name, dims, .. } = self.cascade.tensors[einsum.tensor].clone();
         let exprs = &self.cascade.exprs;
         let free = exprs.free(exponent);
-        let depends = |it: &Dim| exprs.atoms(it.rank).iter().any(|atom| free.contains(atom));
+        // It is stored for each row, or tasks would write the same.
+        let rows = &self.group.rows;
+        let depends =
+            |it: &Dim| exprs.atoms(it.rank).iter().any(|atom| free.contains(atom) || rows.contains(atom));
         let kept: Vec<usize> = (0..dims.len()).filter(|&at| depends(&dims[at])).collect();
         let dims: Vec<Dim> = kept.iter().map(|&at| dims[at]).collect();
         let at = dims.iter().map(|it| At::Rank(it.rank, 0)).collect();

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use attnc_dsl::ast::Kind;
+
 use super::super::plan::{Act, Axis, Walk};
 use super::super::weave::Weaver;
 use super::Group;
@@ -57,6 +59,9 @@ impl Weaver<'_> {
         }
         for &einsum in &order {
             let acts = self.at_each(&carry, einsum, &mut walk.before);
+            if carry.nested.contains_key(&einsum.tensor) {
+                walk.before.extend(acts.iter().filter_map(|act| self.cleared(act)));
+            }
             match (carry.nested.get(&einsum.tensor), walk.step.last_mut()) {
                 (None, _) => walk.step.extend(acts),
                 (Some((first, _)), Some(Act::Along(_, all))) if *first != einsum.tensor => all.extend(acts),
@@ -76,6 +81,18 @@ impl Weaver<'_> {
             }
         }
         walk
+    }
+
+    /// A tile of which some coordinates are read beside those that count, before all of them are there.
+    fn cleared(&mut self, act: &Act) -> Option<Act> {
+        let Act::Define(it) = act else { return None };
+        let exprs = &mut self.cascade.exprs;
+        let value = match self.cascade.tensors[it.tensor].kind {
+            Kind::Real => exprs.real(0.0),
+            Kind::Int => exprs.int(0),
+            Kind::Bool => exprs.add(Expr::Bool(false)),
+        };
+        self.tiles.contains(&it.tensor).then(|| Act::Define(Einsum { op: Op::Map, value, ..it.clone() }))
     }
 
     /// The rows, the last one in boxes if it is the innermost of the inputs that have it.
