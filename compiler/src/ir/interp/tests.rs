@@ -282,7 +282,7 @@ fn a_nest_that_leaves_a_buffer_is_told_where() {
 
 #[test]
 fn a_nest_that_reads_what_nobody_wrote_is_told_where() {
-    let unwritten = fault("a[n] = 2 * i; output o = sum[n](a)", |stmt| {
+    let unwritten = fault("a[n] = 2 * i; output o[n] = a[0]", |stmt| {
         if let Stmt::Store { .. } = stmt {
             *stmt = Stmt::If { condition: Id::new(0), then: Block::default(), otherwise: Block::default() };
         }
