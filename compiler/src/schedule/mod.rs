@@ -8,6 +8,7 @@
 mod account;
 mod accumulate;
 mod assemble;
+mod boxes;
 mod flow;
 mod gauge;
 mod group;
