@@ -283,9 +283,8 @@ impl Shapes {
             cone.iter().copied().filter(|it| self.of[it].rows.is_none() && self.of[it].deep).collect();
         // What has points for pairs of a row and what is traversed would be larger than anything that is handed in.
         let lacked = self.lacked(flow, cone.iter().map(|it| flow.einsums[it]).chain([einsum]), shape);
-        // Of the rows and of what is traversed there is only a box or a tile.
-        let boxed: Ranks = rows.union(&shape.streams).copied().collect();
-        let anyway = flow.live_spaces().filter(|it| boxed.is_subset(it));
+        let pairs: Ranks = rows.union(&shape.streams).copied().collect();
+        let anyway = flow.live_spaces().filter(|it| pairs.is_subset(it));
         let most = anyway.chain(spaces.iter().cloned()).map(|it| flow.size(&it)).fold(1.0, f64::max);
         let is_dear = |it: &TensorId| {
             let own = flow.ranks(*it);
@@ -293,7 +292,12 @@ impl Shapes {
             let is_of_pairs = !own.is_disjoint(&lacked) && !own.is_disjoint(&shape.streams);
             !(spaces.iter().any(|other| all.is_subset(other)) || is_of_pairs && flow.size(&all) <= most)
         };
-        let reduces_part = |it: &TensorId| !flow.reduced(flow.einsums[it]).is_disjoint(&boxed);
+        // Of the rows there is only a box, and of what is traversed only a tile where something changes along it.
+        let reduces_part = |it: &TensorId| {
+            let over = flow.reduced(flow.einsums[it]);
+            let is_in_tiles = !flow.ranks(*it).is_disjoint(&shape.streams);
+            !over.is_disjoint(rows) || is_in_tiles && !over.is_disjoint(&shape.streams)
+        };
         let again: Vec<TensorId> = again.into_iter().filter(|it| is_dear(it) || reduces_part(it)).collect();
         if let Some(first) = again.iter().map(|it| flow.generations[it]).min() {
             // Without them there may be other rows, and what is made of them may cost no more than it has to.
