@@ -9,6 +9,7 @@ use attnc_dsl::model::Checked;
 use attnc_ptx::Module;
 use attnc_runtime::Kernel;
 use attnc_runtime::device::{Device, Emulated};
+use attnc_runtime::emulator::Schedule;
 use attnc_runtime::manifest::KernelInfo;
 
 use crate::choose::choose;
@@ -18,7 +19,7 @@ use crate::lower::lower;
 use crate::package::{Object, describe};
 use crate::rewrite::{carried, saturate};
 use crate::schedule::{Mapping, Plan, Refusal};
-use crate::target::{Gpu, Target};
+use crate::target::{Gpu, Target, Tiles};
 use crate::tile::tile;
 
 /// Reads an imported file, given its path relative to the root folder of the spec.
@@ -65,8 +66,18 @@ pub fn outline(request: Request<'_>) -> Result<Front, Box<Failure>> {
 }
 
 /// A cascade to the plan of the equal one that is compiled.
+///
+/// Fibers are taken in one part where blocks of threads take rows together: sums of parts are as many registers again.
 pub fn plan(cascade: &Cascade, mapping: &Mapping) -> Plan {
-    choose(&saturate(&carried(cascade)), mapping).plan
+    let variants = saturate(&carried(cascade));
+    if mapping.defaults.team {
+        let whole = Mapping { defaults: Tiles { parts: 1, ..mapping.defaults }, ..mapping.clone() };
+        let plan = choose(&variants, &whole).plan;
+        if tile(&plan).stages.iter().any(|it| it.team.is_some()) {
+            return plan;
+        }
+    }
+    choose(&variants, mapping).plan
 }
 
 /// The mapping that a file has for kernels, on a machine.
@@ -176,6 +187,16 @@ pub fn emulate(cascade: &Cascade, gpu: Gpu) -> Result<Kernel, CodegenError> {
 pub fn emulate_by(cascade: &Cascade, mapping: &Mapping, gpu: Gpu) -> Result<Kernel, CodegenError> {
     on_device(cascade, mapping, gpu, |info, text| {
         Ok(Arc::new(Emulated::new(&info.symbol, info.stages, text)?))
+    })
+}
+
+/// The same with the warps of a block in another order.
+///
+/// # Errors
+/// As for [`emulate_by`].
+pub fn emulate_under(cascade: &Cascade, gpu: Gpu, schedule: Schedule) -> Result<Kernel, CodegenError> {
+    on_device(cascade, &Mapping::of(&Target::of_gpu(gpu), Backend::default()), gpu, |info, text| {
+        Ok(Arc::new(Emulated::new(&info.symbol, info.stages, text)?.under(schedule)))
     })
 }
 

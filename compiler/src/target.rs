@@ -62,6 +62,9 @@ pub struct Tiles {
     pub lanes: u32,
     /// What remains of a rank is taken so many at a time, the last under a mask; 1 leaves it to plain loops.
     pub vector: u32,
+    /// A block of threads takes the rows of a box together where products of matrices can be taken of them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub team: bool,
 }
 
 /// How many points a box of rows times a tile of what it streams over may have: in f64, half a MiB of scratch.
@@ -80,6 +83,7 @@ const CPU: Tiles = Tiles {
     strip: 6,
     lanes: 8,
     vector: 1,
+    team: false,
 };
 /// Thirty-two registers of four f32: twenty-four sums.
 const NEON: Tiles = Tiles { lanes: 16, ..CPU };
@@ -102,6 +106,7 @@ const GPU: Tiles = Tiles {
     strip: 1,
     lanes: 4,
     vector: 1,
+    team: true,
 };
 
 /// A name that stands for no machine.

@@ -81,6 +81,9 @@ pub struct KernelInfo {
     pub words: u32,
     /// The number of its stages.
     pub stages: u32,
+    /// The positions of those of which a block of threads runs a task together; of others a thread does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub teams: Vec<u32>,
     /// The formula of the workspace, for people.
     pub workspace: String,
     /// The triple of the machine it runs on.

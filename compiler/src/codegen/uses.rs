@@ -135,7 +135,10 @@ impl<'a> Uses<'a> {
                 self.values([*a])
             }
             Op::Binary(_, a, b) | Op::Compare(_, a, b) => self.values([*a, *b]),
-            Op::Select(a, b, c) | Op::Contract { a, b, into: c } => self.values([*a, *b, *c]),
+            Op::Select(a, b, c) => self.values([*a, *b, *c]),
+            Op::Contract { a, b, there, into } => {
+                self.values([*a, *b, *into].into_iter().chain(*there));
+            }
             Op::Load { buffer, index, guard, .. } => {
                 self.access(*buffer, index);
                 self.values(*guard);

@@ -91,6 +91,11 @@ impl<T> Arena<T> {
         self.items.iter().enumerate().map(|(idx, item)| (Id::new(idx), item))
     }
 
+    /// All items to be changed, in order.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.items.iter_mut()
+    }
+
     /// All ids, in order.
     pub fn ids(&self) -> impl DoubleEndedIterator<Item = Id<T>> + ExactSizeIterator + use<T> {
         (0..self.items.len()).map(Id::new)

@@ -119,6 +119,8 @@ pub struct Stage {
     pub tasks: ValueId,
     /// The number of the task at hand.
     pub task: ValueId,
+    /// The rank whose coordinates a block of threads shares when it runs a task; `None` where a thread runs one.
+    pub team: Option<TileDim>,
     /// What a task does.
     pub body: Block,
 }
@@ -305,6 +307,8 @@ pub enum Op {
         a: ValueId,
         /// The other.
         b: ValueId,
+        /// Products of elements of `a` of which it does not hold are left out, whatever `b` is.
+        there: Option<ValueId>,
         /// What is added to; the result has its ranks.
         into: ValueId,
     },
@@ -327,7 +331,8 @@ impl Op {
             | Op::Iota => Vec::new(),
             Op::Unary(_, a) | Op::Power(a) | Op::Convert(a) | Op::Round(_, a) | Op::Reduce(_, a) => vec![*a],
             Op::Binary(_, a, b) | Op::Compare(_, a, b) => vec![*a, *b],
-            Op::Select(a, b, c) | Op::Contract { a, b, into: c } => vec![*a, *b, *c],
+            Op::Select(a, b, c) => vec![*a, *b, *c],
+            Op::Contract { a, b, there, into } => [*a, *b, *into].into_iter().chain(*there).collect(),
             Op::Load { index, guard, .. } => index.iter().chain(guard).copied().collect(),
         }
     }

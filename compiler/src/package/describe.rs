@@ -29,6 +29,7 @@ pub fn describe(plan: &Plan, nest: &Nest, target: &Target, mapping: &Mapping) ->
         tensors: tensors.map(|(id, (_, buffer))| tensor(cascade, id, buffer)).collect(),
         words: to_u32(nest.words.len()),
         stages: to_u32(nest.stages.len()),
+        teams: (0..).zip(&nest.stages).filter(|it| it.1.team.is_some()).map(|it| it.0).collect(),
         workspace: workspace(plan, nest),
         target: target.triple().to_string(),
         cpu_features: target.cpu_features().iter().map(|it| (*it).to_owned()).collect(),

@@ -31,6 +31,7 @@ pub(super) fn header(object: &Object, stem: &str) -> String {
         text.push_str(&kernel(info));
         let rest = if object.ptx.is_some() { LAUNCHED } else { RUNNING };
         text.push_str(&rest.replace("NAME", &info.symbol).replace("STEM", &comment(stem)));
+        text.extend(info.teams.iter().map(|it| TEAM.replace("STAGE", &it.to_string())));
     }
     text.push_str("\n#ifdef __cplusplus\n}\n#endif\n\n#endif\n");
     text
@@ -107,6 +108,9 @@ const LAUNCHED: &str = r#"/* The stages are the entries NAME_stage_0, NAME_stage
    at most 128 threads along x. Each takes the arguments by value with addresses and strides on the device, the
    address of a workspace for as many threads as are launched, and the number of tasks of the stage, a uint64_t. */
 "#;
+
+/// Of a stage of which blocks run tasks.
+const TEAM: &str = "/* A block of 128 threads runs a task of stage STAGE, which takes no other number. */\n";
 
 /// What is to be said of a rank that has no word.
 fn extent_line((idx, rank): (usize, &RankInfo)) -> Option<String> {

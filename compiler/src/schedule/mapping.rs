@@ -68,8 +68,8 @@ impl Mapping {
 
     /// What is worked on together in registers.
     pub(super) fn register(&self) -> Register {
-        let Tiles { strip, lanes, vector, .. } = self.defaults;
-        Register { strip, lanes, vector }
+        let Tiles { strip, lanes, vector, team, .. } = self.defaults;
+        Register { strip, lanes, vector, team }
     }
 
     /// What is said of a rank.

@@ -13,7 +13,20 @@ impl Builder {
     /// `into + Σ a · b`
     pub(super) fn contract(&mut self, a: ValueId, b: ValueId, into: ValueId) -> ValueId {
         let ty = self.nest.values[into].clone();
-        self.emit(Op::Contract { a, b, into }, ty, &[a, b, into])
+        self.emit(Op::Contract { a, b, there: None, into }, ty, &[a, b, into])
+    }
+
+    /// The same without products of elements of `a` that are not there.
+    pub(super) fn contract_where(
+        &mut self,
+        there: Option<ValueId>,
+        a: ValueId,
+        b: ValueId,
+        into: ValueId,
+    ) -> ValueId {
+        let ty = self.nest.values[into].clone();
+        let operands: Vec<ValueId> = [a, b, into].into_iter().chain(there).collect();
+        self.emit(Op::Contract { a, b, there, into }, ty, &operands)
     }
 
     /// The elements combined along one rank.

@@ -27,6 +27,7 @@ mod recurrence;
 mod select;
 mod stream;
 mod strip;
+mod team;
 mod turn;
 mod value;
 mod variants;
@@ -44,6 +45,7 @@ use crate::schedule::{self, Plan};
 use builder::Builder;
 use memory::Stored;
 use strip::Strip;
+use team::Team;
 use width::Widths;
 pub use width::in_f32;
 
@@ -105,6 +107,8 @@ struct Tiling<'a> {
     lane: Option<Lanes>,
     /// The rows of that tile, where it has two ranks.
     rows: Option<Lanes>,
+    /// What a block of threads holds, where it takes rows together.
+    team: Option<Team>,
     /// Parameters are read where they are used, not in the prologue.
     in_defaults: bool,
 }
@@ -149,6 +153,7 @@ impl<'a> Tiling<'a> {
             powers: BTreeSet::new(),
             lane: None,
             rows: None,
+            team: None,
             in_defaults: false,
         }
     }
@@ -178,7 +183,7 @@ impl<'a> Tiling<'a> {
         let block = self.builder.close_body();
         self.builder.unbind_all();
         let names: Vec<&str> = tensors.iter().map(|&it| self.cascade.tensors[it].name.as_str()).collect();
-        let stage = Stage { defines: names.join(", "), tasks: count, task, body: block };
+        let stage = Stage { defines: names.join(", "), tasks: count, task, team: None, body: block };
         self.builder.nest.stages.push(stage);
     }
 

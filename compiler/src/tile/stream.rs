@@ -28,6 +28,9 @@ pub(super) fn reads_tile(plan: &Plan) -> Vec<bool> {
 impl Tiling<'_> {
     /// One stage.
     pub(super) fn stream(&mut self, stream: &Stream) {
+        if self.in_team(stream) {
+            return;
+        }
         let defines: Vec<TensorId> = stores(&stream.acts, &self.plan.tiles);
         self.region = Region { composites: stream.composites.clone(), ..Region::default() };
         for axis in stream.rows.iter().chain(loops(&stream.acts).into_iter().flat_map(|it| &it.axes)) {

@@ -335,7 +335,8 @@ impl Tiling<'_> {
     /// do not count as absent.
     pub(super) fn within_tile(&mut self, index: &[ValueId], guard: Option<ValueId>) -> Option<ValueId> {
         let mut within = guard;
-        for lane in self.rows.into_iter().chain(self.lane) {
+        let shared = self.team.iter().flat_map(|it| it.lanes.clone());
+        for lane in shared.chain(self.rows).chain(self.lane).collect::<Vec<_>>() {
             let mut all = index.iter().chain(&guard);
             if all.any(|it| self.builder.nest.values[*it].shape.contains(&lane.dim)) {
                 within = self.builder.both(within, lane.mask);

@@ -116,6 +116,9 @@ impl Tiling<'_> {
 
     /// A point of a tile, absent outside.
     pub(super) fn read_tile_at(&mut self, tensor: TensorId, coords: &[ExprId]) -> Known {
+        if let Some(known) = self.held(tensor) {
+            return known;
+        }
         let dims = self.cascade.tensors[tensor].dims.clone();
         let (mut index, mut guard) = (Vec::new(), None);
         for (&coord, dim) in coords.iter().zip(&dims) {

@@ -1,7 +1,7 @@
 //! The emulator of PTX as a device.
 
 use super::{Device, Launch, Session};
-use crate::emulator::{self, Args, Buffer, DeviceMemory, Program};
+use crate::emulator::{self, Args, Buffer, DeviceMemory, Program, Schedule};
 use crate::error::{Error, Result};
 
 /// The threads that an emulated machine runs at the same time: more would only take more memory.
@@ -18,6 +18,7 @@ pub struct Emulated {
     program: Program,
     /// The entries of the stages, in order.
     entries: Vec<String>,
+    schedule: Schedule,
 }
 
 impl Emulated {
@@ -34,7 +35,13 @@ impl Emulated {
         {
             return Err(broken(format!("its module has no entry `{lacking}`")));
         }
-        Ok(Emulated { kernel, program, entries })
+        Ok(Emulated { kernel, program, entries, schedule: Schedule::RoundRobin })
+    }
+
+    /// The same with warps in another order.
+    #[must_use]
+    pub fn under(self, schedule: Schedule) -> Emulated {
+        Emulated { schedule, ..self }
     }
 }
 
@@ -77,6 +84,7 @@ impl Session for Running<'_> {
         let words: Vec<u8> = stage.words.iter().flat_map(|it| it.to_le_bytes()).collect();
         let args = Args::new().bytes(&words).u64(stage.workspace).u64(stage.tasks);
         let launch = emulator::Launch::new([stage.blocks, 1, 1], [stage.threads, 1, 1], args);
+        let launch = launch.schedule(self.device.schedule);
         let entry = &self.device.entries[stage.stage as usize];
         let ran = self.device.program.launch(entry, &launch, &mut self.memory);
         ran.map(|_| ()).map_err(|it| self.fault(it))

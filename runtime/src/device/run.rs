@@ -42,9 +42,14 @@ pub(crate) fn run(kernel: &Kernel, frame: &Frame, device: &dyn Device) -> Result
     }
     let workspace = session.alloc(bytes.max(1))?;
     for (stage, &tasks) in (0..).zip(&tasks).filter(|it| *it.1 > 0) {
-        let threads = threads.min(u32::try_from(tasks).unwrap_or(u32::MAX).next_multiple_of(32));
-        let block = threads.min(THREADS);
-        let blocks = threads / block;
+        let tasks_u32 = u32::try_from(tasks).unwrap_or(u32::MAX);
+        let (blocks, block) = if kernel.info().teams.contains(&stage) {
+            (tasks_u32.min(device.threads().div_ceil(THREADS)), THREADS)
+        } else {
+            let threads = threads.min(tasks_u32.checked_next_multiple_of(32).unwrap_or(u32::MAX));
+            let block = threads.min(THREADS);
+            (threads / block, block)
+        };
         session.launch(&Launch { stage, blocks, threads: block, words: &there, workspace, tasks })?;
     }
     for (tensor, address) in tensors.iter().zip(addresses).filter(|it| it.0.role == Role::Output) {

@@ -59,7 +59,10 @@ impl<'a, 'c> Emitter<'a, '_, 'c> {
             Op::Load { buffer, index, guard, contiguous } => {
                 self.load(ty, *buffer, index, *guard, *contiguous)
             }
-            Op::Contract { a, b, into } => self.contract(ty, *a, *b, *into),
+            Op::Contract { a, b, there, into } => {
+                assert!(there.is_none(), "only blocks of threads leave products out");
+                self.contract(ty, *a, *b, *into)
+            }
             Op::Reduce(op, a) => self.reduce(ty, *op, *a),
         }
     }

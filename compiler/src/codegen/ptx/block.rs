@@ -6,6 +6,7 @@ use attnc_ptx::{Inst, Op, ParamId, Reg, args, at};
 
 use super::arith::{int, int_compare};
 use super::op::Tile;
+use super::team::Team;
 use super::value::{Value, register};
 use super::writer::Writer;
 use crate::codegen::uses::Uses;
@@ -21,6 +22,8 @@ pub(super) struct Emitter<'a> {
     pub(super) workspace: Value,
     /// The address of the running thread's scratch.
     pub(super) scratch: Value,
+    /// How the block works together on a task, if it does.
+    pub(super) team: Option<Team<'a>>,
     values: Vec<Option<Tile<'a>>>,
 }
 
@@ -39,7 +42,7 @@ impl<'a> Emitter<'a> {
     /// A kernel without statements.
     pub(super) fn new(nest: &'a Nest, writer: Writer, words: ParamId, workspace: Value) -> Emitter<'a> {
         let values = vec![None; nest.values.len()];
-        Emitter { nest, writer, words, workspace, scratch: workspace, values }
+        Emitter { nest, writer, words, workspace, scratch: workspace, team: None, values }
     }
 
     /// The values of the prologue that are needed.
@@ -55,7 +58,7 @@ impl<'a> Emitter<'a> {
     fn stmt(&mut self, stmt: &'a Stmt) {
         match stmt {
             Stmt::Let(value, op) => {
-                let tile = self.op(&self.nest.values[*value], op);
+                let tile = self.op(*value, op);
                 self.define(*value, tile);
             }
             Stmt::Store { buffer, index, value, guard, .. } => self.store(*buffer, index, *value, *guard),

@@ -10,6 +10,7 @@ use super::arith::{convert, int};
 use super::block::Emitter;
 use super::memory::global;
 use super::pressure::pressure;
+use super::team::Team;
 use super::value::Value;
 use super::writer::Writer;
 use crate::codegen::symbol;
@@ -33,6 +34,14 @@ pub(super) fn emit(nest: &Nest, at_stage: usize, stage: &Stage) -> Kernel {
 }
 
 fn write(nest: &Nest, at_stage: usize, stage: &Stage, hoists: bool) -> Kernel {
+    let own;
+    let nest = match stage.team {
+        Some(rows) => {
+            own = super::team::own(nest, rows);
+            &own
+        }
+        None => nest,
+    };
     let mut builder = Builder::new(&symbol(nest, &format!("_stage_{at_stage}")));
     builder.about(&format!("Stage {at_stage} of `{}`: {}.", nest.name, stage.defines));
     let bytes = u32::try_from(8 * nest.words.len()).expect("arguments are fewer than 2^28");
@@ -44,8 +53,10 @@ fn write(nest: &Nest, at_stage: usize, stage: &Stage, hoists: bool) -> Kernel {
     let writer = Writer::new(builder, hoists);
     let [workspace, tasks] = [workspace, tasks].map(|it| writer.param(at(it)));
     let workspace = global(&writer, workspace);
-    let (thread, threads) = threads(&writer);
+    let team = stage.team.map(|rows| Team::new(nest, stage, rows, &writer));
+    let (thread, threads) = if team.is_some() { blocks(&writer) } else { threads(&writer) };
     let mut emitter = Emitter::new(nest, writer, words, workspace);
+    emitter.team = team;
     emitter.prologue(&Uses::by_stage(nest, stage));
     emitter.scratch = scratch(&emitter, thread);
     let last = int(&emitter.writer, IntOp::Sub, tasks, Value::Int(1));
@@ -63,6 +74,15 @@ fn threads(writer: &Writer) -> (Value, Value) {
     let thread = writer.pure(RegType::B64, Op::MadWide { ty: Narrow::U32 }, &[block, size, wide(lane)]);
     let threads = writer.pure(RegType::B64, Op::MulWide { ty: Narrow::U32 }, &[blocks, size]);
     (thread, threads)
+}
+
+/// The number of the running block, and how many there are.
+fn blocks(writer: &Writer) -> (Value, Value) {
+    let [block, blocks] = [Special::CtaidX, Special::NctaidX].map(|it| {
+        let it = writer.special(it);
+        convert(writer, CvtRound::Exact, (RegType::B64, Number::U64), Number::U32, it)
+    });
+    (block, blocks)
 }
 
 /// The scratch of a thread is behind what all share and the scratch of those before.
@@ -86,7 +106,7 @@ impl Writer {
     }
 
     /// A special register.
-    fn special(&self, special: Special) -> Value {
+    pub(super) fn special(&self, special: Special) -> Value {
         let into = self.fresh(RegType::B32);
         self.add(attnc_ptx::Inst::new(Op::Mov { ty: Type::B32 }, attnc_ptx::args![into, special]));
         Value::Reg(into)

@@ -7,7 +7,7 @@ use attnc_ptx::modifier::{
 use attnc_ptx::types::{Data, Number, RegType};
 use attnc_ptx::{Address, Inst, Op, Reg, args, at};
 
-use super::arith::{convert, int, int_compare, select};
+use super::arith::{and, convert, int, int_compare, select};
 use super::block::Emitter;
 use super::op::Tile;
 use super::scalar;
@@ -50,6 +50,8 @@ impl<'a> Emitter<'a> {
         let ty = points::stored(self.nest, index, value, guard);
         let addresses = self.addresses(buffer, index, &ty);
         let guards = self.guards(guard, &ty);
+        let writes = self.writes(&ty);
+        let guards = guards.into_iter().map(|it| and(&self.writer, writes, it));
         let values = self.tile(value).spread(&ty);
         for ((address, guard), value) in addresses.into_iter().zip(guards).zip(values) {
             if guard != Value::Bool(false) {
@@ -84,7 +86,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// An address with a number that is added to it as the instruction has it.
-    fn place(&self, address: Value) -> Address {
+    pub(super) fn place(&self, address: Value) -> Address {
         let (base, number) = self.writer.split(address);
         match i32::try_from(number) {
             Ok(number) => at(self.writer.reg(RegType::B64, base)).plus(number),
@@ -93,13 +95,13 @@ impl<'a> Emitter<'a> {
     }
 
     /// The sum of terms, those first that change least often.
-    fn sum(&self, mut terms: Vec<Value>) -> Value {
+    pub(super) fn sum(&self, mut terms: Vec<Value>) -> Value {
         terms.sort_by_key(|it| self.writer.level(*it));
         terms.into_iter().reduce(|a, b| int(&self.writer, IntOp::Add, a, b)).expect("an address has a base")
     }
 
     /// The address of a buffer's first element.
-    fn address(&mut self, buffer: BufferId) -> Value {
+    pub(super) fn address(&mut self, buffer: BufferId) -> Value {
         match self.nest.buffers[buffer].place {
             Place::Input(word) | Place::Output(word) => {
                 let generic = self.word(word, Scalar::I64);
@@ -111,7 +113,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// An element as it lies in memory: integers in 64 bits, floats in their own width; 0 where the guard is false.
-    fn load_raw(&self, dtype: DType, address: Address, guard: Value) -> Value {
+    pub(super) fn load_raw(&self, dtype: DType, address: Address, guard: Value) -> Value {
         let ty = data(dtype);
         let into = self.writer.fresh(attnc_ptx::types::Type::from(ty).register());
         let op = Op::Ld {
@@ -138,7 +140,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// An element as it lies in memory as the scalar that it is computed with.
-    fn widened(&self, dtype: DType, raw: Value) -> Value {
+    pub(super) fn widened(&self, dtype: DType, raw: Value) -> Value {
         let w = &self.writer;
         let to_int = |from| convert(w, CvtRound::Exact, (RegType::B64, Number::S64), from, raw);
         match dtype {

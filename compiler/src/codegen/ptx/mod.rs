@@ -1,6 +1,7 @@
 //! Nest to PTX: a kernel for each stage, in one module.
 //!
-//! A thread runs a task, then the one as many further on as there are threads. A tile is a register for each of its
+//! A thread runs a task, then the one as many further on as there are threads; where a stage says so, a block does
+//! (`team.rs`). A tile is a register for each of its
 //! elements, so a mapping for this back end keeps tiles small; what is larger lies in the thread's scratch, which is a
 //! part of the workspace. Scalar functions are the formulas of `codegen::math`, in place.
 //!
@@ -13,11 +14,15 @@
 
 mod arith;
 mod block;
+mod careful;
 mod entry;
 mod memory;
 mod op;
 mod pressure;
+mod products;
 mod scalar;
+mod shared;
+mod team;
 mod value;
 mod writer;
 

@@ -28,7 +28,11 @@ impl Tile<'_> {
 
 impl<'a> Emitter<'a> {
     /// The tile that an operation computes.
-    pub(super) fn op(&mut self, ty: &'a TileType, op: &'a Op) -> Tile<'a> {
+    pub(super) fn op(&mut self, value: ValueId, op: &'a Op) -> Tile<'a> {
+        let ty = &self.nest.values[value];
+        if let Some(tile) = self.shared_op(value, op) {
+            return tile;
+        }
         let same = |value| Tile { ty, elements: vec![value; ty.points()] };
         let of = |it: &Emitter<'a>, value: ValueId| it.nest.values[value].scalar;
         let w = &self.writer;
@@ -40,7 +44,7 @@ impl<'a> Emitter<'a> {
             Op::Address(_) | Op::WorkspaceAddress | Op::WorkspaceBytes | Op::Threads => {
                 unreachable!("{op:?} is for the host")
             }
-            Op::Iota => Tile { ty, elements: (0..ty.points() as i64).map(Value::Int).collect() },
+            Op::Iota => Tile { ty, elements: self.coordinates(ty) },
             Op::Unary(UnaryOp::ToReal, a) | Op::Convert(a) => {
                 self.map(ty, [*a], |[x]| scalar::converted(w, of(self, *a), ty.scalar, x))
             }
@@ -58,7 +62,10 @@ impl<'a> Emitter<'a> {
             }
             Op::Round(dtype, a) => self.map(ty, [*a], |[x]| scalar::rounded(w, *dtype, ty.scalar, x)),
             Op::Load { buffer, index, guard, .. } => self.load(ty, *buffer, index, *guard),
-            Op::Contract { a, b, into } => self.contract(ty, *a, *b, *into),
+            Op::Contract { a, b, there, into } => {
+                assert!(there.is_none(), "only blocks of threads leave products out");
+                self.contract(ty, *a, *b, *into)
+            }
             Op::Reduce(op, a) => self.reduce(ty, *op, *a),
         }
     }
@@ -108,7 +115,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// The value combined over the ranks that the result lacks.
-    fn reduce(&self, ty: &'a TileType, op: ReduceOp, a: ValueId) -> Tile<'a> {
+    pub(super) fn reduce(&self, ty: &'a TileType, op: ReduceOp, a: ValueId) -> Tile<'a> {
         let tile = self.tile(a);
         let mut shape = lacking(&ty.shape, &tile.ty.shape);
         shape.extend(&ty.shape);

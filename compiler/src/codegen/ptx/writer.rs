@@ -26,6 +26,8 @@ struct State {
     sums: HashMap<Reg, (Value, i64)>,
     /// Whether what a loop does not change is computed before it, and what a block around computes is not again.
     hoists: bool,
+    /// How many tiles lie in shared memory.
+    shared: u32,
 }
 
 impl State {
@@ -56,6 +58,7 @@ impl Writer {
             level: HashMap::new(),
             sums: HashMap::new(),
             hoists,
+            shared: 0,
         }))
     }
 
@@ -219,6 +222,19 @@ impl Writer {
             Some((reg, false)) => inst.unless(reg),
             None => inst,
         });
+    }
+
+    /// The address of so many bytes of shared memory.
+    pub(super) fn shared(&self, bytes: u32) -> Value {
+        let mut state = self.0.borrow_mut();
+        let name = format!("tile_{}", state.shared);
+        state.shared += 1;
+        let var = state.builder.var(attnc_ptx::VarPlace::Shared, &name, 16, bytes);
+        let reg = state.builder.fresh(RegType::B32);
+        state.level.insert(reg, 0);
+        let mov = Op::Mov { ty: attnc_ptx::types::Scalar::U32 };
+        state.open[0].stmts.push(Stmt::Inst(Inst::new(mov, args![reg, var])));
+        Value::Reg(reg)
     }
 
     /// The kernel.

@@ -150,7 +150,7 @@ impl Build {
     pub(super) fn stage(&mut self, tasks: ValueId, fill: impl FnOnce(&mut Build, ValueId)) {
         let task = self.nest.values.push(TileType::scalar(Scalar::I64));
         let (body, ()) = self.block(|build| fill(build, task));
-        self.nest.stages.push(Stage { defines: "t".to_owned(), tasks, task, body });
+        self.nest.stages.push(Stage { defines: "t".to_owned(), tasks, task, team: None, body });
     }
 }
 

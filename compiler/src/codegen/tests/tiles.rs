@@ -36,7 +36,11 @@ fn product([m, n, k]: [u32; 3], contiguous: bool) -> Nest {
                         let side = |of| [&[of], &deep[..]].concat();
                         let a = build.load(Scalar::F32, &side(dim(0, m)), a, &[at_m, at_k], dense);
                         let b = build.load(Scalar::F32, &side(dim(1, n)), b, &[at_n, at_k], dense);
-                        vec![build.tile(Scalar::F32, &into, Op::Contract { a, b, into: sums[0] })]
+                        vec![build.tile(
+                            Scalar::F32,
+                            &into,
+                            Op::Contract { a, b, there: None, into: sums[0] },
+                        )]
                     }
                 };
                 let bulk = build.for_each(2, (zero, extents[2], k), &[empty], step(deep.to_vec()));
@@ -110,7 +114,7 @@ fn outer_products([m, n]: [u32; 2]) -> Nest {
         let sums = build.for_each(2, (zero, depth, 1), &[empty], |build, k, sums| {
             let a = build.load(Scalar::F32, &[rows], a, &[k, at_m], true);
             let b = build.load(Scalar::F32, &[columns], b, &[k, at_n], true);
-            vec![build.tile(Scalar::F32, &[rows, columns], Op::Contract { a, b, into: sums[0] })]
+            vec![build.tile(Scalar::F32, &[rows, columns], Op::Contract { a, b, there: None, into: sums[0] })]
         });
         build.store(c, &[at_m, at_n], sums[0], true);
     });

@@ -330,7 +330,7 @@ impl<'a> State<'a> {
                     tile.push(loaded.transpose()?.map_or(tile::zero(held), |it| tile::held(held, it)));
                 }
             }
-            Op::Contract { a, b, into } => self.contract(*a, *b, *into, tile),
+            Op::Contract { a, b, there, into } => self.contract((*a, *b), *there, *into, tile),
             Op::Reduce(op, a) => self.reduce(*op, *a, id, tile),
         }
         Ok(())

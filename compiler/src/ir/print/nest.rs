@@ -23,7 +23,10 @@ pub fn nest(nest: &Nest) -> String {
     }
     for (idx, stage) in nest.stages.iter().enumerate() {
         let (tasks, task) = (value(stage.tasks), value(stage.task));
-        printer.line(0, &format!("stage {idx} {}: task {task} of {tasks}", stage.defines));
+        let team =
+            stage.team.map(|it| format!(", {} of {} by a block", it.extent, nest.ranks[it.rank.idx()]));
+        let team = team.unwrap_or_default();
+        printer.line(0, &format!("stage {idx} {}: task {task} of {tasks}{team}", stage.defines));
         printer.block(1, &stage.body);
     }
     printer.out
@@ -160,7 +163,9 @@ impl<'a> Printer<'a> {
                 let run = if *contiguous { "load run" } else { "load" };
                 format!("{run} {}[{}]{}", self.buffer(*buffer), list(index), guarded(*guard))
             }
-            Op::Contract { a, b, into } => format!("contract {} into {}", list(&[*a, *b]), value(*into)),
+            Op::Contract { a, b, there, into } => {
+                format!("contract {} into {}{}", list(&[*a, *b]), value(*into), guarded(*there))
+            }
             Op::Reduce(op, a) => format!("reduce {} {}", op.name(), value(*a)),
         }
     }

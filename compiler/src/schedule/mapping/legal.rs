@@ -43,7 +43,7 @@ type Found = BTreeMap<String, Vec<(u32, u32)>>;
 impl Mapping {
     /// Sizes that no kernel can follow.
     pub(super) fn sizes(&self) -> Vec<Refusal> {
-        let Tiles { rows, inner_rows, stream, outer, chunk, parts, tasks, strip, lanes, vector } =
+        let Tiles { rows, inner_rows, stream, outer, chunk, parts, tasks, strip, lanes, vector, team: _ } =
             self.defaults;
         let defaults = [
             ("rows", rows),

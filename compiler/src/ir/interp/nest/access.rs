@@ -79,7 +79,13 @@ impl State<'_> {
         Ok(())
     }
 
-    pub(super) fn contract(&self, a: ValueId, b: ValueId, into: ValueId, tile: &mut Vec<Value>) {
+    pub(super) fn contract(
+        &self,
+        (a, b): (ValueId, ValueId),
+        there: Option<ValueId>,
+        into: ValueId,
+        tile: &mut Vec<Value>,
+    ) {
         let held = self.nest.values[into].scalar;
         let (kept, mut all) = (self.shape(into), self.shape(into).to_vec());
         for dim in self.shape(a).iter().chain(self.shape(b)) {
@@ -89,7 +95,11 @@ impl State<'_> {
         }
         tile.extend_from_slice(&self.tiles[into.idx()]);
         let (a, b, into) = (self.operand(a, &all), self.operand(b, &all), Projection::new(kept, &all));
+        let there = there.map(|it| self.operand(it, &all));
         for at in 0..points(&all) {
+            if there.as_ref().is_some_and(|it| it(at) == Value::Bool(false)) {
+                continue;
+            }
             let total = &mut tile[into.at(at)];
             let product = tile::binary(BinaryOp::Mul, a(at), b(at));
             *total = tile::held(held, tile::binary(BinaryOp::Add, *total, product));

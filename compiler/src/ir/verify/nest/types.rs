@@ -53,7 +53,10 @@ impl Scope<'_> {
             Op::Convert(_) => true,
             Op::Round(dtype, a) => result == of(a) && kind(result) == dtype.kind(),
             Op::Load { buffer, .. } => self.nest.buffers[*buffer].dtype.kind() == kind(result),
-            Op::Contract { a, b, into } => of(a) == of(b) && of(a) == of(into) && result == of(into),
+            Op::Contract { a, b, there, into } => {
+                let is_bool = there.is_none_or(|it| self.scalar(it) == Scalar::Bool);
+                is_bool && of(a) == of(b) && of(a) == of(into) && result == of(into)
+            }
             Op::Reduce(op, a) => result == of(a) && reduces(*op, result),
         }
     }
@@ -67,11 +70,12 @@ impl Scope<'_> {
                 result.is_empty()
             }
             Op::Iota => result.len() == 1,
-            Op::Contract { a, b, into } => {
+            Op::Contract { a, b, there, into } => {
                 let clash = |x: &TileDim, y: &TileDim| x.rank == y.rank && x.extent != y.extent;
                 let [a, b] = [a, b].map(|it| self.shape(*it));
                 let agree = |x: &[TileDim], y: &[TileDim]| !x.iter().any(|x| y.iter().any(|y| clash(x, y)));
-                result == self.shape(*into) && agree(a, b) && agree(a, result) && agree(b, result)
+                let of_a = there.is_none_or(|it| has_all(a, self.shape(it)));
+                of_a && result == self.shape(*into) && agree(a, b) && agree(a, result) && agree(b, result)
             }
             Op::Reduce(_, a) => has_all(self.shape(*a), result),
             Op::Unary(..)

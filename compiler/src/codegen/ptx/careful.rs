@@ -1,0 +1,175 @@
+//! Products of matrices that leave elements out: what they are multiplied by may be infinite or NaN, and 0 times that is
+//! not 0. Sums tell: if one of a warp's is not finite, its sums are taken again, product by product.
+//!
+//! ```text
+//! O[m, e] = Σ (P where there) · V          if any lane's sum is not finite:
+//!                                            for n: O[m, e] = there[m, n] ? O[m, e] + P[m, n] · V[n, e] : O[m, e]
+//! ```
+
+use attnc_ptx::modifier::{
+    Combine, Compare, FloatCompare, FloatOp, Flush, IntOp, Lanes, LoadCache, LoadOrder, LogicOp, Round,
+    SignOp, Space, StoreCache, StoreOrder, Vote,
+};
+use attnc_ptx::types::{Data, Float, Int, Logical, RegType, Scalar as Type};
+use attnc_ptx::{Address, Inst, Op, Reg, args, at};
+
+use super::arith::{float_compare, select};
+use super::block::Emitter;
+use super::scalar;
+use super::shared::Staged;
+use super::value::Value;
+use crate::ir::nest::{TileType, ValueId};
+
+/// Rows of a warp.
+const ROWS: u32 = 16;
+/// Bytes of an f32.
+const WORD: u32 = 4;
+
+/// A left factor of which some elements are left out.
+pub(super) struct Factor {
+    pub(super) value: ValueId,
+    pub(super) there: ValueId,
+    /// What a thread has of it, rows first.
+    pub(super) ty: TileType,
+    /// How many columns it has.
+    pub(super) columns: u32,
+}
+
+impl Emitter<'_> {
+    /// Takes sums again where one of them is not finite: `before` and what was added to it.
+    pub(super) fn carefully(
+        &self,
+        factor: &Factor,
+        right: Staged,
+        is_turned: bool,
+        (before, sums): (&[Value], &[Value]),
+    ) {
+        let w = &self.writer;
+        let total = w.fresh(RegType::F32);
+        w.copy(total, sums[0]);
+        for &sum in &sums[1..] {
+            let op = FloatOp::Add;
+            let op = Op::FloatBinary { op, round: Round::Nearest, flush: Flush::Keep, ty: Float::F32 };
+            w.add(Inst::new(op, args![total, total, w.reg(RegType::F32, sum)]));
+        }
+        let size = w.fresh(RegType::F32);
+        let abs = Op::FloatSign { op: SignOp::Abs, flush: Flush::Keep, ty: Float::F32 };
+        w.add(Inst::new(abs, args![size, total]));
+        let infinity = Value::F32(f32::INFINITY.to_bits());
+        // Neither infinite nor NaN is less.
+        let finite = float_compare(w, Float::F32, FloatCompare::Lt, Value::Reg(size), infinity);
+        let all = w.fresh(RegType::Pred);
+        w.add(Inst::new(Op::Vote { mode: Vote::All }, args![all, w.reg(RegType::Pred, finite), -1]));
+        let end = w.label("finite");
+        w.bra(end, Some((all, true)));
+        w.open(true);
+        self.one_by_one(factor, right, is_turned, (before, sums));
+        let closed = w.close(&[]);
+        w.append(closed);
+        w.place(end);
+    }
+
+    fn one_by_one(
+        &self,
+        factor: &Factor,
+        right: Staged,
+        is_turned: bool,
+        (before, sums): (&[Value], &[Value]),
+    ) {
+        let w = &self.writer;
+        let thread = Value::Reg(self.together().thread);
+        let by = |op, a, b: u32| {
+            w.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[a, Value::Int(b.into())])
+        };
+        let sum = |a, b| w.pure(RegType::B32, Op::IntBinary { op: IntOp::Add, ty: Int::U32 }, &[a, b]);
+        let (quad, pair) = (by(IntOp::Div, by(IntOp::Rem, thread, 32), 4), by(IntOp::Rem, thread, 4));
+        let pitch = factor.columns * WORD;
+        let room = w.shared(4 * ROWS * pitch);
+        let row = sum(by(IntOp::MulLo, by(IntOp::Div, thread, 32), ROWS), quad);
+        let row = w.reg(RegType::B32, sum(room, by(IntOp::MulLo, row, pitch)));
+        self.spread_out(factor, sum(Value::Reg(row), by(IntOp::MulLo, pair, 2 * WORD)), pitch);
+        let registers: Vec<Reg> = sums.iter().map(|it| w.reg(RegType::F32, *it)).collect();
+        registers.iter().zip(before).for_each(|(&sum, &it)| w.copy(sum, it));
+
+        // Where the factors of the sum at hand lie.
+        let (next, across) = if is_turned { (right.pitch, 2) } else { (2, right.pitch) };
+        let (left, right_at, number) = (w.fresh(RegType::B32), w.fresh(RegType::B32), w.fresh(RegType::B32));
+        w.copy(left, Value::Reg(row));
+        w.copy(right_at, sum(right.start, by(IntOp::MulLo, pair, 2 * across)));
+        w.copy(number, Value::Int(0));
+        let top = w.label("product");
+        w.place(top);
+        w.open(true);
+        let weights = [0, 8].map(|it| {
+            let bits = self.read(Data::B32, at(left).plus((it * pitch).cast_signed()));
+            let one = w.pure(
+                RegType::B32,
+                Op::Logic { op: LogicOp::And, ty: Logical::B32 },
+                &[bits, Value::Int(1)],
+            );
+            let op = Op::IntSetp { cmp: Compare::Eq, combine: Combine::None, ty: Int::S32 };
+            let there = w.pure(RegType::Pred, op, &[one, Value::Int(0)]);
+            (w.pure(RegType::F32, Op::Mov { ty: Type::B32 }, &[bits]), there)
+        });
+        let columns = registers.len() / 2;
+        for column in 0..columns {
+            let offset = u32::try_from(column / 2 * 8 + column % 2).expect("tiles are small") * across;
+            let half = self.read(Data::B16, at(right_at).plus(offset.cast_signed()));
+            let value = scalar::decoded(w, attnc_dsl::ast::DType::BF16, half);
+            for (row, (weight, there)) in weights.into_iter().enumerate() {
+                let register = registers[row * columns + column];
+                let fma = Op::Fma { round: Round::Nearest, flush: Flush::Keep, ty: Float::F32 };
+                let more = w.fresh(RegType::F32);
+                w.add(Inst::new(
+                    fma,
+                    args![more, w.reg(RegType::F32, weight), w.reg(RegType::F32, value), register],
+                ));
+                let there = w.reg(RegType::Pred, there);
+                w.add(Inst::new(Op::Selp { ty: Type::F32 }, args![register, more, register, there]));
+            }
+        }
+        for (reg, step) in [(left, WORD), (right_at, next), (number, 1)] {
+            w.add(Inst::new(Op::IntBinary { op: IntOp::Add, ty: Int::U32 }, args![reg, reg, step]));
+        }
+        let more = w.fresh(RegType::Pred);
+        let op = Op::IntSetp { cmp: Compare::Lt, combine: Combine::None, ty: Int::U32 };
+        w.add(Inst::new(op, args![more, number, factor.columns]));
+        w.bra(top, Some((more, true)));
+        let closed = w.close(&[]);
+        w.append(closed);
+    }
+
+    /// Writes the elements of a left factor to shared memory, each with its last bit 0; 1 where it is not there.
+    fn spread_out(&self, factor: &Factor, place: Value, pitch: u32) {
+        let w = &self.writer;
+        let place = w.reg(RegType::B32, place);
+        let [elements, there] = [factor.value, factor.there].map(|it| self.tile(it).spread(&factor.ty));
+        let columns = elements.len() / 2;
+        // Lanes read what others of their warp wrote, and may still do so.
+        let meet = || w.add(Inst::new(Op::BarWarp, args![-1]));
+        meet();
+        for (position, (element, there)) in elements.into_iter().zip(there).enumerate() {
+            let (row, column) = (position / columns, position % columns);
+            let offset = row * 8 * pitch as usize + (column / 2 * 8 + column % 2) * WORD as usize;
+            let bits =
+                w.pure(RegType::B32, Op::Mov { ty: Type::B32 }, &[Value::Reg(w.reg(RegType::F32, element))]);
+            let even = Op::Logic { op: LogicOp::And, ty: Logical::B32 };
+            let even = w.pure(RegType::B32, even, &[bits, Value::Int(-2)]);
+            let word = w.reg(RegType::B32, select(w, RegType::B32, there, even, Value::Int(1)));
+            let (order, cache, lanes) = (StoreOrder::Weak, StoreCache::Default, Lanes::One);
+            let op = Op::St { order, space: Space::Shared, cache, lanes, ty: Data::B32 };
+            let offset = i32::try_from(offset).expect("tiles are small");
+            w.add(Inst::new(op, args![at(place).plus(offset), word]));
+        }
+        meet();
+    }
+
+    /// A word of shared memory.
+    fn read(&self, ty: Data, from: Address) -> Value {
+        let into = self.writer.fresh(attnc_ptx::types::Type::from(ty).register());
+        let (order, cache, lanes) = (LoadOrder::Weak, LoadCache::Default, Lanes::One);
+        let op = Op::Ld { order, space: Space::Shared, cache, lanes, ty };
+        self.writer.add(Inst::new(op, args![into, from]));
+        Value::Reg(into)
+    }
+}

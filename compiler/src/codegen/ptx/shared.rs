@@ -1,0 +1,248 @@
+//! What all rows of a block share, in shared memory: every thread copies chunks of eight elements.
+//!
+//! A row of the tile is followed by 16 bytes that nothing uses, so that the eight rows of a matrix lie in different
+//! banks. What a guard leaves out is 0. Where rows lie in memory as they have to for it, a chunk is copied without a way
+//! through registers; else its elements are read one by one.
+
+use attnc_ptx::modifier::{
+    Compare, CopyCache, CvtRound, IntOp, Lanes, LogicOp, Prefetch, Space, StoreCache, StoreOrder,
+};
+use attnc_ptx::types::{Bits, Data, Int, Logical, Number, RegType};
+use attnc_ptx::{Address, Inst, Op, Reg, args, at};
+
+use super::arith::{and, bits, convert, int, int_compare, select};
+use super::block::Emitter;
+use super::scalar;
+use super::value::{Value, register};
+use crate::codegen::formula::Formula;
+use crate::ir::cascade::RankId;
+use crate::ir::nest::{BufferId, Op as TileOp, Scalar, ValueId, bytes_of};
+
+/// The elements of a chunk.
+const CHUNK: u32 = 8;
+
+/// A tile in shared memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Staged {
+    /// Where it begins.
+    pub(super) start: Value,
+    /// How many bytes its rows are apart.
+    pub(super) pitch: u32,
+    /// The rank along which they follow each other.
+    pub(super) rows: RankId,
+}
+
+/// A load of elements that all rows share.
+struct Source<'a> {
+    buffer: BufferId,
+    index: &'a [ValueId],
+    guard: Option<ValueId>,
+}
+
+impl<'a> Emitter<'a> {
+    /// Copies a tile that is loaded to shared memory.
+    pub(super) fn stage(&mut self, value: ValueId) -> Staged {
+        let team = self.team.as_ref().expect("a block works together");
+        let thread = Value::Reg(team.thread);
+        let TileOp::Load { buffer, index, guard, .. } = team.definition(value) else {
+            unreachable!("`tile` multiplies rows by what is loaded")
+        };
+        let source = Source { buffer: *buffer, index, guard: *guard };
+        let shape = &self.nest.values[value].shape;
+        let last = source.index.last().map_or(&[][..], |it| &self.nest.values[*it].shape);
+        let &[first, second] = shape.as_slice() else { unreachable!("it has two ranks") };
+        let (columns, rows) = if last.contains(&first) { (first, second) } else { (second, first) };
+        let [height, width] = [rows, columns].map(|it| team.whole(it));
+        let pitch = 2 * width + 16;
+        let start = self.writer.shared(height * pitch);
+        let per_row = width / CHUNK;
+        self.writer.add(Inst::new(Op::BarSyncAll, args![0]));
+        for first in (0..height * per_row).step_by(super::THREADS as usize) {
+            let w = &self.writer;
+            let word = |op, a, b: u32| {
+                w.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[a, Value::Int(b.into())])
+            };
+            let chunk = word(IntOp::Add, thread, first);
+            let (row, column) = (word(IntOp::Div, chunk, per_row), word(IntOp::Rem, chunk, per_row));
+            let wide = |it| convert(w, CvtRound::Exact, (RegType::B64, Number::U64), Number::U32, it);
+            let is_there = if first + super::THREADS <= height * per_row {
+                Value::Bool(true)
+            } else {
+                int_compare(w, Compare::Lt, wide(chunk), Value::Int((height * per_row).into()))
+            };
+            let down = word(IntOp::MulLo, row, pitch);
+            let along = word(IntOp::MulLo, column, 2 * CHUNK);
+            let sum = |a, b| w.pure(RegType::B32, Op::IntBinary { op: IntOp::Add, ty: Int::U32 }, &[a, b]);
+            let to = w.reg(RegType::B32, sum(start, sum(down, along)));
+            let column = int(w, IntOp::MulLo, wide(column), Value::Int(CHUNK.into()));
+            let point = [(rows.rank, wide(row)), (columns.rank, column)];
+            self.copy(&source, point, to, is_there);
+        }
+        self.writer.add(Inst::new(Op::CpAsyncWaitAll, args![]));
+        self.writer.add(Inst::new(Op::BarSyncAll, args![0]));
+        Staged { start, pitch, rows: rows.rank }
+    }
+
+    /// Copies a chunk: at once where it lies in memory as it has to, else element by element.
+    fn copy(&mut self, source: &Source<'a>, at_point: [(RankId, Value); 2], to: Reg, is_there: Value) {
+        let columns = at_point[1].0;
+        let varies = |it: &ValueId| self.nest.values[*it].shape.iter().any(|dim| dim.rank == columns);
+        let (last, others) = source.index.split_last().expect("a tile has two ranks");
+        let team = self.team.as_ref().expect("a block works together");
+        let plain =
+            matches!(team.definition(*last), TileOp::Iota) && !others.iter().chain(&source.guard).any(varies);
+        if !plain {
+            return self.copy_elements(source, at_point, to, is_there);
+        }
+        let aligned = self.lies_in_chunks(source);
+        let aligned = self.writer.reg(RegType::Pred, aligned);
+        let [apart, end] = ["apart", "copied"].map(|it| self.writer.label(it));
+        self.writer.bra(apart, Some((aligned, false)));
+        self.writer.open(true);
+        let (from, guard) = self.element(source, &at_point);
+        let bytes = select(&self.writer, RegType::B32, guard, Value::Int(16), Value::Int(0));
+        let op = Op::CpAsyncFill { cache: CopyCache::Global, prefetch: Prefetch::None };
+        let copy = Inst::new(op, args![at(to), from, 16, self.writer.reg(RegType::B32, bytes)]);
+        self.writer.add(match is_there {
+            Value::Reg(guard) => copy.when(guard),
+            Value::F32(_) | Value::F64(_) | Value::Int(_) | Value::Bool(_) => copy,
+        });
+        let closed = self.writer.close(&[]);
+        self.writer.append(closed);
+        self.writer.bra(end, None);
+        self.writer.place(apart);
+        self.writer.open(true);
+        self.copy_elements(source, at_point, to, is_there);
+        let closed = self.writer.close(&[]);
+        self.writer.append(closed);
+        self.writer.place(end);
+    }
+
+    /// Whether chunks are whole in memory and begin at multiples of their size.
+    fn lies_in_chunks(&mut self, source: &Source<'a>) -> Value {
+        let strides: Vec<Value> =
+            self.nest.buffers[source.buffer].strides.iter().map(|it| self.scalar(*it)).collect();
+        let mut places = self.address(source.buffer);
+        let w = &self.writer;
+        let (last, others) = strides.split_last().expect("a tile has two ranks");
+        for &stride in others {
+            places = bits(w, LogicOp::Or, places, int(w, IntOp::MulLo, stride, Value::Int(2)));
+        }
+        let low = bits(w, LogicOp::And, places, Value::Int(15));
+        let is_unit = int_compare(w, Compare::Eq, *last, Value::Int(1));
+        and(w, is_unit, int_compare(w, Compare::Eq, low, Value::Int(0)))
+    }
+
+    fn copy_elements(
+        &mut self,
+        source: &Source<'a>,
+        at_point: [(RankId, Value); 2],
+        to: Reg,
+        is_there: Value,
+    ) {
+        let dtype = self.nest.buffers[source.buffer].dtype;
+        let halves: Vec<Value> = (0..i64::from(CHUNK))
+            .map(|it| {
+                let [row, (rank, column)] = at_point;
+                let column = int(&self.writer, IntOp::Add, column, Value::Int(it));
+                let (from, guard) = self.element(source, &[row, (rank, column)]);
+                let guard = and(&self.writer, is_there, guard);
+                let half = self.load_raw(dtype, from, guard);
+                convert(&self.writer, CvtRound::Exact, (RegType::B32, Number::U32), Number::U16, half)
+            })
+            .collect();
+        let w = &self.writer;
+        let words: Vec<Reg> = halves
+            .chunks(2)
+            .map(|pair| {
+                let high = w.pure(RegType::B32, Op::Shl { ty: Bits::B32 }, &[pair[1], Value::Int(16)]);
+                let or = Op::Logic { op: LogicOp::Or, ty: Logical::B32 };
+                w.reg(RegType::B32, w.pure(RegType::B32, or, &[pair[0], high]))
+            })
+            .collect();
+        let (order, cache, lanes) = (StoreOrder::Weak, StoreCache::Default, Lanes::Four);
+        let op = Op::St { order, space: Space::Shared, cache, lanes, ty: Data::B32 };
+        let store = Inst::new(op, args![at(to), &words]);
+        w.add(match is_there {
+            Value::Reg(guard) => store.when(guard),
+            Value::F32(_) | Value::F64(_) | Value::Int(_) | Value::Bool(_) => store,
+        });
+    }
+
+    /// Where an element of a load lies, and whether it is read.
+    fn element(&mut self, source: &Source<'a>, at_point: &[(RankId, Value)]) -> (Address, Value) {
+        let guard = source.guard.map_or(Value::Bool(true), |it| self.point(it, at_point));
+        let (mut terms, mut apart) = (vec![self.address(source.buffer)], Value::Int(0));
+        let bytes = Value::Int(bytes_of(self.nest.buffers[source.buffer].dtype).into());
+        for (dim, &coordinate) in source.index.iter().enumerate() {
+            let coordinate = self.point(coordinate, at_point);
+            let stride = self.scalar(self.nest.buffers[source.buffer].strides[dim]);
+            let w = &self.writer;
+            let stride = int(w, IntOp::MulLo, stride, bytes);
+            let (coordinate, number) = w.split(coordinate);
+            terms.push(int(w, IntOp::MulLo, coordinate, stride));
+            apart = int(w, IntOp::Add, apart, int(w, IntOp::MulLo, stride, Value::Int(number)));
+        }
+        (self.place(int(&self.writer, IntOp::Add, self.sum(terms), apart)), guard)
+    }
+
+    /// The element of a value at some coordinates, computed anew.
+    fn point(&mut self, value: ValueId, at_point: &[(RankId, Value)]) -> Value {
+        let ty = &self.nest.values[value];
+        if ty.shape.is_empty() {
+            return self.scalar(value);
+        }
+        let of = |it: &Self, value: ValueId| it.nest.values[value].scalar;
+        let op = self.team.as_ref().expect("a block works together").definition(value);
+        match *op {
+            TileOp::Int(x) => Value::Int(x),
+            TileOp::Real(x) => Value::real(ty.scalar, x),
+            TileOp::Bool(x) => Value::Bool(x),
+            TileOp::Iota => {
+                let along = at_point.iter().find(|it| it.0 == ty.shape[0].rank);
+                along.expect("a shared tile has no rows").1
+            }
+            TileOp::Unary(crate::ir::expr::UnaryOp::ToReal, a) | TileOp::Convert(a) => {
+                let x = self.point(a, at_point);
+                scalar::converted(&self.writer, of(self, a), ty.scalar, x)
+            }
+            TileOp::Unary(op, a) => {
+                let x = self.point(a, at_point);
+                scalar::unary(&self.writer, op, of(self, a), x)
+            }
+            TileOp::Power(a) => {
+                let x = self.point(a, at_point);
+                scalar::formula(&self.writer, Formula::Power, ty.scalar, &[x])
+            }
+            TileOp::Binary(op, a, b) => {
+                let [x, y] = [a, b].map(|it| self.point(it, at_point));
+                scalar::binary(&self.writer, op, of(self, a), x, y)
+            }
+            TileOp::Compare(op, a, b) => {
+                let [x, y] = [a, b].map(|it| self.point(it, at_point));
+                scalar::compare(&self.writer, op, of(self, a), x, y)
+            }
+            TileOp::Select(c, a, b) => {
+                let [c, x, y] = [c, a, b].map(|it| self.point(it, at_point));
+                select(&self.writer, register(ty.scalar), c, x, y)
+            }
+            TileOp::Round(dtype, a) => {
+                let x = self.point(a, at_point);
+                scalar::rounded(&self.writer, dtype, ty.scalar, x)
+            }
+            TileOp::Load { buffer, ref index, guard, .. } => {
+                let (from, guard) = self.element(&Source { buffer, index, guard }, at_point);
+                let dtype = self.nest.buffers[buffer].dtype;
+                let raw = self.load_raw(dtype, from, guard);
+                scalar::converted(&self.writer, Scalar::of(dtype), ty.scalar, self.widened(dtype, raw))
+            }
+            TileOp::Word(_)
+            | TileOp::Address(_)
+            | TileOp::WorkspaceAddress
+            | TileOp::WorkspaceBytes
+            | TileOp::Threads
+            | TileOp::Contract { .. }
+            | TileOp::Reduce(..) => unreachable!("{op:?} is no operation on elements that all rows share"),
+        }
+    }
+}

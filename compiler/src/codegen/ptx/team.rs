@@ -1,0 +1,214 @@
+//! Tiles that a block of threads shares: which of their elements a thread has.
+//!
+//! Rows are spread over warps as products of matrices have it: lane `l` of warp `w` has rows `16 w + l / 4` and eight
+//! further on, and of every eight neighbours those at `2 (l % 4)` and behind it. So the nest of a stage becomes one whose
+//! tiles have a thread's elements only, and all operations on elements stay as they are. What is known of whole tiles is
+//! here (coordinates, sums along rows, who stores) and in `products.rs`.
+//!
+//! ```text
+//! S~[m in 64, n in 32]   ->   2 × 8 registers: rows 16 w + g, + 8; columns 2 t, 2 t + 1, 8 + 2 t, 8 + 2 t + 1, …
+//! ```
+
+use std::collections::{HashMap, HashSet};
+
+use attnc_ptx::modifier::special::Special;
+use attnc_ptx::modifier::{Compare, CvtRound, IntOp, LogicOp, Shuffle};
+use attnc_ptx::types::{Int, Logical, Number, RegType, Scalar as Type};
+use attnc_ptx::{Inst, Op, Reg, args};
+
+use super::arith::{and, convert, int, int_compare, select};
+use super::block::Emitter;
+use super::op::Tile;
+use super::scalar;
+use super::shared::Staged;
+use super::value::Value;
+use super::writer::Writer;
+use crate::codegen::points::combination;
+use crate::ir::cascade::ReduceOp;
+use crate::ir::nest::{Block, Nest, Op as TileOp, Scalar, Stage, Stmt, TileDim, TileType, ValueId};
+
+/// How many threads share a row, and of how many neighbours one has one.
+const ACROSS: u32 = 4;
+/// Of how many rows a thread has one.
+const DOWN: u32 = 32;
+
+/// How a block works together.
+pub(super) struct Team<'a> {
+    /// The rank of the rows.
+    pub(super) rows: crate::ir::cascade::RankId,
+    /// The number of the thread.
+    pub(super) thread: Reg,
+    /// Its first row, and its first column.
+    row: Value,
+    column: Value,
+    /// What defines each value of the stage that an operation defines.
+    definitions: HashMap<ValueId, &'a TileOp>,
+    /// Loads that are nothing but factors of products.
+    factors: HashSet<ValueId>,
+    /// Those that lie in shared memory.
+    pub(super) staged: HashMap<ValueId, Staged>,
+}
+
+/// The nest with those elements of the tiles of a stage that a thread has.
+pub(super) fn own(nest: &Nest, rows: TileDim) -> Nest {
+    let mut own = nest.clone();
+    for dim in own.values.iter_mut().flat_map(|it| &mut it.shape) {
+        dim.extent /= if *dim == rows { DOWN } else { ACROSS };
+    }
+    own
+}
+
+impl<'a> Team<'a> {
+    pub(super) fn new(nest: &'a Nest, stage: &'a Stage, rows: TileDim, writer: &Writer) -> Team<'a> {
+        let thread = writer.special(Special::TidX);
+        let part = |op, by: i64| {
+            writer.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[thread, Value::Int(by)])
+        };
+        let wide = |it| convert(writer, CvtRound::Exact, (RegType::B64, Number::U64), Number::U32, it);
+        // Rows 16 w + g: thread 32 w + 4 g + t.
+        let warp = int(writer, IntOp::MulLo, wide(part(IntOp::Div, 32)), Value::Int(16));
+        let quad = writer.pure(
+            RegType::B32,
+            Op::Logic { op: LogicOp::And, ty: Logical::B32 },
+            &[part(IntOp::Div, 4), Value::Int(7)],
+        );
+        let row = int(writer, IntOp::Add, warp, wide(quad));
+        let column = int(writer, IntOp::MulLo, wide(part(IntOp::Rem, 4)), Value::Int(2));
+        let mut definitions = HashMap::new();
+        note(&nest.prologue, &mut definitions);
+        note(&stage.body, &mut definitions);
+        let (mut factors, mut others) = (HashSet::new(), HashSet::new());
+        uses(&stage.body, &mut factors, &mut others);
+        let loads = |it: &ValueId| matches!(definitions.get(it), Some(TileOp::Load { .. }));
+        factors.retain(|it| loads(it) && !others.contains(it));
+        let Value::Reg(thread) = thread else { unreachable!("a special register is read into one") };
+        Team { rows: rows.rank, thread, row, column, definitions, factors, staged: HashMap::new() }
+    }
+
+    /// How many coordinates a tile has along a rank of which a thread has some.
+    pub(super) fn whole(&self, dim: TileDim) -> u32 {
+        dim.extent * if dim.rank == self.rows { DOWN } else { ACROSS }
+    }
+
+    /// What defines a value of which no thread has elements.
+    pub(super) fn definition(&self, value: ValueId) -> &'a TileOp {
+        self.definitions[&value]
+    }
+
+    /// A tile that all rows share: its elements lie in shared memory when they are needed.
+    fn is_shared(&self, ty: &TileType) -> bool {
+        ty.shape.len() == 2 && ty.shape.iter().all(|it| it.rank != self.rows)
+    }
+}
+
+fn note<'a>(block: &'a Block, definitions: &mut HashMap<ValueId, &'a TileOp>) {
+    for stmt in &block.stmts {
+        match stmt {
+            Stmt::Let(value, op) => _ = definitions.insert(*value, op),
+            Stmt::Loop(it) => note(&it.body, definitions),
+            Stmt::If { then, otherwise, .. } => [then, otherwise].iter().for_each(|it| note(it, definitions)),
+            Stmt::Store { .. } => {}
+        }
+    }
+}
+
+/// The values that are factors of products, and those that are used for anything else.
+fn uses(block: &Block, factors: &mut HashSet<ValueId>, others: &mut HashSet<ValueId>) {
+    for stmt in &block.stmts {
+        match stmt {
+            Stmt::Let(_, TileOp::Contract { a, b, there, into }) => {
+                factors.extend([*a, *b]);
+                others.extend(there.iter().chain([into]));
+            }
+            Stmt::Let(_, op) => others.extend(op.operands()),
+            Stmt::Store { index, value, guard, .. } => {
+                others.extend(index.iter().chain([value]).chain(guard))
+            }
+            Stmt::Loop(it) => {
+                others.extend(it.carried.iter().flat_map(|it| [it.init, it.next]));
+                uses(&it.body, factors, others);
+            }
+            Stmt::If { then, otherwise, .. } => {
+                [then, otherwise].iter().for_each(|it| uses(it, factors, others))
+            }
+        }
+    }
+}
+
+impl<'a> Emitter<'a> {
+    /// An operation that threads do together, or that none does yet.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "others work on elements")]
+    pub(super) fn shared_op(&mut self, value: ValueId, op: &'a TileOp) -> Option<Tile<'a>> {
+        let (team, ty) = (self.team.as_ref()?, &self.nest.values[value]);
+        if team.factors.contains(&value) {
+            let staged = self.stage(value);
+            self.team.as_mut()?.staged.insert(value, staged);
+            return Some(Tile { ty, elements: Vec::new() });
+        }
+        if team.is_shared(ty) {
+            return Some(Tile { ty, elements: Vec::new() });
+        }
+        match *op {
+            TileOp::Contract { a, b, there, into } => Some(self.product(ty, (a, b), there, into)),
+            TileOp::Reduce(op, a) => {
+                let own = self.reduce(ty, op, a);
+                let elements = own.elements.into_iter().map(|it| self.across(op, ty.scalar, it)).collect();
+                Some(Tile { ty, elements })
+            }
+            _ => None,
+        }
+    }
+
+    /// The coordinates along the only rank of a tile that a thread has.
+    pub(super) fn coordinates(&self, ty: &TileType) -> Vec<Value> {
+        let count = i64::try_from(ty.points()).expect("tiles are small");
+        let Some(team) = &self.team else { return (0..count).map(Value::Int).collect() };
+        let (first, place): (Value, fn(i64) -> i64) = match ty.shape[0].rank == team.rows {
+            true => (team.row, |it| 8 * it),
+            false => (team.column, |it| it / 2 * 8 + it % 2),
+        };
+        (0..count).map(|it| int(&self.writer, IntOp::Add, first, Value::Int(place(it)))).collect()
+    }
+
+    /// Whether the thread stores elements of that shape: where several have the same, one of them does.
+    pub(super) fn writes(&self, ty: &TileType) -> Value {
+        let Some(team) = &self.team else { return Value::Bool(true) };
+        let is_zero = |it| int_compare(&self.writer, Compare::Eq, it, Value::Int(0));
+        let (mut along, mut down) = (is_zero(team.column), is_zero(team.row));
+        for dim in &ty.shape {
+            *(if dim.rank == team.rows { &mut down } else { &mut along }) = Value::Bool(true);
+        }
+        and(&self.writer, along, down)
+    }
+
+    /// An element combined with those of the threads that share its row.
+    fn across(&self, op: ReduceOp, scalar: Scalar, mut element: Value) -> Value {
+        let w = &self.writer;
+        for bit in [1u32, 2] {
+            let bits = match scalar {
+                Scalar::Bool => select(w, RegType::B32, element, Value::Int(1), Value::Int(0)),
+                Scalar::F32 => w.pure(
+                    RegType::B32,
+                    Op::Mov { ty: Type::B32 },
+                    &[Value::Reg(w.reg(RegType::F32, element))],
+                ),
+                Scalar::F64 | Scalar::I64 => unreachable!("`tile` combines {} by threads", scalar.name()),
+            };
+            let (bits, other) = (w.reg(RegType::B32, bits), w.fresh(RegType::B32));
+            w.add(Inst::new(Op::Shfl { mode: Shuffle::Bfly }, args![other, bits, bit, 31, -1]));
+            let other = Value::Reg(other);
+            let other = match scalar {
+                Scalar::Bool => {
+                    let cmp = attnc_ptx::modifier::Combine::None;
+                    let op = Op::IntSetp { cmp: Compare::Ne, combine: cmp, ty: Int::S32 };
+                    w.pure(RegType::Pred, op, &[other, Value::Int(0)])
+                }
+                Scalar::F32 | Scalar::F64 | Scalar::I64 => {
+                    w.pure(RegType::F32, Op::Mov { ty: Type::B32 }, &[other])
+                }
+            };
+            element = scalar::binary(w, combination(op), scalar, element, other);
+        }
+        element
+    }
+}

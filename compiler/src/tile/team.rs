@@ -1,0 +1,336 @@
+//! A stream that a block of threads takes together: tiles are values, not scratch.
+//!
+//! A task has a box of rows. What it holds of them (scores, weights, sums) are values with an element for each row and
+//! each neighbour along one other rank, which loops carry; a sum of products of such a tile and one that lies in memory
+//! is one contraction. The back end spreads the rows over its warps and takes contractions as products of matrices.
+//! A stream does not fit where it needs more than that: a tile of three ranks, features of unknown number, factors that
+//! would lose digits as products take them. Then a thread takes each row.
+//!
+//! ```text
+//! S~[m, n] = sum[d](Q * K)        ->   %9 = contract %7 [m, d], %8 [n, d] into 0
+//! O~[m, e] += sum[n](P~ * V)      ->   %15 = contract %13 [m, n], %14 [n, e] into 0;  carried: %16 = %12 + %15
+//! ```
+
+mod sums;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use attnc_dsl::ast::CompareOp;
+
+use super::builder::Known;
+use super::fold::Fold;
+use super::stream::stores;
+use super::{Lanes, Region, Tasks, Tiling};
+use crate::ir::cascade::{Einsum, ExprId, Extent, Op, RankId, ReduceOp, TensorId};
+use crate::ir::expr::{BinaryOp, Expr};
+use crate::ir::nest::{Scalar, Stage, TileDim, ValueId};
+use crate::schedule::{Act, Axis, Loop, Stream, loops};
+
+/// The rows of a box: sixteen for each of four warps.
+const ROWS: u32 = 64;
+/// Extents of tiles are multiples of this, the depth of a product of matrices.
+const GRAIN: u32 = 16;
+/// The most features of which a thread can hold its part.
+const FEATURES: i64 = 128;
+
+/// What a block of threads holds.
+pub(super) struct Team {
+    /// The rank whose coordinates it shares.
+    rows: TileDim,
+    /// The coordinates at hand along each rank that has several.
+    pub(super) lanes: Vec<Lanes>,
+    /// The tiles.
+    held: BTreeMap<TensorId, Known>,
+}
+
+impl Tiling<'_> {
+    /// A stream as a stage of which a block runs a task, if it fits.
+    pub(super) fn in_team(&mut self, stream: &Stream) -> bool {
+        let Some(row) = self.row_of_team(stream).filter(|_| self.plan.register.team) else { return false };
+        let before = (self.builder.clone(), self.extents.clone(), self.stored.clone(), self.workspace);
+        let rows = TileDim { rank: row, extent: ROWS };
+        self.team = Some(Team { rows, lanes: Vec::new(), held: BTreeMap::new() });
+        // Coordinates of features, which no loop gives, mean something else in other stages.
+        let memos = self.builder.forget();
+        self.builder.open_body();
+        let tasks = self.team_tasks(stream, row);
+        self.team = None;
+        self.region = Region::default();
+        let Some(Tasks { task, count }) = tasks else {
+            (self.builder, self.extents, self.stored, self.workspace) = before;
+            return false;
+        };
+        let body = self.builder.close_body();
+        self.builder.forget();
+        self.builder.recollect(memos);
+        self.builder.unbind_all();
+        let defines = stores(&stream.acts, &self.plan.tiles);
+        let names: Vec<&str> = defines.iter().map(|&it| self.cascade.tensors[it].name.as_str()).collect();
+        let stage = Stage { defines: names.join(", "), tasks: count, task, team: Some(rows), body };
+        self.builder.nest.stages.push(stage);
+        true
+    }
+
+    /// The rank of rows that share a factor of a sum of products: the last for which one factor varies, the other not.
+    fn row_of_team(&self, stream: &Stream) -> Option<RankId> {
+        let exprs = &self.cascade.exprs;
+        let mut einsums = Vec::new();
+        stream.acts.iter().for_each(|act| act.einsums(&mut |it| einsums.push(it)));
+        let plain = |it: &&Einsum| {
+            let mut coords = exprs.reads(it.value).filter(|(tensor, _)| self.is_tile(*tensor));
+            coords.all(|(tensor, coords)| {
+                let dims = &self.cascade.tensors[tensor].dims;
+                coords.iter().zip(dims).all(|(&it, dim)| *exprs.get(it) == Expr::Index(dim.rank))
+            })
+        };
+        if !einsums.iter().all(plain) || !stream.composites.is_empty() {
+            return None;
+        }
+        let shares = |it: &&Einsum, row: RankId| {
+            let Some((a, b)) = self.factors(it) else { return false };
+            let has = |factor: ExprId| exprs.free(factor).contains(&row);
+            has(a) != has(b)
+        };
+        let rows = stream.rows.iter().rev().map(|it| it.rank);
+        rows.into_iter().find(|&row| einsums.iter().any(|it| shares(it, row)))
+    }
+
+    /// The factors of a sum of products over one rank that both have.
+    fn factors(&self, einsum: &Einsum) -> Option<(ExprId, ExprId)> {
+        let exprs = &self.cascade.exprs;
+        let Op::Reduce(ReduceOp::Sum, over) = &einsum.op else { return None };
+        let &Expr::Binary(BinaryOp::Mul, a, b) = exprs.get(einsum.value) else { return None };
+        let has = |factor: ExprId| over.iter().all(|it| exprs.free(factor).contains(it));
+        (over.len() == 1 && has(a) && has(b)).then_some((a, b))
+    }
+
+    fn team_tasks(&mut self, stream: &Stream, row: RankId) -> Option<Tasks> {
+        let boxes = stream.rows.iter().map(|it| Axis { tile: if it.rank == row { ROWS } else { 1 }, ..*it });
+        let boxes: Vec<Axis> = boxes.collect();
+        self.region.rows = boxes.iter().map(|it| it.rank).collect();
+        for axis in boxes.iter().chain(loops(&stream.acts).into_iter().flat_map(|it| &it.axes)) {
+            self.region.tiles.insert(axis.rank, axis.tile);
+        }
+        let mut tasks = self.boxes(&boxes);
+        if let Some(condition) = stream.when {
+            let (holds, none) = (self.value(condition).value, self.builder.int(0));
+            tasks.count = self.builder.select(holds, tasks.count, none);
+        }
+        let (from, to) = self.span(row);
+        self.enter_lane(TileDim { rank: row, extent: ROWS }, from, Some(to));
+        for rank in self.features_of(stream) {
+            let Extent::Fixed(extent @ 1..=FEATURES) = self.cascade.ranks[rank].extent else { return None };
+            let whole = u32::try_from(extent).ok()?.next_multiple_of(GRAIN);
+            let (zero, to) = (self.builder.int(0), self.builder.int(extent));
+            let to = (i64::from(whole) != extent).then_some(to);
+            self.enter_lane(TileDim { rank, extent: whole }, zero, to);
+        }
+        self.team_acts(&stream.acts)?;
+        Some(tasks)
+    }
+
+    /// The ranks of which tiles hold all coordinates.
+    fn features_of(&self, stream: &Stream) -> BTreeSet<RankId> {
+        let mut ranks = BTreeSet::new();
+        stream.acts.iter().for_each(|act| {
+            act.einsums(&mut |it| ranks.extend(it.iterated().into_iter().chain(it.op.reduced().to_vec())));
+        });
+        for it in loops(&stream.acts) {
+            it.axes.iter().for_each(|axis| _ = ranks.remove(&axis.rank));
+            ranks.remove(&it.parts.map_or(it.axes[0].rank, |parts| parts.of));
+        }
+        stream.rows.iter().for_each(|row| _ = ranks.remove(&row.rank));
+        ranks
+    }
+
+    /// From now to the end of the innermost block, the coordinates along a rank are those of a tile, of which there are
+    /// those below `to`.
+    fn enter_lane(&mut self, dim: TileDim, from: ValueId, to: Option<ValueId>) {
+        let iota = self.builder.iota(dim);
+        let indices = self.sum(from, iota);
+        self.bind(dim.rank, indices);
+        let mask = to.map(|to| self.builder.compare(CompareOp::Lt, indices, to));
+        let lane =
+            Lanes { dim, first: from, indices, offsets: indices, shifted: indices, mask, reduced: false };
+        self.team_mut().lanes.push(lane);
+    }
+
+    fn team_mut(&mut self) -> &mut Team {
+        self.team.as_mut().expect("a block has rows")
+    }
+
+    /// The tile that a block holds of a tensor.
+    pub(super) fn held(&self, tensor: TensorId) -> Option<Known> {
+        self.team.as_ref()?.held.get(&tensor).copied()
+    }
+
+    fn team_acts(&mut self, acts: &[Act]) -> Option<()> {
+        for act in acts {
+            let reads_tile = &self.reads_tile;
+            self.builder.forget_those(|it| reads_tile[it.idx()]);
+            match act {
+                Act::Define(einsum) => self.team_define(einsum)?,
+                Act::Fold(einsum) => self.team_fold(einsum)?,
+                Act::Loop(it) => self.team_loop(it)?,
+                Act::Choose(condition, then, otherwise) => {
+                    let condition = self.value(*condition).value;
+                    let [one, none] = [1, 0].map(|it| self.builder.int(it));
+                    for (acts, if_true, if_false) in [(then, one, none), (otherwise, none, one)] {
+                        // A loop carries values, a branch does not.
+                        let times = self.builder.select(condition, if_true, if_false);
+                        let rank = self.team_mut().rows.rank;
+                        self.carrying(acts, rank, (none, times), |it, _| it.team_acts(acts))?;
+                    }
+                }
+                Act::Along(..) => return None,
+            }
+        }
+        let reads_tile = &self.reads_tile;
+        self.builder.forget_those(|it| reads_tile[it.idx()]);
+        Some(())
+    }
+
+    /// A loop that carries the tiles that its acts change.
+    fn carrying(
+        &mut self,
+        acts: &[Act],
+        rank: RankId,
+        (from, to): (ValueId, ValueId),
+        body: impl FnOnce(&mut Self, ValueId) -> Option<()>,
+    ) -> Option<()> {
+        if acts.is_empty() {
+            return Some(());
+        }
+        let outside = self.team_mut().held.clone();
+        let mut changed = BTreeSet::new();
+        acts.iter().for_each(|act| act.einsums(&mut |it| _ = changed.insert(it.tensor)));
+        changed.retain(|it| outside.contains_key(it));
+        // Whether a point is there is not carried.
+        if changed.iter().any(|it| outside[it].present.is_some()) {
+            return None;
+        }
+        let inits: Vec<ValueId> = changed.iter().map(|it| outside[it].value).collect();
+        let (index, currents) = self.builder.open_loop(rank, (from, to, 1), &inits);
+        let known = |value| Known { value, present: None };
+        self.team_mut().held.extend(changed.iter().copied().zip(currents.into_iter().map(known)));
+        body(self, index)?;
+        let nexts: Vec<Known> = changed.iter().map(|it| self.team_mut().held[it]).collect();
+        if nexts.iter().any(|it| it.present.is_some()) {
+            return None;
+        }
+        let nexts: Vec<ValueId> = nexts.iter().map(|it| it.value).collect();
+        let results = self.builder.close_loop(&nexts);
+        self.team_mut().held = outside;
+        self.team_mut().held.extend(changed.into_iter().zip(results.into_iter().map(known)));
+        Some(())
+    }
+
+    /// A traversal; [`Tiling::traverse`] with values that are carried.
+    fn team_loop(&mut self, it: &Loop) -> Option<()> {
+        let &[Axis { rank, tile }] = it.axes.as_slice() else { return None };
+        let outer = self.region.spans.get(&rank).copied();
+        let span = self.span(rank);
+        let (length, width) = (self.minus(span.1, span.0), self.builder.int(tile.into()));
+        let count = self.pieces(length, width);
+        let mut range = self.tiles_of_box(it, rank, width, count);
+        let parts = it.parts.map(|parts| (parts.of, self.value(parts.length).value));
+        if let Some((of, length)) = parts {
+            let (first, last) = self.tiles_of_box(it, of, length, count);
+            range.0 = self.builder.binary(BinaryOp::Max, range.0, first);
+            range.1 = self.builder.binary(BinaryOp::Min, range.1, last);
+        } else if tile % GRAIN != 0 {
+            return None;
+        }
+        self.carrying(&it.acts, rank, range, |this, number| {
+            this.enter(rank, span, width, number);
+            if let Some((of, length)) = parts {
+                this.region.fixed.insert(rank);
+                this.bind(rank, number);
+                let all = this.all_of(of);
+                this.enter(of, all, length, number);
+            } else {
+                let (from, to) = this.span(rank);
+                this.enter_lane(TileDim { rank, extent: tile }, from, Some(to));
+            }
+            this.team_acts(&it.acts)?;
+            this.region.spans.remove(&rank);
+            this.region.spans.extend(outer.map(|it| (rank, it)));
+            if let Some((of, _)) = parts {
+                this.region.fixed.remove(&rank);
+                this.region.spans.remove(&of);
+            } else {
+                this.team_mut().lanes.pop();
+            }
+            Some(())
+        })
+    }
+
+    /// The tiles that can matter to some row of the box, whose coordinates count as intervals for that.
+    fn tiles_of_box(
+        &mut self,
+        it: &Loop,
+        rank: RankId,
+        width: ValueId,
+        count: ValueId,
+    ) -> (ValueId, ValueId) {
+        let memos = self.builder.forget();
+        let lanes = self.team_mut().lanes.clone();
+        lanes.iter().for_each(|it| _ = self.builder.indices.remove(&it.dim.rank));
+        let range = self.tiles_that_matter(&it.matters, rank, width, count);
+        lanes.iter().for_each(|it| _ = self.builder.indices.insert(it.dim.rank, it.indices));
+        self.builder.forget();
+        self.builder.recollect(memos);
+        range
+    }
+
+    fn team_define(&mut self, einsum: &Einsum) -> Option<()> {
+        let known = match &einsum.op {
+            Op::Map => self.value(einsum.value),
+            Op::Reduce(op, over) => {
+                let value = self.team_reduction(*op, over, einsum)?;
+                Known { value, present: None }
+            }
+            Op::Scan(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..) => return None,
+        };
+        if self.is_tile(einsum.tensor) {
+            return self.hold(einsum.tensor, known);
+        }
+        let shape = &self.builder.nest.values[known.value].shape;
+        let rows = self.team.as_ref()?.rows;
+        if shape.len() > 2 || (shape.len() == 2 && !shape.contains(&rows)) {
+            return None;
+        }
+        self.store(einsum.tensor, &einsum.at, known);
+        Some(())
+    }
+
+    fn team_fold(&mut self, einsum: &Einsum) -> Option<()> {
+        let Op::Reduce(op, over) = &einsum.op else { return None };
+        let over = self.unbound(over.iter().copied());
+        let value = self.team_reduction(*op, &over, einsum)?;
+        let before = self.held(einsum.tensor)?.value;
+        let combine = Fold::new(self, *op, einsum.value).combine();
+        let value = self.builder.convert(value, self.builder.scalar(before));
+        let value = self.builder.binary(combine, before, value);
+        self.hold(einsum.tensor, Known { value, present: None })
+    }
+
+    /// From now on a block holds that of a tensor.
+    fn hold(&mut self, tensor: TensorId, known: Known) -> Option<()> {
+        let dtype = self.widths.stored(self.cascade, tensor);
+        let value = self.cast(dtype, known.value, Scalar::of(dtype));
+        let ranks = self.cascade.tensors[tensor].dims.iter().map(|it| it.rank);
+        let ranks: Vec<RankId> = ranks.filter(|it| !self.region.fixed.contains(it)).collect();
+        let lanes = &self.team_mut().lanes;
+        let shape: Vec<TileDim> =
+            lanes.iter().map(|it| it.dim).filter(|it| ranks.contains(&it.rank)).collect();
+        if shape.len() != ranks.len() || shape.len() > 2 {
+            return None;
+        }
+        // What all rows share stays what is loaded.
+        let is_shared = !shape.contains(&self.team_mut().rows) && shape.len() == 2;
+        let value = if is_shared { value } else { self.builder.spread(value, &shape) };
+        self.team_mut().held.insert(tensor, Known { value, present: known.present });
+        Some(())
+    }
+}

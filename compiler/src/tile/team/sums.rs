@@ -1,0 +1,109 @@
+//! Sums of what a block of threads holds: along its own tiles, and of products with what lies in memory.
+
+use attnc_dsl::ast::DType;
+
+use super::Tiling;
+use crate::ir::cascade::{Einsum, ExprId, RankId, ReduceOp};
+use crate::ir::nest::{Op as TileOp, Scalar, TileDim, ValueId};
+use crate::tile::fold::Fold;
+
+impl Tiling<'_> {
+    /// A reduction of all that is at hand along some ranks; what is absent counts as nothing.
+    pub(super) fn team_reduction(
+        &mut self,
+        op: ReduceOp,
+        over: &[RankId],
+        einsum: &Einsum,
+    ) -> Option<ValueId> {
+        let fold = Fold::new(self, op, einsum.value);
+        let whole =
+            |it: &RankId| self.team.as_ref().is_some_and(|of| of.lanes.iter().any(|l| l.dim.rank == *it));
+        if op == ReduceOp::Mean || (!over.is_empty() && !matches!(fold.scalar, Scalar::F32 | Scalar::Bool)) {
+            return None;
+        }
+        if !over.iter().all(whole) || over.contains(&self.team_mut().rows.rank) {
+            return None;
+        }
+        if let Some((a, b)) = self.factors(einsum).filter(|_| !over.is_empty()) {
+            let ranks = self.shape_of(einsum.value).len();
+            if ranks > 2 {
+                return self.team_contraction(&fold, over[0], a, b);
+            }
+        }
+        let mut shape = self.shape_of(einsum.value);
+        if shape.len() > 2 || (shape.len() == 2 && !shape.contains(&self.team_mut().rows)) {
+            return None;
+        }
+        let mut known = self.value(einsum.value);
+        for lane in self.team_mut().lanes.clone().iter().filter(|it| over.contains(&it.dim.rank)) {
+            known.present = self.builder.both(known.present, lane.mask);
+            if !shape.contains(&lane.dim) {
+                shape.push(lane.dim);
+            }
+        }
+        let (identity, scalar) = fold.identity();
+        let value = if op == ReduceOp::Count { self.builder.bool(true) } else { known.value };
+        let value = self.builder.convert(value, scalar);
+        let value = match known.present {
+            Some(there) => {
+                let neutral = self.builder.filled(identity, scalar, &[]);
+                self.builder.select(there, value, neutral)
+            }
+            None => value,
+        };
+        let mut value = self.builder.spread(value, &shape);
+        let op = if op == ReduceOp::Count { ReduceOp::Sum } else { op };
+        for &rank in over {
+            value = self.builder.reduce(op, value, rank);
+        }
+        Some(value)
+    }
+
+    /// The ranks along which an expression has several points at hand.
+    fn shape_of(&mut self, value: ExprId) -> Vec<TileDim> {
+        let free = self.cascade.exprs.free(value);
+        let lanes = self.team.as_ref().map(|it| it.lanes.iter().map(|it| it.dim)).into_iter().flatten();
+        lanes.filter(|it| free.contains(&it.rank)).collect()
+    }
+
+    /// A sum of products of what rows have and what lies in memory for all of them.
+    fn team_contraction(&mut self, fold: &Fold, over: RankId, a: ExprId, b: ExprId) -> Option<ValueId> {
+        let rows = self.team_mut().rows;
+        let (a, b) = if self.shape_of(a).contains(&rows) { (a, b) } else { (b, a) };
+        let (left, right) = (self.shape_of(a), self.shape_of(b));
+        let out: Vec<TileDim> = right.iter().copied().filter(|it| it.rank != over).collect();
+        if left.len() != 2 || right.len() != 2 || right.contains(&rows) || fold.scalar != Scalar::F32 {
+            return None;
+        }
+        let [a, b] = [a, b].map(|it| self.value(it));
+        if b.present.is_some() || !self.is_short(b.value) {
+            return None;
+        }
+        // Weights are rounded as products take them, what is handed in is not.
+        let streamed = self.region.spans.contains_key(&over);
+        if !streamed && !self.is_short(a.value) {
+            return None;
+        }
+        let lane = self.team_mut().lanes.iter().find(|it| it.dim.rank == over)?.mask;
+        let there = self.builder.both(a.present, lane.filter(|_| streamed));
+        let value = self.builder.convert(a.value, Scalar::F32);
+        let value = self.builder.spread(value, &left);
+        // What is in memory beyond a tile is 0, so only what rows do not see may be something else.
+        let seen = a.present.and(there);
+        let value = match (seen, there) {
+            (None, Some(there)) => {
+                let zero = self.builder.real(0.0, Scalar::F32);
+                self.builder.select(there, value, zero)
+            }
+            (Some(_), _) | (None, None) => value,
+        };
+        let into = self.builder.filled(TileOp::Real(0.0), Scalar::F32, &[rows, out[0]]);
+        Some(self.builder.contract_where(seen, value, b.value, into))
+    }
+
+    /// It is read from memory in the precision in which products of matrices take it.
+    fn is_short(&self, value: ValueId) -> bool {
+        let Some(TileOp::Load { buffer, .. }) = self.builder.definition(value) else { return false };
+        self.builder.nest.buffers[*buffer].dtype == DType::BF16
+    }
+}

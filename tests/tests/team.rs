@@ -1,0 +1,166 @@
+//! Streams that a block of threads takes together, by products of matrices: the nest agrees with the cascade, and the
+//! kernel for GPUs agrees with both but for the rounding of weights.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use attnc::Backend;
+use attnc::driver;
+use attnc::ir::array::{Array, Data};
+use attnc::ir::cascade::Cascade;
+use attnc::ir::interp::nest::{self, Manner};
+use attnc::ir::interp::{Call, Layout};
+use attnc::ir::nest::Nest;
+use attnc::ir::verify;
+use attnc::schedule::Mapping;
+use attnc::target::{Gpu, Target};
+use attnc::tile::tile;
+use attnc_runtime::emulator::Schedule;
+use attnc_tests::case::{Outputs, agree, call, expected, sized};
+use attnc_tests::{attention, jit, spec};
+
+/// What weights that are rounded to eight bits may change, relative to all of a result.
+const TOLERANCE: f64 = 3e-3;
+
+const SIZES: &[(&str, usize)] = &[("b", 1), ("h", 2), ("g", 2), ("m", 70), ("n", 75)];
+
+fn nest_of(cascade: &Cascade) -> Nest {
+    let mapping = Mapping::of(&Target::of_gpu(Gpu::Sm80), Backend::default());
+    let nest = tile(&driver::plan(cascade, &mapping));
+    if std::env::var_os("SHOW").is_some() {
+        eprintln!("{}", attnc::ir::print::nest(&nest));
+    }
+    verify::nest(&nest).unwrap_or_else(|it| panic!("{it}"));
+    nest
+}
+
+/// A call whose inputs are what short floats hold.
+fn call_of(cascade: &Cascade) -> Call {
+    let mut call = call(cascade, &sized(SIZES), 4.0);
+    for Array { data, .. } in call.inputs.values_mut() {
+        if let Data::Real(it) = data {
+            it.iter_mut()
+                .for_each(|it| *it = f64::from(f32::from_bits((*it as f32).to_bits() & 0xffff_0000)));
+        }
+    }
+    call
+}
+
+/// The norm of the difference over that of the expected, for each output.
+fn is_close(name: &str, found: &Outputs, expected: &Outputs) {
+    for (tensor, expected) in expected {
+        let (Data::Real(found), Data::Real(expected)) = (&found[tensor].data, &expected.data) else {
+            panic!("{tensor} is not real")
+        };
+        let norm = |it: &mut dyn Iterator<Item = f64>| it.map(|it| it * it).sum::<f64>().sqrt();
+        let error = norm(
+            &mut found
+                .iter()
+                .zip(expected)
+                .map(|(x, y)| if x == y || (x.is_nan() && y.is_nan()) { 0.0 } else { x - y }),
+        );
+        let size = norm(&mut expected.iter().copied().filter(|it| it.is_finite()));
+        assert!(error <= TOLERANCE * size, "{name}: {tensor} is off by {}", error / size);
+    }
+}
+
+fn emulated(name: &str, cascade: &Cascade, call: &Call, schedule: Schedule) -> Outputs {
+    let kernel =
+        driver::emulate_under(cascade, Gpu::Sm80, schedule).unwrap_or_else(|it| panic!("{name}: {it}"));
+    let found = jit::call_kernel(&kernel, cascade, call, jit::Placement::Dense);
+    found.unwrap_or_else(|it| panic!("{name} under {schedule:?}: {it}"))
+}
+
+/// It fits, and all agree.
+fn check(name: &str, cascade: &Cascade) {
+    let nest = nest_of(cascade);
+    assert!(nest.stages.iter().any(|it| it.team.is_some()), "{name} does not fit");
+    let call = call_of(cascade);
+    let right = expected(cascade, &call);
+    let manner = Manner { layout: Layout::Contiguous, backwards: false };
+    let found = nest::run(&nest, cascade, &call, manner).unwrap_or_else(|it| panic!("{name}: {it}"));
+    agree(name, &found, &right, 1e-5);
+    is_close(name, &emulated(name, cascade, &call, Schedule::RoundRobin), &right);
+}
+
+#[test]
+fn every_variant_agrees_with_the_interpreter() {
+    for variant in attention::VARIANTS {
+        check(variant.name, &variant.cascade());
+    }
+}
+
+#[test]
+fn heads_share_keys() {
+    let text = "kernel t {
+  rank b, h, g, m, n
+  rank d = 64
+  input Q[b, h, g, m, d]: bf16
+  input K[b, h, n, d]: bf16
+  input V[b, h, n, d]: bf16
+  S[b, h, g, m, n] = 0.125 * sum[d](Q * K) where n <= m
+  output O[b, h, g, m, d]: f32 = sum[n](softmax[n](S) * V)
+  output L[b, h, g, m]: f32 = logsumexp[n](S)
+}";
+    check("heads", &spec::cascade(text).unwrap_or_else(|it| panic!("{it}")));
+}
+
+#[test]
+fn keys_and_values_may_lie_in_any_order() {
+    let text = "kernel t {
+  rank b, h, m, n
+  rank d = 48
+  input Q[b, m, h, d]: bf16
+  input K[b, h, d, n]: bf16
+  input V[n, d, b, h]: bf16
+  S[b, h, m, n] = 0.125 * sum[d](Q * K) where n <= m
+  output O[b, m, h, d]: f32 = sum[n](softmax[n](S) * V)
+}";
+    check("orders", &spec::cascade(text).unwrap_or_else(|it| panic!("{it}")));
+}
+
+#[test]
+fn what_does_not_fit_is_left_to_threads() {
+    let singles = "kernel t {
+  rank b, h, m, n
+  rank d = 64
+  input Q[b, h, m, d]: f32
+  input K[b, h, n, d]: f32
+  input V[b, h, n, d]: f32
+  output O[b, h, m, d] = sum[n](softmax[n](sum[d](Q * K)) * V)
+}";
+    let open = singles.replace("d = 64", "d").replace("f32", "bf16");
+    for text in [singles, &open] {
+        let cascade = spec::cascade(text).unwrap_or_else(|it| panic!("{it}"));
+        assert!(nest_of(&cascade).stages.iter().all(|it| it.team.is_none()), "{text}");
+    }
+}
+
+#[test]
+fn what_a_row_does_not_see_influences_nothing_though_its_neighbour_does() {
+    let cascade = attention::CAUSAL.cascade();
+    let both: &[&str] = &["K", "V"];
+    for (poison, names) in [(f64::NAN, both), (f64::INFINITY, &["V"]), (f64::NEG_INFINITY, both)] {
+        let mut call = call_of(&cascade);
+        for &name in names {
+            let Data::Real(it) = &mut call.inputs.get_mut(name).unwrap().data else { panic!("it is real") };
+            // Of the last head, keys in the middle of a tile.
+            let start = it.len() - 30 * 64;
+            it[start..start + 2 * 64].fill(poison);
+        }
+        let right = expected(&cascade, &call);
+        let Data::Real(o) = &right["O"].data else { panic!("it is real") };
+        let finite = o.iter().filter(|it| it.is_finite()).count();
+        assert!(finite < o.len() && finite > o.len() / 2);
+        is_close(&format!("{poison}"), &emulated("poison", &cascade, &call, Schedule::Random(5)), &right);
+    }
+}
+
+#[test]
+fn the_order_of_warps_does_not_matter() {
+    let cascade = attention::CAUSAL.cascade();
+    let call = call_of(&cascade);
+    let first = emulated("in turn", &cascade, &call, Schedule::RoundRobin);
+    for schedule in [Schedule::Random(3), Schedule::Random(4), Schedule::Adversarial(1)] {
+        assert_eq!(emulated("another order", &cascade, &call, schedule), first, "{schedule:?}");
+    }
+}
