@@ -278,8 +278,8 @@ pub fn page(systems: &[System], pictures: &[(String, String)]) -> String {
          *Plan* says how many stages stream over tiles, which walk along a rank with a carried state, and what is evaluated whole, and why.\n\
          A name there stands for what its author calls so, and for what is computed on the way to it.\n\
          *Fused* says how much of it runs in stages that stream or walk: {all} systems all, {part} in part.\n\n\
-         All of this holds for both back ends that compile, Cranelift and LLVM, without exception: the plan is made before either is asked, and each compiles all of it; they differ in instructions alone.\n\
-         What one materialises, the other does, and for the reason given.\n\
+         All of this holds for all back ends that compile, Cranelift, LLVM and PTX, without exception: the plan is made before any of them is asked, and each compiles all of it; they differ in instructions and in the sizes of tiles.\n\
+         What one materialises, the others do, and for the reason given.\n\
          The interpreter is the meaning and not a plan: it evaluates every tensor whole, as written.\n\n\
          | system | passes | memory | fused | plan |\n|---|---|---|---|---|\n",
         systems.len()
