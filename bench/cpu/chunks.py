@@ -11,17 +11,12 @@ within a round, and what counts is its median. Prints a table and writes `chunks
 FLOPs are those of chunks of 64: for each token and head 4 D² for the state and 128 D for pairs, of the delta rule 6 D²
 and 256 D.
 """
-import argparse
-import csv
-import pathlib
-import subprocess
 import tempfile
-import time
 
 import torch
 import torch.nn.functional as F
 
-from run import HERE, Kernel, measure, rows_of
+from run import HERE, begin, compiled, keep, measure, options, rows_of
 
 GALLERY = HERE.parents[1] / "examples/gallery"
 KERNELS = {"linear": "linear_attention_causal", "retention": "retention", "gla": "gla", "delta": "deltanet"}
@@ -129,40 +124,17 @@ def contestants(problem, variant, kernel, threads):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--attnc", default=str(HERE.parents[1] / "target/release/attnc"))
-    parser.add_argument("--shapes", default="4096x64", help="NxD, comma-separated")
-    parser.add_argument("--variants", default=",".join(KERNELS))
-    parser.add_argument("--heads", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--target", default="native")
-    parser.add_argument("--cpu-time", action="store_true", help="count processor time, on a machine that is busy; one thread")
-    parser.add_argument("--out", type=pathlib.Path, default=HERE)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.set_grad_enabled(False)
-    clock = time.process_time if args.cpu_time else time.perf_counter
+    args, clock = begin(options(__doc__, "4096x64", KERNELS))
     rows = []
     with tempfile.TemporaryDirectory() as folder:
+        kernels = {it: compiled(args, GALLERY / f"{KERNELS[it]}.attn", folder) for it in args.variants.split(",")}
         for shape in args.shapes.split(","):
             n, d = map(int, shape.split("x"))
             problem = Problem(n, d, args.heads)
-            for variant in args.variants.split(","):
-                name = KERNELS[variant]
-                out = pathlib.Path(folder) / name
-                command = [args.attnc, "compile", str(GALLERY / f"{name}.attn"), "-o", str(out)]
-                command += ["--backend", "llvm", "--target", args.target]
-                subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-                inner = out if (out / "manifest.json").exists() else next(out.iterdir())
-                found = contestants(problem, variant, Kernel(inner, name), args.threads)
-                times = measure(found, args.rounds, clock)
+            for variant, kernel in kernels.items():
+                times = measure(contestants(problem, variant, kernel, args.threads), args.rounds, clock)
                 rows += rows_of(shape, args.threads, variant, problem.flops(variant), times)
-    args.out.mkdir(parents=True, exist_ok=True)
-    with (args.out / "chunks.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
+    keep(rows, args.out / "chunks.csv")
 
 
 if __name__ == "__main__":

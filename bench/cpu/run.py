@@ -262,33 +262,54 @@ def plot(rows, path):
     path.write_text("\n".join(parts) + "\n")
 
 
-def main():
-    every = sorted(it.stem for it in (HERE / "specs").glob("*.attn"))
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options(description, shapes, variants):
+    """What all benchmarks of this folder are told."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--attnc", default=str(HERE.parents[1] / "target/release/attnc"))
-    parser.add_argument("--shapes", default="512x64,2048x64,2048x128", help="NxD, comma-separated")
-    parser.add_argument("--variants", default=",".join(every))
-    parser.add_argument("--peers", default="sdpa,eager", help="of sdpa, eager, flex (which needs a C++ compiler)")
+    parser.add_argument("--shapes", default=shapes, help="NxD, comma-separated")
+    parser.add_argument("--variants", default=",".join(variants))
     parser.add_argument("--heads", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--target", default="native")
     parser.add_argument("--cpu-time", action="store_true", help="count processor time, on a machine that is busy; one thread")
     parser.add_argument("--out", type=pathlib.Path, default=HERE)
+    return parser
+
+
+def begin(parser):
+    """The options given, and the clock that they ask for."""
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.set_grad_enabled(False)
-    clock = time.process_time if args.cpu_time else time.perf_counter
+    return args, time.process_time if args.cpu_time else time.perf_counter
+
+
+def compiled(args, spec, folder):
+    """The kernel of a spec that has its name."""
+    out = pathlib.Path(folder) / spec.stem
+    command = [args.attnc, "compile", str(spec), "-o", str(out), "--backend", "llvm", "--target", args.target]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    # With one target the files lie in the folder itself, else in one for each target.
+    inner = out if (out / "manifest.json").exists() else next(out.iterdir())
+    return Kernel(inner, spec.stem)
+
+
+def keep(rows, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def main():
+    parser = options(__doc__, "512x64,2048x64,2048x128", sorted(it.stem for it in (HERE / "specs").glob("*.attn")))
+    parser.add_argument("--peers", default="sdpa,eager", help="of sdpa, eager, flex (which needs a C++ compiler)")
+    args, clock = begin(parser)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        kernels = {}
-        for name in args.variants.split(","):
-            out = pathlib.Path(folder) / name
-            command = [args.attnc, "compile", str(HERE / f"specs/{name}.attn"), "-o", str(out)]
-            subprocess.run(command + ["--backend", "llvm", "--target", args.target], check=True, stderr=subprocess.DEVNULL)
-            # With one target the files lie in the folder itself, else in one for each target.
-            inner = out if (out / "manifest.json").exists() else next(out.iterdir())
-            kernels[name] = Kernel(inner, name)
+        kernels = {name: compiled(args, HERE / f"specs/{name}.attn", folder) for name in args.variants.split(",")}
         for shape in args.shapes.split(","):
             n, d = map(int, shape.split("x"))
             problem = Problem(n, d, args.heads)
@@ -296,11 +317,7 @@ def main():
                 found = contestants(problem, name, kernel, args.threads, args.peers.split(","))
                 flops = 4 * problem.d * problem.pairs(name)
                 rows += rows_of(shape, args.threads, name, flops, measure(found, args.rounds, clock))
-    args.out.mkdir(parents=True, exist_ok=True)
-    with (args.out / "results.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
+    keep(rows, args.out / "results.csv")
     plot(rows, args.out / "results.svg")
 
 

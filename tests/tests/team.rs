@@ -23,12 +23,13 @@ const TOLERANCE: f64 = 3e-3;
 
 const SIZES: &[(&str, usize)] = &[("b", 1), ("h", 2), ("g", 2), ("m", 70), ("n", 75)];
 
+fn of(text: &str) -> Cascade {
+    spec::cascade(text).unwrap_or_else(|it| panic!("{it}"))
+}
+
 fn nest_of(cascade: &Cascade) -> Nest {
     let mapping = Mapping::of(&Target::of_gpu(Gpu::Sm80), Backend::default());
     let nest = tile(&driver::plan(cascade, &mapping));
-    if std::env::var_os("SHOW").is_some() {
-        eprintln!("{}", attnc::ir::print::nest(&nest));
-    }
     verify::nest(&nest).unwrap_or_else(|it| panic!("{it}"));
     nest
 }
@@ -101,7 +102,7 @@ fn heads_share_keys() {
   output O[b, h, g, m, d]: f32 = sum[n](softmax[n](S) * V)
   output L[b, h, g, m]: f32 = logsumexp[n](S)
 }";
-    check("heads", &spec::cascade(text).unwrap_or_else(|it| panic!("{it}")));
+    check("heads", &of(text));
 }
 
 #[test]
@@ -115,7 +116,7 @@ fn keys_and_values_may_lie_in_any_order() {
   S[b, h, m, n] = 0.125 * sum[d](Q * K) where n <= m
   output O[b, m, h, d]: f32 = sum[n](softmax[n](S) * V)
 }";
-    check("orders", &spec::cascade(text).unwrap_or_else(|it| panic!("{it}")));
+    check("orders", &of(text));
 }
 
 #[test]
@@ -130,7 +131,7 @@ fn what_does_not_fit_is_left_to_threads() {
 }";
     let open = singles.replace("d = 64", "d").replace("f32", "bf16");
     for text in [singles, &open] {
-        let cascade = spec::cascade(text).unwrap_or_else(|it| panic!("{it}"));
+        let cascade = of(text);
         assert!(nest_of(&cascade).stages.iter().all(|it| it.team.is_none()), "{text}");
     }
 }

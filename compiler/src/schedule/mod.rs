@@ -18,7 +18,7 @@ mod mapping;
 pub mod model;
 mod plan;
 pub(crate) mod presence;
-mod range;
+pub(crate) mod range;
 mod scaled;
 mod select;
 mod shape;

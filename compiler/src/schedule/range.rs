@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use attnc_dsl::ast::CompareOp;
 
-use crate::ir::cascade::{Cascade, ExprId, TensorId};
+use crate::ir::cascade::{Cascade, ExprId, Extent, TensorId};
 use crate::ir::expr::{BinaryOp, Expr, Exprs, UnaryOp};
 
 /// The least and the greatest value of all present points.
@@ -60,6 +60,22 @@ fn constant(exprs: &Exprs, id: ExprId) -> Option<f64> {
         Expr::Int(it) => Some(*it as f64),
         _ => None,
     }
+}
+
+/// Between which numbers a coordinate lies in every call, both included.
+pub(crate) fn of_coordinate(cascade: &Cascade, coordinate: ExprId) -> (f64, f64) {
+    let exprs = &cascade.exprs;
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for one form, whatever others there are")]
+    let within = |id: ExprId| match *exprs.get(id) {
+        Expr::Index(rank) => match cascade.ranks[rank].extent {
+            Extent::Fixed(extent) => Some((id, Range { low: 0.0, high: extent as f64 - 1.0 })),
+            Extent::Carried | Extent::Derived(_) => None,
+        },
+        _ => None,
+    };
+    let known = exprs.postorder(coordinate).into_iter().filter_map(within).collect();
+    let it = range(exprs, &BTreeMap::new(), &known, coordinate);
+    (it.low, it.high)
 }
 
 /// The range of an expression, given those of tensors and of some expressions.

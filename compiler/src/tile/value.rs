@@ -7,6 +7,7 @@ use super::builder::Known;
 use crate::ir::cascade::{ExprId, Extent, RankId, TensorId};
 use crate::ir::expr::{BinaryOp, Expr, UnaryOp, operands};
 use crate::ir::nest::{Scalar, ValueId};
+use crate::schedule::range;
 
 impl Tiling<'_> {
     /// An expression at the indices that are bound, in its own scalar.
@@ -369,12 +370,11 @@ impl Tiling<'_> {
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn is_inside(&mut self, coord: ExprId, rank: RankId, lag: i64) -> bool {
         let exprs = &self.cascade.exprs;
-        if let Extent::Fixed(extent) = self.cascade.ranks[rank].extent
-            && let (Some(low), Some(high)) = super::within::range(self.cascade, coord)
-            && low >= 0
-            && high < extent.saturating_add(lag)
-        {
-            return true;
+        if let Extent::Fixed(extent) = self.cascade.ranks[rank].extent {
+            let (low, high) = range::of_coordinate(self.cascade, coord);
+            if low >= 0.0 && high < extent.saturating_add(lag) as f64 {
+                return true;
+            }
         }
         let (index, shift) = match exprs.get(coord) {
             Expr::Binary(BinaryOp::Add, a, b) => match (exprs.get(*a), exprs.get(*b)) {

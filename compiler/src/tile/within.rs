@@ -7,10 +7,8 @@
 //!     o[i] += a[i, j] * b[j] where j <= i         for j in 7 .. 12: o[i] += a[i, j] * b[j] where j <= i
 //! ```
 
-use std::collections::HashMap;
-
 use super::Tiling;
-use crate::ir::cascade::{Cascade, ExprId, Extent, RankId};
+use crate::ir::cascade::{ExprId, RankId};
 use crate::ir::expr::{BinaryOp, Expr};
 use crate::ir::nest::ValueId;
 use crate::schedule::presence;
@@ -72,33 +70,4 @@ impl Tiling<'_> {
         let scalar = |it: &ValueId| self.builder.nest.values[*it].shape.is_empty();
         [cut.begin, cut.safe, cut.end].iter().all(scalar).then_some(cut)
     }
-}
-
-/// Between which integers an expression lies in every call, both included, as far as that is known.
-#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
-pub(super) fn range(cascade: &Cascade, expr: ExprId) -> (Option<i64>, Option<i64>) {
-    let mut known: HashMap<ExprId, (Option<i64>, Option<i64>)> = HashMap::new();
-    let both = |a: Option<i64>, b: Option<i64>, of: fn(i64, i64) -> Option<i64>| of(a?, b?);
-    for id in cascade.exprs.postorder(expr) {
-        let it = match *cascade.exprs.get(id) {
-            Expr::Int(it) => (Some(it), Some(it)),
-            Expr::Index(rank) => match cascade.ranks[rank].extent {
-                Extent::Fixed(extent) => (Some(0), Some(extent - 1)),
-                Extent::Carried | Extent::Derived(_) => (Some(0), None),
-            },
-            Expr::Binary(op, a, b) => {
-                let ((a, c), (b, d)) = (known[&a], known[&b]);
-                match op {
-                    BinaryOp::Add => (both(a, b, i64::checked_add), both(c, d, i64::checked_add)),
-                    BinaryOp::Sub => (both(a, d, i64::checked_sub), both(c, b, i64::checked_sub)),
-                    BinaryOp::Min => (both(a, b, |a, b| Some(a.min(b))), c.into_iter().chain(d).min()),
-                    BinaryOp::Max => (a.into_iter().chain(b).max(), both(c, d, |c, d| Some(c.max(d)))),
-                    _ => (None, None),
-                }
-            }
-            _ => (None, None),
-        };
-        known.insert(id, it);
-    }
-    known[&expr]
 }
