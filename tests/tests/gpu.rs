@@ -83,12 +83,22 @@ fn a_module_that_the_manifest_does_not_describe_is_not_loaded() {
 }
 
 #[test]
-fn a_gpu_takes_a_feature() {
+fn a_gpu_takes_a_feature_and_a_driver() {
     let folder = tempfile::tempdir().unwrap();
     artifact(folder.path());
     // SAFETY: the artifact was just made.
-    let error = unsafe { Library::open(folder.path()) }.unwrap_err();
-    assert!(error.to_string().ends_with("attnc-runtime is built without the feature `cuda`"), "{error}");
+    match unsafe { Library::open(folder.path()) } {
+        Ok(library) => {
+            let x = [1.0, 2.0, 4.0, 8.0, 16.0, f32::NAN];
+            assert_eq!(pick(library.kernel("pick").unwrap(), &x, false).unwrap(), [4.0, 25.0]);
+        }
+        Err(error) if cfg!(feature = "cuda") => {
+            assert!(error.to_string().ends_with("there is no driver of NVIDIA (libcuda) on this machine"), "{error}");
+        }
+        Err(error) => {
+            assert!(error.to_string().ends_with("attnc-runtime is built without the feature `cuda`"), "{error}");
+        }
+    }
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn what_does_not_fit_is_named_and_nothing_is_written() {
     for (inputs, status, said) in [
         ("--in A=A.npy", 1, "input `B` is missing"),
         ("--in A=A.npy --in B=B.npy --in X=B.npy", 1, "no input `X`, only `A`, `B`"),
-        ("--in A=A.npy --in B=short.npy", 1, "rank `n` has extent 3, but input `B` has 2 there"),
+        ("--in A=A.npy --in B=short.npy", 1, "rank `n` has extent 3 in `A`, but input `B` has 2 there"),
         ("--in A=A.npy --in B=deep.npy", 1, "input `B` has 2 dimensions, but 1 are declared"),
         ("--in A=A.npy --in B=B.npy --set n=4", 1, "rank `n` has extent 4, but input `A` has 3 there"),
         ("--in A=A.npy --in B=gone.npy", 2, "cannot read `gone.npy`"),

@@ -182,7 +182,11 @@ impl<R: Number> Binder<'_, '_, R> {
                 let extent = self.machine.extent(dim.rank);
                 if found as i64 != extent {
                     let rank = cascade.ranks[dim.rank].name.clone();
-                    return Err(CallError::Disagree(rank, extent, tensor.name.clone(), found as i64));
+                    let has_it =
+                        |it: &TensorId| cascade.tensors[*it].dims.iter().any(|other| other.rank == dim.rank);
+                    let first = cascade.inputs().take_while(|it| *it != input).find(has_it);
+                    let first = first.map(|it| cascade.tensors[it].name.clone());
+                    return Err(CallError::Disagree(rank, extent, first, tensor.name.clone(), found as i64));
                 }
             }
         }

@@ -46,8 +46,9 @@ pub enum CallError {
     UnknownInput(String),
     /// An input has another number of dimensions than declared: its name, found, declared.
     Dimensions(String, usize, usize),
-    /// Inputs give a rank two extents: the rank, an extent, the input that contradicts it, its extent.
-    Disagree(String, i64, String, i64),
+    /// Inputs give a rank two extents: the rank, an extent, the first input that has it, the input that contradicts it,
+    /// its extent.
+    Disagree(String, i64, Option<String>, String, i64),
     /// The values of an input or parameter have a kind that does not convert to the declared one.
     Kind(String),
     /// A launch parameter without a default is not given.
@@ -78,8 +79,9 @@ impl fmt::Display for CallError {
             CallError::Dimensions(name, found, declared) => {
                 write!(f, "input `{name}` has {found} dimensions, but {declared} are declared")
             }
-            CallError::Disagree(rank, extent, name, found) => {
-                write!(f, "rank `{rank}` has extent {extent}, but input `{name}` has {found} there")
+            CallError::Disagree(rank, extent, first, name, found) => {
+                let first = first.iter().map(|it| format!(" in `{it}`")).collect::<String>();
+                write!(f, "rank `{rank}` has extent {extent}{first}, but input `{name}` has {found} there")
             }
             CallError::Kind(name) => write!(f, "the values of `{name}` are not of the declared kind"),
             CallError::MissingParam(name) => write!(f, "parameter `{name}` has no value"),

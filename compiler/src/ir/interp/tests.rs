@@ -239,7 +239,10 @@ fn a_call_that_makes_no_sense_is_refused() {
     let disagreeing = with(&|it| {
         it.inputs.insert("i".to_owned(), short.clone());
     });
-    assert_eq!(disagreeing, Err(CallError::Disagree("n".to_owned(), 3, "i".to_owned(), 2)));
+    assert_eq!(
+        disagreeing,
+        Err(CallError::Disagree("n".to_owned(), 3, Some("a".to_owned()), "i".to_owned(), 2))
+    );
     let of_reals = with(&|it| {
         it.inputs.insert("i".to_owned(), real.clone());
     });
