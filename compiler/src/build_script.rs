@@ -130,7 +130,7 @@ impl Build {
         self
     }
 
-    /// Follows the mapping in that file; by default one that suits the machine.
+    /// Follows the mapping in that file; by default that in `NAME.map.toml` beside the spec, else one that suits the machine.
     pub fn mapping(mut self, path: impl Into<PathBuf>) -> Build {
         self.mapping = Some(path.into());
         self
@@ -181,15 +181,23 @@ impl Build {
         let target = Target::named(&target).map_err(Error::Target)?;
         let request = Request { source, fetch: &mut fetch, fixed: self.fixed };
         let front = driver::front(request).map_err(Error::Spec)?;
-        let mapping = match self.mapping {
-            Some(path) => {
-                script.reads(&path);
-                let text = std::fs::read_to_string(&path)
-                    .map_err(|source| Error::Read { path: path.clone(), source })?;
-                driver::mapping(&text, &front.cascades, &target, self.backend)
-                    .map_err(|refusals| Error::Mapping { path, refusals })?
+        let read = |path: &Path| {
+            script.reads(path);
+            std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+        };
+        let mapping = match (self.mapping, files::mapping_beside(&self.spec)) {
+            (Some(path), _) => driver::mapping(&read(&path)?, &front.cascades, &target, self.backend)
+                .map_err(|refusals| Error::Mapping { path, refusals })?,
+            (None, Some(path)) => {
+                let found = driver::mapping_beside(&read(&path)?, &front.cascades, &target, self.backend);
+                let (mapping, unsuited) =
+                    found.map_err(|refusals| Error::Mapping { path: path.clone(), refusals })?;
+                if let Some(why) = unsuited {
+                    script.line(format!("warning={} is not followed: {why}", path.display()));
+                }
+                mapping
             }
-            None => Mapping::of(&target, self.backend),
+            (None, None) => Mapping::of(&target, self.backend),
         };
         let object = driver::compile_by(&front, &mapping, &target, self.backend).map_err(Error::Codegen)?;
         let emit = vec![Emit::Static, Emit::Header, Emit::Rust, Emit::Manifest];
@@ -325,11 +333,13 @@ mod tests {
         let (folder, out) = (package_folder(), tempfile::tempdir().unwrap());
         let path = folder.path().join("my-kernel.map.toml");
         std::fs::write(&path, "[ranks.q]\nrows = 2").unwrap();
-        let build = Build::new(folder.path().join("my-kernel.attn")).mapping(&path);
-        let (done, lines) = run(build.target("native"), &[("OUT_DIR", out.path())]);
-        let error = done.unwrap_err().to_string();
-        assert!(error.contains("my-kernel.map.toml") && error.contains("no rank `q`"), "{error}");
-        assert!(lines.contains(&format!("rerun-if-changed={}", path.display())));
+        let build = || Build::new(folder.path().join("my-kernel.attn")).target("native");
+        for named in [build().mapping(&path), build()] {
+            let (done, lines) = run(named, &[("OUT_DIR", out.path())]);
+            let error = done.unwrap_err().to_string();
+            assert!(error.contains("my-kernel.map.toml") && error.contains("no rank `q`"), "{error}");
+            assert!(lines.contains(&format!("rerun-if-changed={}", path.display())));
+        }
     }
 
     #[test]

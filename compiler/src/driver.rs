@@ -83,7 +83,7 @@ pub fn plan(cascade: &Cascade, mapping: &Mapping) -> Plan {
 /// The mapping that a file has for kernels, on a machine.
 ///
 /// # Errors
-/// Everything that is wrong with it, and what the kernels cannot follow.
+/// Everything that is wrong with it, what the kernels cannot follow, and if it is for other vectors.
 pub fn mapping(
     text: &str,
     cascades: &[Cascade],
@@ -91,9 +91,27 @@ pub fn mapping(
     backend: Backend,
 ) -> Result<Mapping, Vec<Refusal>> {
     let mapping = Mapping::read(text, target.tiles(backend))?;
+    mapping.suits(target, backend).map_err(|it| vec![it])?;
     let plans: Vec<_> = cascades.iter().map(|it| plan(it, &mapping)).collect();
     let refusals = mapping.refusals(&plans);
     if refusals.is_empty() { Ok(mapping) } else { Err(refusals) }
+}
+
+/// The mapping that the file beside a spec has for kernels, on a machine: the machine's own, and why, where the file is for
+/// other vectors.
+///
+/// # Errors
+/// Everything else that is wrong with it, and what the kernels cannot follow.
+pub fn mapping_beside(
+    text: &str,
+    cascades: &[Cascade],
+    target: &Target,
+    backend: Backend,
+) -> Result<(Mapping, Option<Refusal>), Vec<Refusal>> {
+    match Mapping::read(text, target.tiles(backend))?.suits(target, backend) {
+        Ok(()) => Ok((mapping(text, cascades, target, backend)?, None)),
+        Err(why) => Ok((Mapping::of(target, backend), Some(why))),
+    }
 }
 
 /// Cascades to machine code, by the mapping of the machine.

@@ -51,6 +51,12 @@ pub fn root_of(spec: &Path) -> PathBuf {
     }
 }
 
+/// The mapping that lies beside a spec: `NAME.map.toml`, if there is one.
+pub fn mapping_beside(spec: &Path) -> Option<PathBuf> {
+    let path = spec.with_extension("map.toml");
+    path.is_file().then_some(path)
+}
+
 /// Reads an imported file under a root folder.
 pub fn fetch(root: &Path, path: &str) -> Result<String, String> {
     let bytes = std::fs::read(root.join(path)).map_err(|it| it.to_string())?;

@@ -185,6 +185,17 @@ impl Target {
         }
     }
 
+    /// What its vectors are called, as a back end uses them: `avx512`, `avx2`, `neon`, `gpu`, or `any`, which all have.
+    pub fn vectors(&self, backend: Backend) -> &'static str {
+        match self.tiles(backend) {
+            AVX512 => "avx512",
+            AVX2 => "avx2",
+            NEON => "neon",
+            GPU => "gpu",
+            _ => "any",
+        }
+    }
+
     /// How many elements of f32 the vectors have that a back end uses.
     pub fn lanes(&self, backend: Backend) -> u32 {
         match self.tiles(backend) {

@@ -131,7 +131,9 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn run(&mut self, plan: &Plan) {
-        let start = Mapping::of(self.subject.target, self.subject.backend);
+        let Subject { target, backend, .. } = *self.subject;
+        let vectors = Some(target.vectors(backend).to_owned());
+        let start = Mapping { vectors, ..Mapping::of(target, backend) };
         self.look(vec![start.clone()]);
         self.points.iter_mut().for_each(|it| it.default = true);
         let first = |wanted: fn(&Knob) -> bool| self.knobs.iter().find(|it| wanted(it)).cloned();

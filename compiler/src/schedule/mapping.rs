@@ -5,6 +5,8 @@
 //! what it is used for; a box and a tile fit the scratch of a thread.
 //!
 //! ```toml
+//! vectors = "avx512"
+//!
 //! [defaults]
 //! stream = 128
 //!
@@ -35,6 +37,9 @@ use crate::target::{Target, Tiles};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mapping {
+    /// The vectors that its sizes are for, as [`Target::vectors`] calls them; `None` suits all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vectors: Option<String>,
     /// What holds for ranks of which `ranks` says nothing.
     pub defaults: Tiles,
     /// What is said of single ranks, by name.
@@ -63,7 +68,7 @@ pub struct Cut {
 impl Mapping {
     /// That of a machine and a back end, whatever the kernel.
     pub fn of(target: &Target, backend: Backend) -> Mapping {
-        Mapping { defaults: target.tiles(backend), ranks: BTreeMap::new() }
+        Mapping { vectors: None, defaults: target.tiles(backend), ranks: BTreeMap::new() }
     }
 
     /// What is worked on together in registers.

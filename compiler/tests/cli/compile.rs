@@ -146,6 +146,35 @@ fn a_mapping_is_followed() {
 }
 
 #[test]
+fn a_mapping_beside_the_spec_is_followed() {
+    let folder = Folder::new();
+    folder.write("a.attn", ATTENTION);
+    folder.write("a.map.toml", "[ranks.m]\nrows = 2\n");
+    let plan = |more: &str| {
+        folder.attnc(&format!("dump a.attn --after schedule {more}")).expect(0, &[]).stdout.clone()
+    };
+    let (beside, without) = (plan(""), plan("--mapping none"));
+    assert!(beside.contains("m in 2"), "{beside}");
+    assert!(without.contains("m in 48"), "{without}");
+    folder.write("other.toml", "[ranks.m]\nrows = 5\n");
+    assert!(plan("--mapping other.toml").contains("m in 5"));
+    folder.attnc("compile a.attn -o out --emit manifest").expect(0, &[]);
+    assert!(folder.read("out/manifest.json").contains(r#"\"ranks\":{\"m\":{\"rows\":2}"#));
+    folder.write("a.map.toml", "[ranks.x]\nrows = 2\n");
+    folder.attnc("compile a.attn -o out").expect(1, &["a.map.toml", "there is no rank `x`"]);
+}
+
+#[test]
+fn a_mapping_for_other_vectors_is_not_followed() {
+    let folder = Folder::new();
+    folder.write("a.attn", ATTENTION);
+    folder.write("a.map.toml", "vectors = \"avx512\"\n[defaults]\nlanes = 64\nvector = 16\n");
+    let why = "it is for vectors `avx512`, but cranelift has `any` for";
+    folder.attnc("compile a.attn -o out").expect(0, &["note: a.map.toml is not followed", why]);
+    folder.attnc("compile a.attn -o out --mapping a.map.toml").expect(1, &["error: a.map.toml", why]);
+}
+
+#[test]
 fn a_mapping_that_cannot_be_followed_is_refused() {
     let folder = Folder::new();
     folder.write("a.attn", ATTENTION);

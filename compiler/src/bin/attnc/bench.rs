@@ -129,7 +129,7 @@ pub(crate) fn bench(args: &Args) -> Outcome {
     for cascade in cascades {
         for backend in &backends {
             let backend = backend.on_cpus("timed")?;
-            let mapping = args.mapping.of(&front.cascades, &target, backend)?;
+            let mapping = args.mapping.of(path, &front.cascades, &target, backend)?;
             subjects.push(subject(args, cascade, &mapping, &target, backend)?);
         }
     }

@@ -77,7 +77,7 @@ fn artifact(args: &Args, front: &Front, target: &Target) -> Outcome<Artifact> {
         let machine = if gpu { "a GPU" } else { "a CPU" };
         return Err(Stop::usage(format!("there is no `{}` for {machine}: leave it out", lacking.name())));
     }
-    let mapping = args.mapping.of(&front.cascades, target, backend)?;
+    let mapping = args.mapping.of(&args.spec, &front.cascades, target, backend)?;
     let object = driver::compile_by(front, &mapping, target, backend).map_err(Stop::codegen)?;
     let linker = std::env::var_os("ATTNC_LINKER").map(PathBuf::from);
     let asked = !args.emit.is_empty();

@@ -101,7 +101,8 @@ fn machine(args: &Args) -> Target {
 fn cascades(args: &Args, text: impl Fn(&Cascade, &Mapping) -> Outcome<String>) -> Outcome<String> {
     let front = spec::front(&args.spec, &args.settings)?;
     let target = machine(args);
-    let mapping = args.mapping.of(&front.cascades, &target, Generator::of(args.backend, &target)?)?;
+    let mapping =
+        args.mapping.of(&args.spec, &front.cascades, &target, Generator::of(args.backend, &target)?)?;
     match &args.kernel {
         Some(name) => text(spec::kernel(&front, Some(name))?, &mapping),
         None => front.cascades.iter().map(|it| text(it, &mapping)).collect(),
@@ -115,7 +116,7 @@ fn packaged(args: &Args) -> Outcome<String> {
         front.cascades = vec![spec::kernel(&front, Some(name))?.clone()];
     }
     let target = machine(args);
-    let mapping = args.mapping.of(&front.cascades, &target, Backend::default())?;
+    let mapping = args.mapping.of(&args.spec, &front.cascades, &target, Backend::default())?;
     let object = driver::compile_by(&front, &mapping, &target, Backend::default()).map_err(Stop::codegen)?;
     let stem = front.cascades.first().map(|it| it.name.clone()).unwrap_or_default();
     let packing = Packing { stem, emit: vec![Emit::Header, Emit::Rust, Emit::Manifest], linker: None };

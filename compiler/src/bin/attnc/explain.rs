@@ -68,7 +68,7 @@ pub(crate) fn explain(args: &Args) -> Outcome {
         Some(name) => vec![spec::kernel(&front, Some(name))?],
         None => front.cascades.iter().collect(),
     };
-    let mapping = args.mapping.of(&front.cascades, &Target::default(), Backend::default())?;
+    let mapping = args.mapping.of(&args.spec, &front.cascades, &Target::default(), Backend::default())?;
     let mut accounts = Vec::new();
     for cascade in kernels {
         let derivation = derivation_of(cascade, chosen);

@@ -75,7 +75,7 @@ pub(crate) fn measure(
     as_json: bool,
 ) -> Outcome {
     let (rows, refused) = folder::rows(specs, settings, |path, front| {
-        let mapping = mapping.of(&front.cascades, &Target::native(), Backend::default())?;
+        let mapping = mapping.of(path, &front.cascades, &Target::native(), Backend::default())?;
         let spec = Spec { path, settings, mapping: &mapping };
         front.cascades.iter().map(|it| spec.row(it)).collect()
     })?;

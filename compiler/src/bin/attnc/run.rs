@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let files = args.outputs.files(cascade)?;
     let call = Call { inputs: args.inputs.read(cascade)?, params: IndexMap::new() };
     let (target, generator) = (args.backend.target(), args.backend.generator());
-    let mapping = args.mapping.of(std::slice::from_ref(cascade), &target, generator)?;
+    let mapping = args.mapping.of(&args.spec, &front.cascades, &target, generator)?;
     let engine = Engine::new(args.backend, cascade, &mapping)?;
     let outputs = engine.run(&call, args.threads.map(usize::from)).map_err(Stop::refused)?;
     args.outputs.write(&files, &outputs)

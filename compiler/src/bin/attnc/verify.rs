@@ -93,7 +93,7 @@ pub(crate) fn verify(args: &Args) -> Outcome {
 }
 
 fn verify_spec(path: &Path, front: &Front, args: &Args, backends: &[Backend]) -> Outcome<Vec<Row>> {
-    let mapping = |it: Backend| args.mapping.of(&front.cascades, &it.target(), it.generator());
+    let mapping = |it: Backend| args.mapping.of(path, &front.cascades, &it.target(), it.generator());
     let mut rows = Vec::new();
     for cascade in &front.cascades {
         let engines = backends

@@ -6,9 +6,10 @@ use std::fmt::{Display, Formatter};
 use attnc_dsl::check::nearest;
 
 use super::Mapping;
+use crate::codegen::Backend;
 use crate::ir::cascade::{Extent, RankId};
 use crate::schedule::{Axis, Plan, loops};
-use crate::target::{MOST_POINTS, Tiles};
+use crate::target::{MOST_POINTS, Target, Tiles};
 
 /// Why kernels cannot follow a mapping: what was found, what is expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +42,21 @@ impl Refusal {
 type Found = BTreeMap<String, Vec<(u32, u32)>>;
 
 impl Mapping {
+    /// Refuses a machine and a back end with other vectors than those that it is for.
+    ///
+    /// # Errors
+    /// What it is for and what they have.
+    pub fn suits(&self, target: &Target, backend: Backend) -> Result<(), Refusal> {
+        let found = target.vectors(backend);
+        match &self.vectors {
+            Some(expected) if expected != found => Err(Refusal::of(format!(
+                "it is for vectors `{expected}`, but {} has `{found}` for {target}",
+                if target.gpu().is_some() { "attnc" } else { backend.name() },
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Sizes that no kernel can follow.
     pub(super) fn sizes(&self) -> Vec<Refusal> {
         let Tiles { rows, inner_rows, stream, outer, chunk, parts, tasks, strip, lanes, vector, team: _ } =
