@@ -241,7 +241,7 @@ fn a_call_that_makes_no_sense_is_refused() {
     });
     assert_eq!(
         disagreeing,
-        Err(CallError::Disagree("n".to_owned(), 3, Some("a".to_owned()), "i".to_owned(), 2))
+        Err(CallError::Disagree("n".to_owned(), 3, Some("x".to_owned()), "i".to_owned(), 2))
     );
     let of_reals = with(&|it| {
         it.inputs.insert("i".to_owned(), real.clone());
