@@ -82,7 +82,9 @@ fn the_mapping_is_accepted_and_changes_no_result() {
     let (plain, mapped) = (run(""), run("--mapping out/a.map.toml"));
     assert!(plain.iter().zip(&mapped).all(|(a, b)| (a - b).abs() <= 1e-5), "{plain:?}\n{mapped:?}");
     folder.attnc("compile a.attn -o lib --emit manifest --mapping out/a.map.toml").expect(0, &[]);
-    folder.attnc(&format!("bench a.attn --rounds 1 --mapping out/a.map.toml {SETS}")).expect(0, &[]);
+    folder
+        .attnc(&format!("bench a.attn --backend cranelift --rounds 1 --mapping out/a.map.toml {SETS}"))
+        .expect(0, &[]);
 }
 
 #[test]
