@@ -186,6 +186,46 @@ class Problem:
         compiled = torch.compile(flex_attention)
         return lambda: compiled(q, k, v, score_mod=score, block_mask=blocks, enable_gqa=variant == "gqa")
 
+    def onnxruntime(self, variant, threads):
+        """The fused operator of ONNX Runtime, which is flash-like on CPUs; None where it cannot say the variant."""
+        if variant not in ("plain", "causal"):
+            return None
+        import onnxruntime
+        from onnx import TensorProto, helper
+
+        shape = [1, self.n, self.h * self.d]
+        tensor = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        node = helper.make_node(
+            "MultiHeadAttention", ["q", "k", "v"], ["o"], domain="com.microsoft",
+            num_heads=self.h, unidirectional=int(variant == "causal"),
+        )
+        graph = helper.make_graph([node], "attention", [tensor(it) for it in "qkv"], [tensor("o")])
+        opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+        flat = lambda it: np.ascontiguousarray(it.transpose(1, 2).reshape(shape).numpy())
+        feeds = {"q": flat(self.q), "k": flat(self.k), "v": flat(self.v)}
+        heads = (1, self.n, self.h, self.d)
+        return lambda: torch.from_numpy(session.run(None, feeds)[0]).view(heads).transpose(1, 2)
+
+    def openvino(self, variant, threads):
+        """The fused operator of OpenVINO; None where it cannot say the variant."""
+        if variant not in ("plain", "causal"):
+            return None
+        import openvino
+        from openvino import opset13
+
+        inputs = [opset13.parameter(list(self.q.shape), np.float32) for _ in "qkv"]
+        attention = opset13.scaled_dot_product_attention(*inputs, causal=variant == "causal")
+        settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+        model = openvino.Model([attention], inputs)
+        request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+        arrays = [it.numpy() for it in (self.q, self.k, self.v)]
+        return lambda: torch.from_numpy(request.infer(arrays, share_inputs=True)[0])
+
 
 def contestants(problem, variant, kernel, threads, peers):
     arrays = problem.arrays(variant)
@@ -195,13 +235,20 @@ def contestants(problem, variant, kernel, threads, peers):
     worst = float((torch.from_numpy(arrays["o"]) - expected).abs().max())
     if not worst < 1e-4:
         raise SystemExit(f"{variant}: attnc differs from the definition by {worst}")
+    made = {
+        "sdpa": lambda: problem.sdpa(variant),
+        "eager": lambda: problem.eager(variant),
+        "flex": lambda: problem.flex(variant),
+        "onnxruntime": lambda: problem.onnxruntime(variant, threads),
+        "openvino": lambda: problem.openvino(variant, threads),
+    }
     found = {"attnc": ours}
-    if "sdpa" in peers and (sdpa := problem.sdpa(variant)):
-        found["sdpa"] = sdpa
-    if "eager" in peers:
-        found["eager"] = problem.eager(variant)
-    if "flex" in peers and (flex := problem.flex(variant)):
-        found["flex"] = flex
+    for name in peers:
+        if peer := made[name]():
+            found[name] = peer
+            worst = float((peer() - expected).abs().max())
+            if not worst < 1e-3:
+                raise SystemExit(f"{variant}: {name} differs from the definition by {worst}")
     return found
 
 
@@ -232,7 +279,7 @@ def rows_of(shape, threads, variant, flops, times):
             "ratio_q1": round(low, 3), "ratio_q3": round(high, 3), "rounds": len(all_times),
         }
         print(
-            f'{row["shape"]:>9} {row["threads"]}t {row["variant"]:9} {row["name"]:6} {row["ms"]:9.2f} ms '
+            f'{row["shape"]:>9} {row["threads"]}t {row["variant"]:9} {row["name"]:11} {row["ms"]:9.2f} ms '
             f'{row["gflops"]:6.1f} GFLOP/s (best {row["gflops_best"]:6.1f})  '
             f'{row["ratio"]:5.2f} [{row["ratio_q1"]:.2f}, {row["ratio_q3"]:.2f}]',
             flush=True,
@@ -285,10 +332,10 @@ def begin(parser):
     return args, time.process_time if args.cpu_time else time.perf_counter
 
 
-def compiled(args, spec, folder):
-    """The kernel of a spec that has its name."""
-    out = pathlib.Path(folder) / spec.stem
-    command = [args.attnc, "compile", str(spec), "-o", str(out), "--backend", "llvm", "--target", args.target]
+def compiled(args, spec, folder, fixed=()):
+    """The kernel of a spec that has its name, with what `compile` is told to fix."""
+    out = pathlib.Path(tempfile.mkdtemp(dir=folder))
+    command = [args.attnc, "compile", str(spec), "-o", str(out), "--backend", "llvm", "--target", args.target, *fixed]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     # With one target the files lie in the folder itself, else in one for each target.
     inner = out if (out / "manifest.json").exists() else next(out.iterdir())
@@ -305,7 +352,7 @@ def keep(rows, path):
 
 def main():
     parser = options(__doc__, "512x64,2048x64,2048x128", sorted(it.stem for it in (HERE / "specs").glob("*.attn")))
-    parser.add_argument("--peers", default="sdpa,eager", help="of sdpa, eager, flex (which needs a C++ compiler)")
+    parser.add_argument("--peers", default="sdpa,eager", help="of sdpa, eager, flex (which needs a C++ compiler), onnxruntime, openvino (packages, the first with onnx)")
     args, clock = begin(parser)
     rows = []
     with tempfile.TemporaryDirectory() as folder:

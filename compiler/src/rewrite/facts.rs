@@ -165,10 +165,15 @@ fn domain(graph: &Graph, term: &Term, id: Class) -> Domain {
         Term::Else([value, other]) => one_of([of(value).clone(), of(other).clone()].into_iter()),
         Term::If([condition, a, b]) if of(a).is_empty() && of(b).is_empty() => of(condition).clone(),
         Term::If(_) | Term::Pick(_) => opaque(),
-        Term::Input(tensor, _, coordinates) if graph.analysis.is_inside(graph, *tensor, coordinates) => {
-            all(coordinates)
-        }
-        Term::Read(..) | Term::Input(..) => opaque(),
+        Term::Input(tensor, _, coordinates) => match graph.analysis.bounds(graph, *tensor, coordinates) {
+            Some(bounds) => {
+                let mut domain = all(coordinates);
+                bounds.into_iter().for_each(|it| holding(graph, it, &mut domain));
+                domain
+            }
+            None => opaque(),
+        },
+        Term::Read(..) => opaque(),
         Term::Written(tensor) if graph.analysis.is_total(*tensor) => Domain::new(),
         Term::Written(_) => opaque(),
         Term::Reduce(op, ranks, [body]) if super::term::is_strict_reduction(*op) => {

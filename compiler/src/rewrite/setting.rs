@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use attnc_dsl::ast::CompareOp;
+
 use super::empty;
 use super::facts::Graph;
 use super::term::{Class, Term};
@@ -78,15 +80,37 @@ impl Setting {
         })
     }
 
-    /// The coordinates are those of the tensor's own ranks, so that the point is there.
-    pub(crate) fn is_inside(&self, graph: &Graph, tensor: TensorId, coordinates: &[Class]) -> bool {
-        let dims = &self.cascade.tensors[tensor].dims;
-        dims.iter().zip(coordinates).all(|(dim, &at)| {
-            graph[at]
-                .nodes
-                .iter()
-                .any(|it| matches!(it, Term::Index(rank) if self.cascade.have_same_extent(*rank, dim.rank)))
-        })
+    /// A coordinate is the index of a rank as long as this one.
+    pub(crate) fn is_inside(&self, graph: &Graph, rank: RankId, coordinate: Class) -> bool {
+        let within = |it: &Term| matches!(it, Term::Index(own) if self.cascade.have_same_extent(*own, rank));
+        graph[coordinate].nodes.iter().any(within)
+    }
+
+    /// The conditions that coordinates of a tensor are inside; none where the graph does not know them.
+    pub(crate) fn bounds(
+        &self,
+        graph: &Graph,
+        tensor: TensorId,
+        coordinates: &[Class],
+    ) -> Option<Vec<Class>> {
+        let mut bounds = Vec::new();
+        for (dim, &at) in self.cascade.tensors[tensor].dims.iter().zip(coordinates) {
+            if !self.is_inside(graph, dim.rank, at) {
+                let zero = graph.lookup(Term::Int(0))?;
+                let extent = graph.lookup(self.extent(dim.rank))?;
+                bounds.push(graph.lookup(Term::Compare(CompareOp::Ge, [at, zero]))?);
+                bounds.push(graph.lookup(Term::Compare(CompareOp::Lt, [at, extent]))?);
+            }
+        }
+        Some(bounds)
+    }
+
+    /// The extent of a rank.
+    pub(crate) fn extent(&self, rank: RankId) -> Term {
+        match self.cascade.ranks[rank].extent {
+            Extent::Fixed(extent) => Term::Int(extent),
+            Extent::Carried | Extent::Derived(_) => Term::Extent(rank),
+        }
     }
 
     /// Along these ranks, the coordinates are the indices themselves or a constant number of steps away.

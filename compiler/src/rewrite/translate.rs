@@ -10,16 +10,14 @@
 
 use std::collections::HashMap;
 
-use attnc_dsl::ast::Kind;
+use attnc_dsl::ast::{CompareOp, Kind};
 
 use super::build::Build;
 use super::domain::is_total;
 use super::facts::{Graph, rounds};
 use super::setting::Setting;
 use super::term::{Class, Term, identity, is_strict_reduction};
-use crate::ir::cascade::{
-    At, Cascade, Einsum, ExprId, Extent, Op, ParamValue, ReduceOp, Role, Step, TensorId,
-};
+use crate::ir::cascade::{At, Cascade, Einsum, ExprId, Op, ParamValue, ReduceOp, Role, Step, TensorId};
 use crate::ir::expr::{BinaryOp, Expr, UnaryOp, operands};
 
 /// The class of every tensor that is not an input.
@@ -119,10 +117,8 @@ impl Translation<'_> {
     }
 
     fn extent(&mut self, rank: crate::ir::cascade::RankId) -> Class {
-        match self.cascade.ranks[rank].extent {
-            Extent::Fixed(extent) => self.graph.add(Term::Int(extent)),
-            Extent::Carried | Extent::Derived(_) => self.graph.add(Term::Extent(rank)),
-        }
+        let extent = self.graph.analysis.extent(rank);
+        self.graph.add(extent)
     }
 
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
@@ -219,9 +215,21 @@ impl Translation<'_> {
     }
 
     /// A tensor at its own coordinates is what defines it.
+    /// Has the graph know the conditions that coordinates of an input are inside, where they are not its indices.
+    fn bound(&mut self, tensor: TensorId, coordinates: &[Class]) {
+        for (dim, &at) in self.cascade.tensors[tensor].dims.iter().zip(coordinates) {
+            if !self.graph.analysis.is_inside(self.graph, dim.rank, at) {
+                let (zero, extent) = (self.graph.add(Term::Int(0)), self.extent(dim.rank));
+                self.graph.add(Term::Compare(CompareOp::Ge, [at, zero]));
+                self.graph.add(Term::Compare(CompareOp::Lt, [at, extent]));
+            }
+        }
+    }
+
     fn read(&mut self, tensor: TensorId, coords: &[ExprId], inner: &[Class], kind: Kind) -> Class {
         let it = &self.cascade.tensors[tensor];
         if it.role == Role::Input {
+            self.bound(tensor, inner);
             return self.graph.add(Term::Input(tensor, kind, inner.into()));
         }
         let definition = self.tensors.get(&tensor).copied();

@@ -188,11 +188,15 @@ impl Weaver<'_> {
         // An exponent of −∞ decides on no maximum.
         needed.retain(|&it| !self.says_finite(it, exponent));
         let known = super::presence::conditions(exprs, &self.held, exponent);
-        if needed.is_subset(&known) && !self.may_be_absent_otherwise(value, exponent) {
-            return exponent;
-        }
-        let there = self.cascade.exprs.add(Expr::Present(value));
-        self.cascade.exprs.add(Expr::Where(exponent, there))
+        let there = match self.otherwise(value, exponent) {
+            Some(more) => {
+                let lacking: Vec<ExprId> = needed.difference(&known).copied().chain(more).collect();
+                let both = |a, b| self.cascade.exprs.add(Expr::Binary(BinaryOp::And, a, b));
+                lacking.into_iter().reduce(both)
+            }
+            None => Some(self.cascade.exprs.add(Expr::Present(value))),
+        };
+        there.map_or(exponent, |it| self.cascade.exprs.add(Expr::Where(exponent, it)))
     }
 
     /// The condition is that the exponent is not −∞.
@@ -203,11 +207,36 @@ impl Weaver<'_> {
         x == exponent && is_sunken(limit)
     }
 
-    /// The value may be absent for reasons that are no list of conditions and that the exponent does not share.
-    fn may_be_absent_otherwise(&self, value: ExprId, exponent: ExprId) -> bool {
+    /// What must hold, beside what `where` says, for a value to be present where the exponent is: that coordinates are
+    /// inside. `None` where it may be absent for reasons that are no list of conditions.
+    fn otherwise(&mut self, value: ExprId, exponent: ExprId) -> Option<Vec<ExprId>> {
         let exprs = &self.cascade.exprs;
         let shared: std::collections::BTreeSet<ExprId> = exprs.postorder(exponent).into_iter().collect();
-        exprs.postorder(value).into_iter().any(|id| !shared.contains(&id) && self.is_partial(id))
+        let own = exprs.postorder(value).into_iter().filter(|id| !shared.contains(id));
+        let partial: Vec<ExprId> = own.filter(|id| self.is_partial(*id)).collect();
+        let mut inside = Vec::new();
+        for id in partial {
+            let Expr::Read(tensor, coords, _) = self.cascade.exprs.get(id).clone() else { return None };
+            if self.cascade.tensors[tensor].role != Role::Input {
+                return None;
+            }
+            for (at, coord) in coords.into_iter().enumerate() {
+                let rank = self.cascade.tensors[tensor].dims[at].rank;
+                if !self.is_in_place(coord, rank) {
+                    let exprs = &mut self.cascade.exprs;
+                    let (zero, extent) = (exprs.int(0), exprs.add(Expr::Extent(rank)));
+                    inside.push(exprs.compare(CompareOp::Ge, coord, zero));
+                    inside.push(exprs.compare(CompareOp::Lt, coord, extent));
+                }
+            }
+        }
+        Some(inside)
+    }
+
+    /// A coordinate is that of the point at hand, along a rank as long as this one.
+    fn is_in_place(&self, coord: ExprId, rank: RankId) -> bool {
+        matches!(*self.cascade.exprs.get(coord), Expr::Index(own)
+            if self.cascade.have_same_extent(own, rank) && self.is_walked(own))
     }
 
     /// An operation that may be absent though its operands are present, other than a `where`.
@@ -225,10 +254,8 @@ impl Weaver<'_> {
             Expr::Unary(UnaryOp::Ilog2, _) => true,
             Expr::Read(tensor, coords, _) => {
                 let input = !self.tiles.contains(tensor);
-                let in_place = coords.iter().zip(&self.cascade.tensors[*tensor].dims).all(|(&coord, dim)| {
-                    let Expr::Index(rank) = *exprs.get(coord) else { return false };
-                    self.cascade.have_same_extent(rank, dim.rank) && self.is_walked(rank)
-                });
+                let mut both = coords.iter().zip(&self.cascade.tensors[*tensor].dims);
+                let in_place = both.all(|(&coord, dim)| self.is_in_place(coord, dim.rank));
                 input && !(in_place && self.is_total(*tensor))
             }
             Expr::Int(_)

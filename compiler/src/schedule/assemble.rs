@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use attnc_dsl::ast::Kind;
+
 use super::flow::Ranks;
 use super::gauge::CALM;
 use super::plan::{Act, Axis, Gauge, Loop};
@@ -87,12 +89,15 @@ impl Weaver<'_> {
             })
     }
 
-    /// The rows that something read along a stream lacks.
+    /// The rows that reals read along a stream lack; integers are tables and identities, of which little is read.
     fn lacked(&self) -> Ranks {
         let mut lacked = Ranks::new();
         let whole: Vec<&Einsum> = self.group.cone.iter().map(|it| self.flow.einsums[it]).collect();
         for einsum in whole {
-            for (_, coords) in self.flow.cascade.exprs.reads(einsum.value) {
+            for (tensor, coords) in self.flow.cascade.exprs.reads(einsum.value) {
+                if self.flow.cascade.tensors[tensor].kind != Kind::Real {
+                    continue;
+                }
                 let free: Ranks =
                     coords.iter().flat_map(|&it| self.flow.cascade.exprs.free(it).to_vec()).collect();
                 if !free.is_disjoint(&self.streams) {
@@ -187,9 +192,22 @@ impl Weaver<'_> {
                 ranks.push(rank);
             }
         }
+        // What is looked up lies anywhere, and what goes along the other ranks there lies together.
+        let looked_up = self.looked_up();
+        ranks.sort_by_key(|it| !looked_up.contains(it));
         let last = ranks.last().copied();
         let tile = |rank| self.mapping.stream(&self.cascade.ranks[rank].name, Some(rank) == last);
         ranks.iter().map(|&rank| Axis { rank, tile: tile(rank) }).collect()
+    }
+
+    /// The ranks that decide on coordinates which are not just indices.
+    fn looked_up(&self) -> Ranks {
+        let exprs = &self.flow.cascade.exprs;
+        let is_index = |it: &ExprId| matches!(exprs.get(*it), Expr::Index(_));
+        let values = self.group.cone.iter().map(|it| self.flow.einsums[it].value);
+        let reads = values.flat_map(|it| exprs.reads(it));
+        let coords = reads.flat_map(|(_, coords)| coords).filter(|it| !is_index(it));
+        coords.flat_map(|it| exprs.free(*it).iter().copied()).collect()
     }
 
     /// An act after all that it reads and that is computed for each tile.

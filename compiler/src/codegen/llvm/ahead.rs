@@ -5,16 +5,16 @@
 
 use inkwell::values::PointerValue;
 
-use super::assembler::{Element, Value};
+use super::assembler::{Element, Opcode, Value};
 use super::block::Emitter;
 use crate::codegen::points::lacking;
-use crate::ir::nest::{Block, BufferId, Op, Place, Stmt, TileDim, bytes_of};
+use crate::ir::nest::{Block, BufferId, Op, Place, Stmt, TileDim, ValueId, bytes_of};
 
 /// So many products for each element that is read are few.
 const FEW: usize = 4;
-/// How many bytes ahead, and how many come at a time.
-const DISTANCE: i64 = 4096;
-const LINE: u32 = 64;
+/// What is fetched is so many bytes of what is read away, and how many come at a time.
+const DISTANCE: i64 = 8192;
+const LINE: usize = 64;
 
 impl<'c> Emitter<'_, '_, 'c> {
     /// Whether a loop with that body multiplies what it reads from inputs by little else.
@@ -46,14 +46,35 @@ impl<'c> Emitter<'_, '_, 'c> {
         matches!(self.nest.buffers[buffer].place, Place::Input(_))
     }
 
-    /// Fetches what lies behind so many elements of an input, if the loop at hand reads much.
-    pub(super) fn fetch_ahead(&self, buffer: BufferId, from: PointerValue<'c>, elements: u32) {
-        if !self.reads_much || !self.is_input(buffer) {
-            return;
-        }
-        let bytes = elements * bytes_of(self.nest.buffers[buffer].dtype);
-        for line in (0..bytes).step_by(LINE as usize) {
-            let at = self.asm.offset(from, self.asm.index(DISTANCE + i64::from(line)));
+    /// The dimension of a buffer along which a loop goes on, or the rows of its tiles follow one another.
+    fn goes_along(&self, index: &[ValueId], loop_index: ValueId) -> Option<usize> {
+        let has_rows = |it: &ValueId| !self.nest.values[*it].shape.is_empty();
+        let (_, before) = index.split_last()?;
+        before.iter().position(|it| *it == loop_index).or_else(|| before.iter().position(has_rows))
+    }
+
+    /// Fetches what will be read of an input later than a row of so many elements, if the loop at hand reads much.
+    pub(super) fn fetch_ahead(
+        &self,
+        buffer: BufferId,
+        index: &[ValueId],
+        from: PointerValue<'c>,
+        elements: u32,
+    ) {
+        let Some(loop_index) = self.reads_much.filter(|_| self.is_input(buffer)) else { return };
+        let it = &self.nest.buffers[buffer];
+        let size = i64::from(bytes_of(it.dtype));
+        let bytes = i64::from(elements) * size;
+        // Rows may lie apart: so many rows ahead, not so many bytes.
+        let ahead = match self.goes_along(index, loop_index) {
+            Some(dim) => {
+                let rows = self.asm.index(DISTANCE / bytes.max(1) * size);
+                self.int_op(Opcode::Mul, self.int(it.strides[dim]), rows)
+            }
+            None => self.asm.index(DISTANCE),
+        };
+        for line in (0..bytes).step_by(LINE) {
+            let at = self.asm.offset(self.asm.offset(from, ahead), self.asm.index(line));
             let [read, often, data] = [0, 3, 1].map(|it| self.asm.int(Element::I32, None, it));
             let args: [Value<'c>; 4] = [at.into(), read, often, data];
             self.asm.hint("llvm.prefetch", &[at.get_type().into()], &args);

@@ -24,8 +24,8 @@ pub(super) struct Emitter<'a, 'u, 'c> {
     addresses: Vec<Option<PointerValue<'c>>>,
     /// A place to write what a guard forbids to write.
     waste: Option<PointerValue<'c>>,
-    /// The loop at hand does little with what it reads.
-    pub(super) reads_much: bool,
+    /// The index of the loop at hand where it does little with what it reads.
+    pub(super) reads_much: Option<ValueId>,
 }
 
 /// What a function knows of a call.
@@ -78,7 +78,7 @@ impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
             values: vec![None; nest.values.len()],
             addresses: vec![None; nest.buffers.len()],
             waste: None,
-            reads_much: false,
+            reads_much: None,
         }
     }
 
@@ -208,7 +208,7 @@ impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
 
         self.switch_to(body);
         self.define_scalar(it.index, index.as_basic_value());
-        let reads_much = self.reads_much(&it.body);
+        let reads_much = self.reads_much(&it.body).then_some(it.index);
         let outside = std::mem::replace(&mut self.reads_much, reads_much);
         self.block(&it.body);
         self.reads_much = outside;

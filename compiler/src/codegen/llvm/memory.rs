@@ -57,7 +57,7 @@ impl<'a, 'c> Emitter<'a, '_, 'c> {
                 None => {
                     let access = self.access(&accesses, row);
                     if let Access::Whole(place) = access {
-                        self.fetch_ahead(buffer, place, lanes(&ty.shape).unwrap_or(0));
+                        self.fetch_ahead(buffer, index, place, lanes(&ty.shape).unwrap_or(0));
                     }
                     let raw = self.load_raw(dtype, access, lanes(&ty.shape));
                     self.tag(buffer);

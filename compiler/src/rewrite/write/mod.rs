@@ -337,8 +337,16 @@ impl Writer<'_> {
             }
         }
         ranks.extend(left);
-        ranks.sort_by_key(|&it| exprs.atoms(it).first().copied());
+        ranks.sort_by_key(|&it| exprs.atoms(it).first().map(|&atom| self.place(atom)));
         ranks
+    }
+
+    /// Where a part-less rank stands among others: parts of a composite are in its order.
+    fn place(&self, atom: RankId) -> (RankId, usize) {
+        let mut of = self.cascade.ranks.iter().map(|(id, _)| self.cascade.exprs.atoms(id));
+        let composite = of.find(|it| it.len() > 1 && it.contains(&atom)).unwrap_or(&[]);
+        let at = composite.iter().position(|it| *it == atom);
+        at.map_or((atom, 0), |at| (*composite.iter().min().expect("it has the atom"), at))
     }
 
     fn temporary(&mut self, what: &str, dims: Vec<Dim>, kind: Kind) -> TensorId {
