@@ -20,6 +20,7 @@ mod rules;
 mod setting;
 mod term;
 mod translate;
+mod whole;
 mod write;
 
 use std::collections::HashMap;
@@ -92,8 +93,10 @@ pub struct Candidate {
 
 /// The laws: the name of each, what it says, and what it does to floats.
 pub fn laws() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
-    let of_cascades =
-        std::iter::once(&elsewhere::LAW).chain(&chunk::LAWS).map(|it| (it.name, it.law, it.exactness.name()));
+    let of_cascades = [&whole::LAW, &elsewhere::LAW]
+        .into_iter()
+        .chain(&chunk::LAWS)
+        .map(|it| (it.name, it.law, it.exactness.name()));
     rules::all().map(|it| (it.name, it.law, it.exactness.name())).chain(of_cascades)
 }
 
@@ -102,16 +105,19 @@ pub fn saturate(cascade: &Cascade) -> Variants {
     saturated(translate::empty(cascade))
 }
 
-/// The cascade with states in place of sums over pairs of tokens, and with what is read elsewhere made there.
+/// The cascade with states in place of sums over pairs of tokens, with what is read elsewhere made there, and with sums of
+/// small integers as reals.
 pub fn carried(cascade: &Cascade) -> Cascade {
     last(prepared(cascade), cascade)
 }
 
 /// The laws that apply before the search, one after the other.
 fn prepared(cascade: &Cascade) -> Vec<chunk::Applied> {
-    let mut all = elsewhere::made(cascade);
-    let carried = chunk::carried(all.last().map_or(cascade, |it| &it.cascade));
-    all.extend(carried);
+    let mut all = whole::as_reals(cascade);
+    for law in [elsewhere::made, chunk::carried] {
+        let applied = law(all.last().map_or(cascade, |it| &it.cascade));
+        all.extend(applied);
+    }
     all
 }
 

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use attnc_dsl::ast::Kind;
-
 use super::flow::Ranks;
 use super::gauge::CALM;
 use super::plan::{Act, Axis, Gauge, Loop};
@@ -89,15 +87,16 @@ impl Weaver<'_> {
             })
     }
 
-    /// The rows that reals read along a stream lack; integers are tables and identities, of which little is read.
+    /// The rows that something read along a stream lacks, but for tables that say where to read.
     fn lacked(&self) -> Ranks {
         let mut lacked = Ranks::new();
         let whole: Vec<&Einsum> = self.group.cone.iter().map(|it| self.flow.einsums[it]).collect();
         for einsum in whole {
-            for (tensor, coords) in self.flow.cascade.exprs.reads(einsum.value) {
-                if self.flow.cascade.tensors[tensor].kind != Kind::Real {
-                    continue;
-                }
+            let exprs = &self.flow.cascade.exprs;
+            let nested =
+                exprs.reads(einsum.value).flat_map(|(_, coords)| coords).flat_map(|it| exprs.reads(*it));
+            let tables: BTreeSet<TensorId> = nested.map(|(tensor, _)| tensor).collect();
+            for (_, coords) in exprs.reads(einsum.value).filter(|(tensor, _)| !tables.contains(tensor)) {
                 let free: Ranks =
                     coords.iter().flat_map(|&it| self.flow.cascade.exprs.free(it).to_vec()).collect();
                 if !free.is_disjoint(&self.streams) {

@@ -247,8 +247,12 @@ impl<'a> Weaver<'a> {
         let factors = [a, b].map(|it| {
             let exprs = &self.cascade.exprs;
             let free = exprs.free(it);
-            let across = match exprs.get(it) {
-                Expr::Read(_, coords, Kind::Real) => coords
+            let read = match exprs.get(it) {
+                Expr::Cast(DType::F32, of) => exprs.get(*of),
+                other => other,
+            };
+            let across = match read {
+                Expr::Read(_, coords, Kind::Real | Kind::Int) => coords
                     .last()
                     .is_some_and(|&coord| over.iter().any(|rank| *exprs.get(coord) == Expr::Index(*rank))),
                 _ => false,

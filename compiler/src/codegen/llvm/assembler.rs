@@ -103,6 +103,23 @@ impl<'c> Assembler<'c> {
         if x.get_type() == ty { x } else { self.builder.build_cast(op, x, ty, "").expect(FITS) }
     }
 
+    /// What an integer of 64 bits was widened from, with 32 bits, if it was just widened from no more.
+    pub(super) fn not_widened(&self, x: Value<'c>) -> Option<Value<'c>> {
+        let instruction = x.as_instruction_value()?;
+        let op = instruction.get_opcode();
+        let from = instruction.get_operand(0)?.value()?;
+        let element = match from.get_type() {
+            BasicTypeEnum::IntType(it) => it,
+            BasicTypeEnum::VectorType(it) => it.get_element_type().into_int_type(),
+            _ => return None,
+        };
+        match (op, element.get_bit_width()) {
+            (Opcode::SExt, 32) => Some(from),
+            (Opcode::SExt | Opcode::ZExt, ..32) => Some(self.cast(op, from, Element::I32)),
+            _ => None,
+        }
+    }
+
     /// A comparison of integers, bools or pointers.
     pub(super) fn icmp(&self, op: IntPredicate, a: Value<'c>, b: Value<'c>) -> Value<'c> {
         if a.is_vector_value() {

@@ -219,7 +219,11 @@ impl<'c> Emitter<'_, '_, 'c> {
         match (from, to) {
             (Scalar::F32, Scalar::F64) => asm.cast(Opcode::FPExt, x, Element::F64),
             (Scalar::F64, Scalar::F32) => asm.cast(Opcode::FPTrunc, x, Element::F32),
-            (Scalar::I64, Scalar::F32 | Scalar::F64) => asm.cast(Opcode::SIToFP, x, element(to)),
+            (Scalar::I64, Scalar::F32 | Scalar::F64) => {
+                // Vectors of 32 bits are converted twice as fast, and without the instructions of a later AVX-512.
+                let x = asm.not_widened(x).unwrap_or(x);
+                asm.cast(Opcode::SIToFP, x, element(to))
+            }
             (Scalar::Bool, Scalar::F32 | Scalar::F64) => asm.cast(Opcode::UIToFP, x, element(to)),
             (Scalar::Bool, Scalar::I64) => asm.cast(Opcode::ZExt, x, Element::I64),
             (Scalar::I64, Scalar::Bool) => asm.icmp(IntPredicate::NE, x, self.whole(x, 0)),
