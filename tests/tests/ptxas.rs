@@ -84,3 +84,23 @@ fn the_assembler_takes_every_kernel_and_keeps_it_in_registers() {
     assert!(!sample.is_empty(), "there are no fixtures");
     assert!(faults.is_empty(), "{} of {} modules:\n{}", faults.len(), sample.len(), faults.join("\n"));
 }
+
+#[test]
+fn the_assembler_takes_the_probes() {
+    let Some(tools) = Tools::find() else {
+        eprintln!("SKIP: there is no ptxas; `./x test-ptx` fetches it");
+        return;
+    };
+    let mut n_probes = 0;
+    for entry in std::fs::read_dir(fixture::repository("tests/probes")).expect("there are probes") {
+        let path = entry.expect("an entry can be read").path();
+        if path.extension().is_some_and(|it| it == "ptx") {
+            let text = std::fs::read_to_string(&path).expect("the probe can be read");
+            let gpu = Gpu::ALL.into_iter().find(|it| text.contains(&format!(".target {}\n", it.name())));
+            let fault = tools.fault(&text, gpu.expect("a target that attnc knows"));
+            assert_eq!(fault, Ok(()), "{}", path.display());
+            n_probes += 1;
+        }
+    }
+    assert!(n_probes > 30, "the probes are there");
+}
