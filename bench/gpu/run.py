@@ -11,6 +11,7 @@ In this order, each a part that `--parts` can name:
 - `emulator`  every variant on the emulator, a few rows
 - `probes`    the probes of layouts (`probes.py`)
 - `corpus`    all of the gallery on the GPU against the interpreter, as `verify --backend ptx-emu` has it on the emulator
+- `sanitizer` causal attention under compute-sanitizer's memcheck, racecheck and synccheck, where it is installed
 - `times`     attnc beside PyTorch's SDPA by cuDNN and by FlashAttention-2, FlexAttention and a kernel in Triton, in one
               process: a round has every contestant once, forwards and backwards in turn. What is timed are CUDA events
               around as many calls as take two milliseconds; what counts is the median over the rounds of the ratio of
@@ -25,6 +26,7 @@ import argparse
 import datetime
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,7 +37,8 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 import common
 
 SPECS = HERE.parent / "cpu/specs"
-PARTS = ["compile", "emulator", "probes", "corpus", "times", "plot"]
+PARTS = ["compile", "emulator", "probes", "corpus", "sanitizer", "times", "plot"]
+TOOLS = ["memcheck", "racecheck", "synccheck"]
 TOKENS, FEATURES = 16384, 2048
 # What weights that are rounded to bf16, and outputs in bf16, differ from f32 by at most, relative to the norm.
 TOLERANCE = 1e-2
@@ -57,7 +60,7 @@ def main():
             for path in specs.values():
                 sizes = [f"--set={it}" for it in ("d=64", "e=64")]
                 attnc(args, "verify", str(path), "--backend", "ptx-emu", *sizes)
-        if {"probes", "corpus", "times"} & set(parts):
+        if {"probes", "corpus", "sanitizer", "times"} & set(parts):
             import cuda
 
             driver = cuda.Driver(args.gpu)
@@ -68,6 +71,8 @@ def main():
                 raise SystemExit(f"{n_wrong} probes are not as emulated: the emulator is wrong, or this GPU is none that it knows")
         if "corpus" in parts:
             attnc(args, "verify", str(common.ROOT / "examples/gallery"), "--backend", "cuda")
+        if "sanitizer" in parts:
+            sanitize(args, spec("causal", pathlib.Path(folder)))
         if "times" in parts:
             common.keep(times(args, driver, specs, folder), args.out / "results.csv")
     if "plot" in parts:
@@ -122,9 +127,18 @@ def describe(folder, name):
         print(f"{name:10} note: no stage is taken by blocks, so no tensor core is used", file=sys.stderr)
 
 
-def attnc(args, *words):
-    if subprocess.run([args.attnc, *words]).returncode:
-        raise SystemExit(f"attnc {' '.join(words)} failed")
+def attnc(args, *words, under=()):
+    if subprocess.run([*under, args.attnc, *words]).returncode:
+        raise SystemExit(f"{' '.join(under)} attnc {' '.join(words)} failed".strip())
+
+
+def sanitize(args, path):
+    if shutil.which("compute-sanitizer") is None:
+        print("SKIP: there is no compute-sanitizer", file=sys.stderr)
+        return
+    for tool in TOOLS:
+        under = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "1"]
+        attnc(args, "verify", str(path), "--backend", "cuda", "--set=d=64", "--set=e=64", under=under)
 
 
 def times(args, driver, specs, folder):

@@ -201,6 +201,16 @@ pub fn emulate_under(cascade: &Cascade, gpu: Gpu, schedule: Schedule) -> Result<
     })
 }
 
+/// What the first GPU of this machine is compiled for: the latest that it runs, and `sm_80` where there is none.
+#[must_use]
+pub fn gpu_here() -> Gpu {
+    #[cfg(feature = "cuda")]
+    if attnc_runtime::device::Cuda::capability(0) == Some((9, 0)) {
+        return Gpu::Sm90a;
+    }
+    Gpu::Sm80
+}
+
 /// A cascade to a kernel on the GPU of this machine, by that mapping.
 ///
 /// # Errors

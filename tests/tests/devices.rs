@@ -27,9 +27,12 @@ struct Emulated {
 
 impl Emulated {
     fn new(change: impl FnOnce(String) -> String) -> Emulated {
+        Emulated::on(EmulatedGpu::new(), change)
+    }
+
+    fn on(gpu: EmulatedGpu, change: impl FnOnce(String) -> String) -> Emulated {
         let folder = tempfile::tempdir().unwrap();
         for_gpu(SPEC, folder.path(), change);
-        let gpu = EmulatedGpu::new();
         // SAFETY: the artifact was just made.
         let library = unsafe { Library::open_emulated_on(folder.path(), &gpu) }.unwrap();
         Emulated { _folder: folder, gpu, library }
@@ -230,6 +233,66 @@ fn nothing_stays_allocated_when_a_kernel_fails() {
     let error = unsafe { tensors.give(emulated.kernel().device_call().unwrap()).launch(Stream::DEFAULT) };
     assert!(error.unwrap_err().to_string().contains("the kernel trapped"));
     assert_eq!(emulated.gpu.allocations(), 3);
+}
+
+#[test]
+fn memory_that_runs_out_is_told_and_given_back() {
+    // Room for one tensor after the other, then for the workspace.
+    for (bytes, lacking) in [
+        (20, "24 bytes for `x`: 0 of 20 bytes"),
+        (32, "12 bytes for `y`: 24 of 32"),
+        (50, "for the workspace: 44 of 50"),
+    ] {
+        let emulated = Emulated::on(EmulatedGpu::with_bytes(bytes), |text| text);
+        let mut z = [7f32; 2];
+        let call = emulated.kernel().call().input("x", TensorView::new(&X, &[2, 3]).unwrap());
+        let call = call.input("y", TensorView::new(&Y, &[3]).unwrap());
+        let error = call.output("z", TensorViewMut::new(&mut z, &[2]).unwrap()).run().unwrap_err();
+        assert!(error.to_string().contains(lacking), "{error}");
+        assert_eq!((z, emulated.gpu.allocations()), ([7.0; 2], 0));
+    }
+    let emulated = Emulated::on(EmulatedGpu::with_bytes(50), |text| text);
+    let tensors = Tensors::on(emulated.device());
+    // SAFETY: the buffers outlive the call.
+    let error = unsafe { tensors.give(emulated.kernel().device_call().unwrap()).launch(Stream::DEFAULT) };
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("for the workspace: 44 of 50 bytes are taken"), "{error}");
+    assert_eq!((tensors.result(), emulated.gpu.allocations()), (vec![7.0; 2], 3));
+}
+
+#[test]
+fn a_gpu_does_what_the_emulator_does() {
+    let folder = tempfile::tempdir().unwrap();
+    for_gpu(SPEC, folder.path(), |text| text);
+    // SAFETY: the artifact was just made.
+    let library = match unsafe { Library::open(folder.path()) } {
+        Ok(library) => library,
+        Err(error) => {
+            let why =
+                if cfg!(feature = "cuda") { "no driver of NVIDIA" } else { "without the feature `cuda`" };
+            assert!(error.to_string().contains(why), "{error}");
+            eprintln!("SKIP: no GPU of NVIDIA");
+            return;
+        }
+    };
+    let kernel = library.kernel("mean").unwrap();
+    let device = kernel.device().unwrap();
+    let tensors = Tensors::on(device);
+    // SAFETY: the buffers outlive the call, which reading the result waits for.
+    unsafe { tensors.give(kernel.device_call().unwrap()).launch(Stream::DEFAULT) }.unwrap();
+    assert!(close(&tensors.result(), &[3.5, 5.5]), "{:?}", tensors.result());
+    let here = X.as_ptr().addr() as u64;
+    let call = rest(kernel.device_call().unwrap().input("x", tensor(here, &[2, 3])), &tensors);
+    // SAFETY: it is refused.
+    let error = unsafe { call.launch(Stream::DEFAULT) }.unwrap_err().to_string();
+    assert!(error.contains("the driver cannot find `x` at"), "{error}");
+    let mut z = [0f32; 2];
+    let call = kernel.call().input("x", TensorView::new(&X, &[2, 3]).unwrap());
+    let call = call.input("y", TensorView::new(&Y, &[3]).unwrap());
+    let mut resident = call.output("z", TensorViewMut::new(&mut z, &[2]).unwrap()).resident().unwrap();
+    assert!(resident.seconds(3).unwrap() > 0.0);
+    resident.finish().unwrap();
+    assert!(close(&z, &[3.5, 5.5]), "{z:?}");
 }
 
 #[test]

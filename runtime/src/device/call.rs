@@ -182,5 +182,7 @@ fn reach(kernel: &Kernel, frame: &Frame, tensor: usize) -> Result<Option<(u64, u
         (low, high) = (low.saturating_add(step.min(0)), high.saturating_add(step.max(0)));
     }
     let too_large = |_| Error::TooLarge { what: format!("`{}`", info.name) };
-    Ok(Some((u64::try_from(low).map_err(too_large)?, u64::try_from(high - low).map_err(too_large)?)))
+    let last = u64::try_from(high - 1).map_err(too_large)?;
+    let first = u64::try_from(low).map_err(too_large)?;
+    Ok(Some((first, (last - first).saturating_add(1))))
 }

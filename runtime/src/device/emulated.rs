@@ -15,13 +15,28 @@ const POISON: u8 = 0xff;
 
 /// A GPU that is emulated: the memory that all kernels on it share. It does what is put on it at once, one thing at a time,
 /// and has no stream but [`Stream::DEFAULT`].
-#[derive(Debug, Clone, Default)]
-pub struct EmulatedGpu(Arc<Mutex<DeviceMemory>>);
+#[derive(Debug, Clone)]
+pub struct EmulatedGpu {
+    memory: Arc<Mutex<DeviceMemory>>,
+    /// The bytes of memory that it has.
+    bytes: u64,
+}
+
+impl Default for EmulatedGpu {
+    fn default() -> EmulatedGpu {
+        EmulatedGpu::with_bytes(u64::MAX)
+    }
+}
 
 impl EmulatedGpu {
-    /// One without anything in its memory.
+    /// One without anything in its memory, of which there is as much as the host has.
     pub fn new() -> EmulatedGpu {
         EmulatedGpu::default()
+    }
+
+    /// One with so many bytes of memory.
+    pub fn with_bytes(bytes: u64) -> EmulatedGpu {
+        EmulatedGpu { memory: Arc::default(), bytes }
     }
 
     /// How many allocations were not yet given back.
@@ -31,7 +46,7 @@ impl EmulatedGpu {
 
     /// Memory is good at any time: a fault leaves what was written before.
     fn memory(&self) -> MutexGuard<'_, DeviceMemory> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -105,11 +120,19 @@ impl Device for Emulated {
     }
 
     fn alloc(&self, what: &str, bytes: u64, stream: Stream) -> Result<u64> {
+        let mut memory = self.memory_on(stream)?;
+        let (taken, all) = (memory.taken(), self.gpu.bytes);
+        let none = || {
+            let of = if all == u64::MAX { String::new() } else { format!(" of {all}") };
+            self.fault(format!("the emulator has no {bytes} bytes for {what}: {taken}{of} bytes are taken"))
+        };
         let mut data = Vec::new();
-        let size = usize::try_from(bytes).map_err(|_| Error::OutOfMemory { bytes })?;
-        data.try_reserve_exact(size).map_err(|_| Error::OutOfMemory { bytes })?;
+        let size = usize::try_from(bytes).map_err(|_| none())?;
+        if taken.checked_add(bytes).is_none_or(|it| it > all) || data.try_reserve_exact(size).is_err() {
+            return Err(none());
+        }
         data.resize(size, POISON);
-        Ok(self.memory_on(stream)?.upload(what, &data).address())
+        Ok(memory.upload(what, &data).address())
     }
 
     unsafe fn free(&self, address: u64, _stream: Stream) {

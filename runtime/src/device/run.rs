@@ -41,7 +41,8 @@ impl<'a> Resident<'a> {
         for tensor in (0..kernel.info().tensors.len()).map(|it| Tensor::of(kernel, frame, it)) {
             // Points that do not exist keep what is there, so outputs are copied, too.
             let dense = tensor.gather(tensor.bytes()?);
-            let buffer = DeviceBuffer::upload(device, tensor.name, &dense, Stream::DEFAULT)?;
+            let buffer =
+                DeviceBuffer::upload(device, &format!("`{}`", tensor.name), &dense, Stream::DEFAULT)?;
             words[tensor.word] = buffer.address();
             for (word, stride) in words[tensor.word + 1..].iter_mut().zip(tensor.dense()) {
                 *word = stride as u64;

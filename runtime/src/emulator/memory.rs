@@ -74,6 +74,11 @@ impl DeviceMemory {
         self.allocations.len()
     }
 
+    /// How many bytes all buffers have.
+    pub(crate) fn taken(&self) -> u64 {
+        self.allocations.iter().map(|it| it.data.len() as u64).sum()
+    }
+
     /// Gives the buffer that begins at an address back; what reaches for it from now on is outside of memory.
     ///
     /// # Panics

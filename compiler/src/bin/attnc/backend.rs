@@ -140,7 +140,8 @@ impl Backend {
     /// The machine that its kernels are for.
     pub(crate) fn target(self) -> Target {
         match self {
-            Backend::PtxEmu | Backend::Cuda => Target::of_gpu(Gpu::Sm80),
+            Backend::PtxEmu => Target::of_gpu(Gpu::Sm80),
+            Backend::Cuda => Target::of_gpu(driver::gpu_here()),
             Backend::Interp | Backend::Cranelift | Backend::Llvm => Target::native(),
         }
     }
@@ -167,7 +168,7 @@ impl Engine<'_> {
                 Ok(Engine::Compiled(cascade, Box::new(kernel)))
             }
             Backend::Cuda => {
-                let kernel = on_gpu(cascade, mapping, Gpu::Sm80)?;
+                let kernel = on_gpu(cascade, mapping, driver::gpu_here())?;
                 Ok(Engine::Compiled(cascade, Box::new(kernel)))
             }
         }

@@ -53,7 +53,7 @@ pub(crate) struct Args {
     /// Whose kernels are timed; may be given for several; by default those that are fastest on the target
     #[arg(long = "backend", value_name = "BACKEND")]
     backends: Vec<Timed>,
-    /// The machine to compile for, which this one must be able to stand in for; by default this one, and `sm_80` for GPUs
+    /// The machine to compile for, which this one must be able to stand in for; by default this one, or the GPU of it
     #[arg(long, value_name = "T", value_parser = crate::compile::target)]
     target: Option<(String, Target)>,
     #[command(flatten)]
@@ -250,7 +250,7 @@ fn subject(
     let backend = timed.on_cpus().unwrap_or_default();
     let usual = || match timed.on_cpus() {
         Some(_) => ("native".to_owned(), Target::native()),
-        None => (Gpu::Sm80.name().to_owned(), Target::of_gpu(Gpu::Sm80)),
+        None => (driver::gpu_here().name().to_owned(), Target::of_gpu(driver::gpu_here())),
     };
     let (target_name, target) = args.target.clone().unwrap_or_else(usual);
     let mapping = args.mapping.of(all, &target, backend)?;

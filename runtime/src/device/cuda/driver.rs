@@ -23,6 +23,21 @@ pub(super) fn expect_driver() -> Result<(), String> {
     fit::driver(version)
 }
 
+/// The compute capability of the GPU which the driver counts as `gpu`, from 0: (9, 0) is `sm_90`.
+pub(super) fn capability(gpu: u32) -> Asked<(c_int, c_int)> {
+    result::init()?;
+    let device = device(gpu)?;
+    // SAFETY: the driver gave the device.
+    let attribute = |of| unsafe { result::device::get_attribute(device, of) };
+    let major = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+    let minor = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+    Ok((major, minor))
+}
+
+fn device(gpu: u32) -> Asked<sys::CUdevice> {
+    result::device::get(c_int::try_from(gpu).unwrap_or(c_int::MAX))
+}
+
 /// The primary context of a GPU, which lives as long as somebody has it.
 #[derive(Debug)]
 pub(super) struct Context {
@@ -39,7 +54,7 @@ impl Context {
     /// That of the GPU which the driver counts as `gpu`, from 0.
     pub(super) fn open(gpu: u32) -> Asked<Arc<Context>> {
         result::init()?;
-        let device = result::device::get(c_int::try_from(gpu).unwrap_or(c_int::MAX))?;
+        let device = device(gpu)?;
         // SAFETY: the driver gave the device.
         let context = unsafe { result::primary_ctx::retain(device) }?;
         Ok(Arc::new(Context { device, context }))

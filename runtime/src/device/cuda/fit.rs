@@ -31,7 +31,7 @@ pub(super) fn check(
             return Err(format!("it is for {feature}, and this GPU, {name}, is sm_{major}{minor}"));
         }
     }
-    for (stage, &bytes) in info.shared.iter().enumerate().filter(|it| *it.1 > shared) {
+    if let Some((stage, bytes)) = info.shared.iter().enumerate().find(|it| *it.1 > shared) {
         return Err(format!(
             "stage {stage} takes {bytes} bytes of shared memory, and a block of this GPU, {name}, has at most {shared}: compile it with smaller tiles"
         ));

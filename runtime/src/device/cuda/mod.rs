@@ -63,10 +63,7 @@ impl Cuda {
         let _current = Current::make(&context).map_err(|it| failed("use the GPU", it))?;
         let attribute = |of| context.attribute(of).map_err(|it| failed("describe the GPU", it));
         let name = context.name().map_err(|it| failed("describe the GPU", it))?;
-        let capability = (
-            attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
-            attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
-        );
+        let capability = driver::capability(gpu).map_err(|it| failed("describe the GPU", it))?;
         let shared =
             attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
         let pools = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED)?;
@@ -91,6 +88,13 @@ impl Cuda {
         let threads = u32::try_from(processors).unwrap_or(1).saturating_mul(THREADS);
         let in_order = pools > 0;
         Ok(Cuda { kernel, name, gpu, context: context.clone(), in_order, _module: module, entries, threads })
+    }
+
+    /// The compute capability of the GPU that the driver counts as `gpu`, from 0: (9, 0) is `sm_90`. None where there is no
+    /// driver that attnc can use, or no such GPU.
+    pub fn capability(gpu: u32) -> Option<(i32, i32)> {
+        driver::expect_driver().ok()?;
+        driver::capability(gpu).ok()
     }
 
     fn refused(&self, why: String) -> Error {
