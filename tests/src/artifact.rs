@@ -4,7 +4,7 @@ use std::path::Path;
 
 use attnc::Backend;
 use attnc::driver::{self, Front, Request};
-use attnc::package::{Emit, Packing, package};
+use attnc::package::{Emit, Object, Packing, package};
 use attnc::target::{Gpu, Target};
 use attnc_dsl::check::Fixed;
 use attnc_dsl::diag::Source;
@@ -17,12 +17,12 @@ pub fn front(text: &str) -> Front {
     front.unwrap_or_else(|failure| panic!("{:?}", failure.diagnostics))
 }
 
-/// What a host and the emulator need of a spec for `sm_80`: files named `test`, in the folder. `change` is what becomes of the
-/// module.
-pub fn for_gpu(text: &str, folder: &Path, change: impl FnOnce(String) -> String) {
+/// What a host and the emulator need of a spec for `sm_80`: files named `test`, in the folder. What was compiled may be
+/// changed before.
+pub fn for_gpu(text: &str, folder: &Path, change: impl FnOnce(&mut Object)) {
     let target = Target::of_gpu(Gpu::Sm80);
     let mut object = driver::compile(&front(text), &target, Backend::default()).expect("a kernel for GPUs");
-    object.ptx = object.ptx.map(change);
+    change(&mut object);
     let emit = vec![Emit::Shared, Emit::Ptx, Emit::Manifest];
     let packing = Packing { stem: "test".into(), emit, linker: None };
     let artifact = package(&object, &packing).expect("an artifact");

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use attnc::package::{Object, describe_module};
 use attnc_runtime::device::{Device, DeviceBuffer, DeviceCall, DeviceTensor, EmulatedGpu, Stream};
 use attnc_runtime::{DType, Kernel, Library, TensorView, TensorViewMut};
 use attnc_tests::artifact::for_gpu;
@@ -26,11 +27,11 @@ struct Emulated {
 }
 
 impl Emulated {
-    fn new(change: impl FnOnce(String) -> String) -> Emulated {
+    fn new(change: impl FnOnce(&mut Object)) -> Emulated {
         Emulated::on(EmulatedGpu::new(), change)
     }
 
-    fn on(gpu: EmulatedGpu, change: impl FnOnce(String) -> String) -> Emulated {
+    fn on(gpu: EmulatedGpu, change: impl FnOnce(&mut Object)) -> Emulated {
         let folder = tempfile::tempdir().unwrap();
         for_gpu(SPEC, folder.path(), change);
         // SAFETY: the artifact was just made.
@@ -92,7 +93,7 @@ fn close(found: &[f32], expected: &[f32]) -> bool {
 
 #[test]
 fn tensors_on_a_device_are_taken_where_they_lie() {
-    let emulated = Emulated::new(|text| text);
+    let emulated = Emulated::new(|_| ());
     let tensors = Tensors::on(emulated.device());
     let mut call = tensors.give(emulated.kernel().device_call().unwrap()).param("bias", 1.0);
     assert_eq!(call.shapes().unwrap().get("z"), Some(&[2][..]));
@@ -116,7 +117,7 @@ fn tensors_on_a_device_are_taken_where_they_lie() {
 
 #[test]
 fn a_caller_may_bring_the_workspace() {
-    let emulated = Emulated::new(|text| text);
+    let emulated = Emulated::new(|_| ());
     let tensors = Tensors::on(emulated.device());
     let given = || tensors.give(emulated.kernel().device_call().unwrap());
     let needed = given().workspace_bytes().unwrap();
@@ -144,7 +145,7 @@ fn a_caller_may_bring_the_workspace() {
 /// What a call is refused with; nothing is computed, and nothing stays allocated.
 #[track_caller]
 fn refused(change: impl for<'a> FnOnce(DeviceCall<'a>, &Tensors) -> DeviceCall<'a>, said: &str) {
-    let emulated = Emulated::new(|text| text);
+    let emulated = Emulated::new(|_| ());
     let tensors = Tensors::on(emulated.device());
     let call = change(emulated.kernel().device_call().unwrap(), &tensors);
     // SAFETY: it is refused.
@@ -207,7 +208,7 @@ fn what_does_not_fit_the_kernel_is_refused() {
 
 #[test]
 fn a_stream_is_one_of_the_device() {
-    let emulated = Emulated::new(|text| text);
+    let emulated = Emulated::new(|_| ());
     let tensors = Tensors::on(emulated.device());
     let call = tensors.give(emulated.kernel().device_call().unwrap());
     // SAFETY: it is refused.
@@ -220,7 +221,7 @@ fn a_stream_is_one_of_the_device() {
 
 #[test]
 fn nothing_stays_allocated_when_a_kernel_fails() {
-    let emulated = Emulated::new(|text| text.replace("ret;", "trap;"));
+    let emulated = Emulated::new(|it| it.ptx = it.ptx.as_ref().map(|it| it.replace("ret;", "trap;")));
     let mut z = [7f32; 2];
     let call = emulated.kernel().call().input("x", TensorView::new(&X, &[2, 3]).unwrap());
     let call = call.input("y", TensorView::new(&Y, &[3]).unwrap());
@@ -235,6 +236,36 @@ fn nothing_stays_allocated_when_a_kernel_fails() {
     assert_eq!(emulated.gpu.allocations(), 3);
 }
 
+/// The kernel with 64 KiB of dynamic shared memory, of which its last instruction writes near the end.
+fn with_shared(object: &mut Object) {
+    let text = object.ptx.take().unwrap();
+    let text = text.replacen(".visible", ".extern .shared .align 16 .b8 tile[]; // bytes 65536\n.visible", 1);
+    let text = text.replacen("{\n", "{\n    .reg .b32 %tile;\n", 1);
+    object.ptx =
+        Some(text.replace("ret;", "mov.u32 %tile, tile;\n    st.shared.u32 [%tile+65532], 7;\n    ret;"));
+}
+
+#[test]
+fn a_launch_asks_for_the_shared_memory_that_the_manifest_says() {
+    let told = |object: &mut Object| {
+        with_shared(object);
+        let module = attnc_ptx::parse(object.ptx.as_ref().unwrap()).unwrap();
+        object.kernels = object.kernels.iter().map(|it| describe_module(it.clone(), &module)).collect();
+    };
+    for (emulated, asked) in [(Emulated::new(told), vec![65536]), (Emulated::new(with_shared), vec![])] {
+        assert_eq!(emulated.kernel().info().shared, asked);
+        let tensors = Tensors::on(emulated.device());
+        // SAFETY: the buffers outlive the call.
+        let done = unsafe { tensors.give(emulated.kernel().device_call().unwrap()).launch(Stream::DEFAULT) };
+        if asked.is_empty() {
+            assert!(done.unwrap_err().to_string().contains("outside of memory"));
+        } else {
+            done.unwrap();
+            assert!(close(&tensors.result(), &[3.5, 5.5]), "{:?}", tensors.result());
+        }
+    }
+}
+
 #[test]
 fn memory_that_runs_out_is_told_and_given_back() {
     // Room for one tensor after the other, then for the workspace.
@@ -243,7 +274,7 @@ fn memory_that_runs_out_is_told_and_given_back() {
         (32, "12 bytes for `y`: 24 of 32"),
         (50, "for the workspace: 44 of 50"),
     ] {
-        let emulated = Emulated::on(EmulatedGpu::with_bytes(bytes), |text| text);
+        let emulated = Emulated::on(EmulatedGpu::with_bytes(bytes), |_| ());
         let mut z = [7f32; 2];
         let call = emulated.kernel().call().input("x", TensorView::new(&X, &[2, 3]).unwrap());
         let call = call.input("y", TensorView::new(&Y, &[3]).unwrap());
@@ -251,7 +282,7 @@ fn memory_that_runs_out_is_told_and_given_back() {
         assert!(error.to_string().contains(lacking), "{error}");
         assert_eq!((z, emulated.gpu.allocations()), ([7.0; 2], 0));
     }
-    let emulated = Emulated::on(EmulatedGpu::with_bytes(50), |text| text);
+    let emulated = Emulated::on(EmulatedGpu::with_bytes(50), |_| ());
     let tensors = Tensors::on(emulated.device());
     // SAFETY: the buffers outlive the call.
     let error = unsafe { tensors.give(emulated.kernel().device_call().unwrap()).launch(Stream::DEFAULT) };
@@ -263,7 +294,7 @@ fn memory_that_runs_out_is_told_and_given_back() {
 #[test]
 fn a_gpu_does_what_the_emulator_does() {
     let folder = tempfile::tempdir().unwrap();
-    for_gpu(SPEC, folder.path(), |text| text);
+    for_gpu(SPEC, folder.path(), |_| ());
     // SAFETY: the artifact was just made.
     let library = match unsafe { Library::open(folder.path()) } {
         Ok(library) => library,
@@ -297,7 +328,7 @@ fn a_gpu_does_what_the_emulator_does() {
 
 #[test]
 fn a_call_can_stay_on_the_device() {
-    let emulated = Emulated::new(|text| text);
+    let emulated = Emulated::new(|_| ());
     let mut z = [0f32; 2];
     let call = emulated.kernel().call().input("x", TensorView::new(&X, &[2, 3]).unwrap());
     let call = call.input("y", TensorView::new(&Y, &[3]).unwrap());
