@@ -133,7 +133,8 @@ def main():
             problem = Problem(n, d, args.heads)
             for variant, kernel in kernels.items():
                 times = measure(contestants(problem, variant, kernel, args.threads), args.rounds, clock)
-                rows += rows_of(shape, args.threads, variant, problem.flops(variant), times)
+                labels = {"shape": shape, "threads": args.threads, "variant": variant}
+                rows += rows_of(labels, problem.flops(variant), times)
     keep(rows, args.out / "chunks.csv")
 
 

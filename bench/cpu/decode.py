@@ -123,7 +123,8 @@ def main():
                 speed = problem.bytes() / statistics.median(times["attnc"]) / 1e9
                 print(f"{shape:>9} {args.threads}t {variant}: {speed:.1f} GB/s of caches, {share:.0%} of a sum of them")
                 flops = 4 * args.batch * args.heads * n * d
-                for row in rows_of(shape, args.threads, variant, flops, times):
+                labels = {"shape": shape, "threads": args.threads, "variant": variant}
+                for row in rows_of(labels, flops, times):
                     rows.append(row | {"gbytes_per_s": round(speed, 2), "share_of_read": round(share, 3)})
     keep(rows, args.out / "decode.csv")
 

@@ -16,7 +16,7 @@ use crate::choose::choose;
 use crate::codegen::{self, Backend, CodegenError};
 use crate::ir::cascade::Cascade;
 use crate::lower::lower;
-use crate::package::{Object, describe};
+use crate::package::{Object, describe, describe_module};
 use crate::rewrite::{carried, saturate};
 use crate::schedule::{Mapping, Plan, Refusal};
 use crate::target::{Gpu, Target, Tiles};
@@ -135,15 +135,16 @@ pub fn compile_by(
     let plans: Vec<_> = front.cascades.iter().map(|it| plan(it, mapping)).collect();
     let nests: Vec<_> = plans.iter().map(tile).collect();
     let kernels = plans.iter().zip(&nests).map(|(plan, nest)| describe(plan, nest, target, mapping));
-    let kernels = kernels.collect();
+    let kernels: Vec<KernelInfo> = kernels.collect();
     if target.gpu().is_none() {
         let bytes = codegen::emit_object(&nests, target, backend)?;
         return Ok(Object { bytes, target: target.triple().clone(), ptx: None, kernels });
     }
-    let ptx = Some(codegen::ptx::emit(&nests, target)?.to_string());
+    let module = codegen::ptx::emit(&nests, target)?;
+    let kernels = kernels.into_iter().map(|it| describe_module(it, &module)).collect();
     let host = Target::default();
     let bytes = codegen::emit_host(&nests, &host)?;
-    Ok(Object { bytes, target: host.triple().clone(), ptx, kernels })
+    Ok(Object { bytes, target: host.triple().clone(), ptx: Some(module.to_string()), kernels })
 }
 
 /// A cascade to a kernel in memory, for this machine and by its mapping.
@@ -218,6 +219,16 @@ pub fn emulate_under(cascade: &Cascade, gpu: Gpu, schedule: Schedule) -> Result<
     })
 }
 
+/// What the first GPU of this machine is compiled for: the latest that it runs, and `sm_80` where there is none.
+#[must_use]
+pub fn gpu_here() -> Gpu {
+    #[cfg(feature = "cuda")]
+    if attnc_runtime::device::Cuda::capability(0) == Some((9, 0)) {
+        return Gpu::Sm90a;
+    }
+    Gpu::Sm80
+}
+
 /// A cascade to a kernel on the GPU of this machine, by that mapping.
 ///
 /// # Errors
@@ -225,7 +236,7 @@ pub fn emulate_under(cascade: &Cascade, gpu: Gpu, schedule: Schedule) -> Result<
 #[cfg(feature = "cuda")]
 pub fn on_gpu_by(cascade: &Cascade, mapping: &Mapping, gpu: Gpu) -> Result<Kernel, CodegenError> {
     use attnc_runtime::device::Cuda;
-    on_device(cascade, mapping, gpu, |info, text| Ok(Arc::new(Cuda::new(&info.symbol, info.stages, text)?)))
+    on_device(cascade, mapping, gpu, |info, text| Ok(Arc::new(Cuda::new(info, text, 0)?)))
 }
 
 /// A cascade to a kernel whose stages a device runs, which is made of their text.
@@ -237,9 +248,9 @@ fn on_device(
 ) -> Result<Kernel, CodegenError> {
     let (plan, target) = (plan(cascade, mapping), Target::of_gpu(gpu));
     let nest = tile(&plan);
-    let info = describe(&plan, &nest, &target, mapping);
-    let text = codegen::ptx::emit(std::slice::from_ref(&nest), &target)?.to_string();
-    let device = make(&info, &text).map_err(|it| CodegenError::of_device(gpu, &it))?;
+    let module = codegen::ptx::emit(std::slice::from_ref(&nest), &target)?;
+    let info = describe_module(describe(&plan, &nest, &target, mapping), &module);
+    let device = make(&info, &module.to_string()).map_err(|it| CodegenError::of_device(gpu, &it))?;
     let code = Arc::new(codegen::jit_host(&nest)?);
     // SAFETY: the functions are those of the nest that `info` describes, but for its stages, which the module has.
     let kernel = unsafe { Kernel::on_device(info, code.entry(), code, device) };

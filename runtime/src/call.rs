@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use crate::device::Resident;
 use crate::error::{Error, Result, What};
 use crate::kernel::Kernel;
 use crate::manifest::{Extent, ParamInfo, Role, Scalar};
@@ -75,12 +76,17 @@ impl<'a> Call<'a> {
 
     /// Gives an input.
     pub fn input(self, name: &str, tensor: TensorView<'a>) -> Call<'a> {
-        self.note(|kernel, frame| give(kernel, frame, (name, Role::Input), tensor.raw()))
+        self.give(name, Role::Input, tensor.raw())
     }
 
     /// Gives an output to write to; it must not overlap any other tensor.
     pub fn output(self, name: &str, tensor: TensorViewMut<'a>) -> Call<'a> {
-        self.note(|kernel, frame| give(kernel, frame, (name, Role::Output), tensor.raw()))
+        self.give(name, Role::Output, tensor.raw())
+    }
+
+    /// Gives a tensor, wherever it lies.
+    pub(crate) fn give(self, name: &str, role: Role, tensor: Raw<'a>) -> Call<'a> {
+        self.note(|kernel, frame| give(kernel, frame, (name, role), tensor))
     }
 
     /// Gives a parameter; one that is not given has its default.
@@ -96,9 +102,7 @@ impl<'a> Call<'a> {
 
     /// The shapes of the outputs, once all inputs and parameters are given.
     pub fn shapes(&mut self) -> Result<Shapes> {
-        self.wrong.clone().map_or(Ok(()), Err)?;
-        let (kernel, frame) = (self.kernel, &mut self.space.get().frame);
-        bind(kernel, frame)?;
+        let (kernel, frame) = self.bound()?;
         let mut shapes = Vec::new();
         for (idx, tensor) in kernel.info().tensors.iter().enumerate() {
             if tensor.role == Role::Output {
@@ -115,10 +119,27 @@ impl<'a> Call<'a> {
     /// The bytes of workspace that so many threads need, once all inputs and parameters are given: all that the
     /// kernel uses beside its tensors.
     pub fn workspace_bytes(&mut self, threads: u32) -> Result<u64> {
+        let (kernel, frame) = self.bound()?;
+        run::workspace_bytes(kernel, frame, threads)
+    }
+
+    /// Checks everything and copies the tensors to the device of the kernel, to run the call there more than once.
+    ///
+    /// # Errors
+    /// As for [`Call::run`], and where the kernel runs on this machine.
+    pub fn resident(mut self) -> Result<Resident<'a>> {
+        let device = self.kernel.expect_device()?;
+        let (kernel, frame) = self.bound()?;
+        run::expect_outputs(kernel, frame)?;
+        Resident::new(kernel, frame, device)
+    }
+
+    /// The arguments, with all extents and parameters, once all inputs and parameters are given.
+    pub(crate) fn bound(&mut self) -> Result<(&'a Kernel, &Frame)> {
         self.wrong.clone().map_or(Ok(()), Err)?;
         let (kernel, frame) = (self.kernel, &mut self.space.get().frame);
         bind(kernel, frame)?;
-        run::workspace_bytes(kernel, frame, threads)
+        Ok((kernel, frame))
     }
 
     /// Checks everything and computes the outputs.

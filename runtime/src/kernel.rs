@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::abi::Entry;
 use crate::call::Call;
 use crate::cpu;
-use crate::device::Device;
+use crate::device::{Device, DeviceCall};
 use crate::error::{Error, Result};
 use crate::manifest::{Extent, KernelInfo, Role};
 use crate::workspace::Workspace;
@@ -89,8 +89,23 @@ impl Kernel {
         Call::within(self, workspace)
     }
 
-    pub(crate) fn device(&self) -> Option<&dyn Device> {
-        self.device.as_deref()
+    /// Where its stages run, if not here.
+    pub fn device(&self) -> Option<&Arc<dyn Device>> {
+        self.device.as_ref()
+    }
+
+    /// Begins a call with tensors that lie on the device of the kernel.
+    ///
+    /// # Errors
+    /// Where the kernel runs on this machine.
+    pub fn device_call(&self) -> Result<DeviceCall<'_>> {
+        Ok(DeviceCall::new(self, self.expect_device()?))
+    }
+
+    pub(crate) fn expect_device(&self) -> Result<&Arc<dyn Device>> {
+        let why = "its stages run on the processor of this machine, expected a kernel for a GPU";
+        let refused = || Error::Machine { kernel: self.title(), why: why.to_owned() };
+        self.device.as_ref().ok_or_else(refused)
     }
 
     pub(crate) fn entry(&self) -> &Entry {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::abi::{self, Entry};
-use crate::device::{Device, Emulated};
+use crate::device::{Device, Emulated, EmulatedGpu};
 use crate::error::{Error, Result, What};
 use crate::kernel::Kernel;
 use crate::manifest::{FileKind, KernelInfo, Manifest};
@@ -19,32 +19,64 @@ pub struct Library {
 }
 
 impl Library {
-    /// Loads an artifact: `path` is its folder or its manifest. One for a GPU runs on that of this machine, which takes
+    /// Loads an artifact: `path` is its folder or its manifest. One for a GPU runs on the first of this machine, which takes
     /// the feature `cuda`.
+    ///
+    /// # Errors
+    /// When the artifact cannot be read, or this machine cannot run it.
     ///
     /// # Safety
     /// The artifact was made by attnc. That its library is the one that the manifest describes is
     /// checked, but not that either is honest.
     pub unsafe fn open(path: impl AsRef<Path>) -> Result<Library> {
         // SAFETY: the caller vouches for the artifact.
-        unsafe { Library::open_on(path.as_ref(), gpu) }
+        unsafe { Library::open_on_gpu(path, 0) }
+    }
+
+    /// Loads an artifact; one for a GPU runs on that of this machine which the driver counts as `gpu`, from 0.
+    ///
+    /// # Errors
+    /// As for [`Library::open`].
+    ///
+    /// # Safety
+    /// As for [`Library::open`].
+    pub unsafe fn open_on_gpu(path: impl AsRef<Path>, gpu: u32) -> Result<Library> {
+        // SAFETY: the caller vouches for the artifact.
+        unsafe { Library::open_on(path.as_ref(), &|info, text| on_gpu(info, text, gpu)) }
     }
 
     /// Loads an artifact for a GPU, whose stages are then emulated: `path` is its folder or its manifest.
     ///
+    /// # Errors
+    /// When the artifact cannot be read, or the emulator does not know what it has.
+    ///
     /// # Safety
     /// As for [`Library::open`].
     pub unsafe fn open_emulated(path: impl AsRef<Path>) -> Result<Library> {
-        let emulated: OnDevice = |info, text| Ok(Arc::new(Emulated::new(&info.symbol, info.stages, text)?));
         // SAFETY: the caller vouches for the artifact.
-        unsafe { Library::open_on(path.as_ref(), emulated) }
+        unsafe { Library::open_emulated_on(path, &EmulatedGpu::new()) }
+    }
+
+    /// Loads an artifact for a GPU, whose stages are then emulated on that one, so that tensors may lie in its memory.
+    ///
+    /// # Errors
+    /// As for [`Library::open_emulated`].
+    ///
+    /// # Safety
+    /// As for [`Library::open`].
+    pub unsafe fn open_emulated_on(path: impl AsRef<Path>, gpu: &EmulatedGpu) -> Result<Library> {
+        let emulated = |info: &KernelInfo, text: &str| -> Result<Arc<dyn Device>> {
+            Ok(Arc::new(Emulated::new(&info.symbol, info.stages, text)?.on(gpu)))
+        };
+        // SAFETY: the caller vouches for the artifact.
+        unsafe { Library::open_on(path.as_ref(), &emulated) }
     }
 
     /// Loads an artifact; if it has stages for GPUs, they run on that device.
     ///
     /// # Safety
     /// As for [`Library::open`].
-    unsafe fn open_on(path: &Path, device: OnDevice) -> Result<Library> {
+    unsafe fn open_on(path: &Path, device: OnDevice<'_>) -> Result<Library> {
         let path = if path.is_dir() { path.join("manifest.json") } else { path.to_owned() };
         let text = std::fs::read(&path).map_err(|it| load(&path, it))?;
         let manifest = parse(&text).map_err(|why| load(&path, why))?;
@@ -120,16 +152,16 @@ fn file_of(manifest: &Manifest, path: &Path, kind: FileKind) -> Result<Option<Pa
 }
 
 /// How a kernel's device is made of the text of its module.
-type OnDevice = fn(&KernelInfo, &str) -> Result<Arc<dyn Device>>;
+type OnDevice<'a> = &'a dyn Fn(&KernelInfo, &str) -> Result<Arc<dyn Device>>;
 
-/// The GPU of this machine.
+/// A GPU of this machine.
 #[cfg(feature = "cuda")]
-fn gpu(info: &KernelInfo, text: &str) -> Result<Arc<dyn Device>> {
-    Ok(Arc::new(crate::device::Cuda::new(&info.symbol, info.stages, text)?))
+fn on_gpu(info: &KernelInfo, text: &str, gpu: u32) -> Result<Arc<dyn Device>> {
+    Ok(Arc::new(crate::device::Cuda::new(info, text, gpu)?))
 }
 
 #[cfg(not(feature = "cuda"))]
-fn gpu(info: &KernelInfo, _text: &str) -> Result<Arc<dyn Device>> {
+fn on_gpu(info: &KernelInfo, _text: &str, _gpu: u32) -> Result<Arc<dyn Device>> {
     let why = "it is for a GPU, and attnc-runtime is built without the feature `cuda`".to_owned();
     Err(Error::Machine { kernel: crate::kernel::title(info), why })
 }

@@ -84,6 +84,9 @@ pub struct KernelInfo {
     /// The positions of those of which a block of threads runs a task together; of others a thread does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub teams: Vec<u32>,
+    /// The bytes of dynamic shared memory that a block of each stage is launched with; none where there are none at all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared: Vec<u32>,
     /// The formula of the workspace, for people.
     pub workspace: String,
     /// The triple of the machine it runs on.

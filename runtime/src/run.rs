@@ -4,6 +4,7 @@ use std::ffi::c_void;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use crate::abi::Code;
+use crate::device::Resident;
 use crate::error::{Error, Result, What};
 use crate::kernel::Kernel;
 use crate::manifest::{Extent, Role};
@@ -14,14 +15,11 @@ const PIECES_PER_THREAD: u64 = 8;
 
 /// Checks a call whose extents and parameters are bound, and runs it.
 pub(crate) fn run(kernel: &Kernel, workspace: &mut Workspace, threads: Option<usize>) -> Result<()> {
-    for (tensor, given) in kernel.info().tensors.iter().zip(&workspace.frame.tensors) {
-        if tensor.role == Role::Output && !given {
-            let (kernel, name) = (kernel.title(), tensor.name.clone());
-            return Err(Error::Missing { kernel, what: What::Output, name });
-        }
-    }
+    expect_outputs(kernel, &workspace.frame)?;
     if let Some(device) = kernel.device() {
-        return crate::device::run(kernel, &workspace.frame, device);
+        let mut resident = Resident::new(kernel, &workspace.frame, device)?;
+        resident.launch()?;
+        return resident.finish();
     }
     let threads = match threads {
         Some(1) => 1,
@@ -37,6 +35,17 @@ pub(crate) fn run(kernel: &Kernel, workspace: &mut Workspace, threads: Option<us
     let job = Job { kernel, args: frame.args.as_ptr(), scratch };
     for stage in 0..kernel.info().stages {
         expect_done(kernel, frame, job.run_stage(stage, threads))?;
+    }
+    Ok(())
+}
+
+/// Refuses a call that lacks an output.
+pub(crate) fn expect_outputs(kernel: &Kernel, frame: &Frame) -> Result<()> {
+    for (tensor, given) in kernel.info().tensors.iter().zip(&frame.tensors) {
+        if tensor.role == Role::Output && !given {
+            let (kernel, name) = (kernel.title(), tensor.name.clone());
+            return Err(Error::Missing { kernel, what: What::Output, name });
+        }
     }
     Ok(())
 }

@@ -130,6 +130,22 @@ impl<'a> TensorViewMut<'a> {
     constructors!(&'a mut [T], &'a mut [u8], *mut u8, as_mut_ptr);
 }
 
+impl<'a> Raw<'a> {
+    /// What lies at an address of another machine, in C order unless strides are given.
+    pub(crate) fn elsewhere(
+        address: u64,
+        dtype: DType,
+        shape: &'a [usize],
+        strides: Option<&'a [isize]>,
+    ) -> Result<Raw<'a>> {
+        let address = usize::try_from(address)
+            .map_err(|_| Error::TooLarge { what: format!("the address {address:#x}") })?;
+        let raw = Raw { data: std::ptr::without_provenance(address), dtype, shape, strides };
+        let paired = strides.is_none_or(|it| it.len() == shape.len());
+        if paired && shape.iter().all(|&it| i64::try_from(it).is_ok()) { Ok(raw) } else { Err(raw.beyond(0)) }
+    }
+}
+
 impl Raw<'_> {
     /// Writes the stride of each dimension, in elements.
     pub(crate) fn write_strides(&self, to: &mut [u64]) {

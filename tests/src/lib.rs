@@ -1,5 +1,6 @@
 //! Shared pieces of the tests of attnc.
 
+pub mod artifact;
 pub mod attention;
 pub mod cascades;
 pub mod case;

@@ -5,12 +5,10 @@
 use std::path::Path;
 
 use attnc::Backend;
-use attnc::driver::{self, Front, Request};
-use attnc::package::{Emit, Packing, package};
+use attnc::driver;
 use attnc::target::{Gpu, Target};
-use attnc_dsl::check::Fixed;
-use attnc_dsl::diag::Source;
 use attnc_runtime::{Kernel, Library, TensorView, TensorViewMut};
+use attnc_tests::artifact::{for_gpu, front};
 
 const SPEC: &str = "kernel pick {
   rank m, n
@@ -20,17 +18,8 @@ const SPEC: &str = "kernel pick {
   output y[m] = sum[n](x where seen) + bias
 }";
 
-fn front(text: &str) -> Front {
-    let source = Source { name: "pick.attn".into(), text: text.into() };
-    let mut fetch = |_: &str| Err("no imports".into());
-    driver::front(Request { source, fetch: &mut fetch, fixed: Fixed::default() }).unwrap()
-}
-
 fn artifact(folder: &Path) {
-    let object = driver::compile(&front(SPEC), &Target::of_gpu(Gpu::Sm80), Backend::default()).unwrap();
-    let emit = vec![Emit::Shared, Emit::Ptx, Emit::Manifest];
-    let packing = Packing { stem: "pick".into(), emit, linker: None };
-    package(&object, &packing).unwrap().write(folder).unwrap();
+    for_gpu(SPEC, folder, |_| ());
 }
 
 /// What the kernel makes of two rows of three numbers, the last of which is seen or not.
@@ -74,7 +63,7 @@ fn what_does_not_fit_a_kernel_is_refused_before_anything_is_copied() {
 fn a_module_that_the_manifest_does_not_describe_is_not_loaded() {
     let folder = tempfile::tempdir().unwrap();
     artifact(folder.path());
-    let path = folder.path().join("pick.ptx");
+    let path = folder.path().join("test.ptx");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("add.rn.f32", "sub.rn.f32")).unwrap();
     // SAFETY: the artifact is refused.

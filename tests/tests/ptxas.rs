@@ -84,3 +84,27 @@ fn the_assembler_takes_every_kernel_and_keeps_it_in_registers() {
     assert!(!sample.is_empty(), "there are no fixtures");
     assert!(faults.is_empty(), "{} of {} modules:\n{}", faults.len(), sample.len(), faults.join("\n"));
 }
+
+#[test]
+fn the_assembler_takes_the_probes() {
+    let Some(tools) = Tools::find() else {
+        eprintln!("SKIP: there is no ptxas; `./x test-ptx` fetches it");
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let cubin = folder.path().join("probe.cubin").to_string_lossy().into_owned();
+    let mut n_probes = 0;
+    for entry in std::fs::read_dir(fixture::repository("tests/probes")).expect("there are probes") {
+        let path = entry.expect("an entry can be read").path();
+        if path.extension().is_some_and(|it| it == "ptx") {
+            let text = std::fs::read_to_string(&path).expect("the probe can be read");
+            let gpu = Gpu::ALL.into_iter().find(|it| text.contains(&format!(".target {}\n", it.name())));
+            let arch = format!("-arch={}", gpu.expect("a target that attnc knows").name());
+            let told = tools.run("ptxas", &["-v", &arch, "-o", &cubin, &path.to_string_lossy()]);
+            let told = told.unwrap_or_else(|it| panic!("{}: {it}", path.display()));
+            assert!(!told.contains("(C75"), "{}: {told}", path.display());
+            n_probes += 1;
+        }
+    }
+    assert!(n_probes > 30, "the probes are there");
+}

@@ -1,6 +1,7 @@
 //! A kernel to its entry in the manifest: names, and which word of the arguments each thing has.
 
 use attnc_dsl::ast;
+use attnc_ptx::{Module, VarPlace};
 use attnc_runtime::DType;
 use attnc_runtime::manifest::{DimInfo, Extent, KernelInfo, ParamInfo, RankInfo, Role, Scalar, TensorInfo};
 use sha2::{Digest, Sha256};
@@ -29,6 +30,7 @@ pub fn describe(plan: &Plan, nest: &Nest, target: &Target, mapping: &Mapping) ->
         tensors: tensors.map(|(id, (_, buffer))| tensor(cascade, id, buffer)).collect(),
         words: to_u32(nest.words.len()),
         stages: to_u32(nest.stages.len()),
+        shared: Vec::new(),
         teams: (0..).zip(&nest.stages).filter(|it| it.1.team.is_some()).map(|it| it.0).collect(),
         workspace: workspace(plan, nest),
         target: target.triple().to_string(),
@@ -36,6 +38,20 @@ pub fn describe(plan: &Plan, nest: &Nest, target: &Target, mapping: &Mapping) ->
         mapping: mapping.to_json(),
         derivation: hex(&Sha256::digest(print::cascade(cascade))),
     }
+}
+
+/// The same where the stages are in a module: with the shared memory that each asks for when it is launched.
+pub fn describe_module(info: KernelInfo, module: &Module) -> KernelInfo {
+    let asked = |stage| {
+        let entry = format!("{}_stage_{stage}", info.symbol);
+        let kernel = module.kernels.iter().find(|it| it.name == entry);
+        // Variables of this kind share one piece of memory.
+        let dynamic = kernel.into_iter().flat_map(|it| &it.vars).filter(|it| it.place == VarPlace::Dynamic);
+        dynamic.map(|it| it.bytes).max().unwrap_or(0)
+    };
+    let shared: Vec<u32> = (0..info.stages).map(asked).collect();
+    let shared = if shared.iter().all(|it| *it == 0) { Vec::new() } else { shared };
+    KernelInfo { shared, ..info }
 }
 
 fn rank(cascade: &Cascade, nest: &Nest, id: RankId) -> RankInfo {

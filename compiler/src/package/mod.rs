@@ -21,7 +21,7 @@ use attnc_runtime::manifest::{FileInfo, FileKind, KernelInfo, Manifest};
 use sha2::{Digest, Sha256};
 use target_lexicon::Triple;
 
-pub use describe::{describe, dtype};
+pub use describe::{describe, describe_module, dtype};
 
 /// The machine code of the kernels of one spec.
 #[derive(Debug, Clone)]

@@ -95,6 +95,25 @@ fn extents_may_stay_open() {
 }
 
 #[test]
+fn a_gpu_times_itself() {
+    let folder = Folder::with_dot();
+    for words in ["--backend cuda", "--target sm_80"] {
+        let ran = bench(&folder, &format!("dot.attn --set m=8 --set n=16 --rounds 2 {words} --json"));
+        if !cfg!(feature = "cuda") {
+            ran.expect(1, &["without the back end `cuda`", "--features cuda"]);
+        } else if ran.status == 0 {
+            let all = json(&ran);
+            let kernel = &all["kernels"][0];
+            assert!(kernel["gpu"].is_string() && kernel["seconds"]["median"].as_f64().unwrap() > 0.0);
+            assert!(kernel["of_peak"].is_null() && kernel["threads"].is_null() && all["machine"].is_null());
+        } else {
+            ran.expect(1, &["there is no driver of NVIDIA"]);
+            eprintln!("SKIP: no GPU of NVIDIA");
+        }
+    }
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     let folder = Folder::with_dot();
     folder.write("other.attn", "kernel k { rank n, j  input A[n]: f32  output B[j, n] = A + j }");
@@ -107,7 +126,11 @@ fn what_makes_no_sense_is_refused() {
         ("dot.attn --set m=8 --set n=8 --target z80", 2, "unknown target `z80`"),
         ("dot.attn --set m=8 --set n=8 --threads 0", 2, "--threads"),
         ("dot.attn --set m=8 --set n=8 --rounds 0", 2, "--rounds"),
-        ("dot.attn --set m=8 --set n=8 --backend ptx", 1, "`ptx` cannot be timed"),
+        ("dot.attn --set m=8 --set n=8 --backend ptx", 2, "possible values: cranelift, llvm, cuda"),
+        ("dot.attn --set m=8 --set n=8 --backend cuda --clock cpu --threads 1", 2, "timed by its own events"),
+        ("dot.attn --set m=8 --set n=8 --backend cuda --threads 1", 2, "`--threads` is for CPUs"),
+        ("dot.attn --set m=8 --set n=8 --backend cuda --target native", 2, "takes a GPU, `--target` `sm_80`"),
+        ("dot.attn --set m=8 --set n=8 --backend cranelift --target sm_80", 2, "takes `--backend cuda` only"),
         ("dot.attn --set m=8 --set n=8 --mapping gone.toml", 2, "cannot read `gone.toml`"),
         ("gone.attn --set m=8", 2, "cannot read `gone.attn`"),
         ("dot.attn --machine", 2, "--machine"),

@@ -1,20 +1,60 @@
 //! The emulator of PTX as a device.
 
-use super::{Device, Launch, Session};
-use crate::emulator::{self, Args, Buffer, DeviceMemory, Program, Schedule};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Device, Launch, Stream};
+use crate::emulator::{self, Args, DeviceMemory, Program, Schedule};
 use crate::error::{Error, Result};
 
 /// The threads that an emulated machine runs at the same time: more would only take more memory.
 const THREADS: u32 = 1024;
 
-/// What memory to work in holds: NaN for floats, so that what comes of it is seen. A stage may read what nobody wrote, as
-/// long as it comes to nothing.
+/// What new memory holds: NaN for floats, so that what comes of it is seen. A stage may read what nobody wrote, as long as it
+/// comes to nothing.
 const POISON: u8 = 0xff;
+
+/// A GPU that is emulated: the memory that all kernels on it share. It does what is put on it at once, one thing at a time,
+/// and has no stream but [`Stream::DEFAULT`].
+#[derive(Debug, Clone)]
+pub struct EmulatedGpu {
+    memory: Arc<Mutex<DeviceMemory>>,
+    /// The bytes of memory that it has.
+    bytes: u64,
+}
+
+impl Default for EmulatedGpu {
+    fn default() -> EmulatedGpu {
+        EmulatedGpu::with_bytes(u64::MAX)
+    }
+}
+
+impl EmulatedGpu {
+    /// One without anything in its memory, of which there is as much as the host has.
+    pub fn new() -> EmulatedGpu {
+        EmulatedGpu::default()
+    }
+
+    /// One with so many bytes of memory.
+    pub fn with_bytes(bytes: u64) -> EmulatedGpu {
+        EmulatedGpu { memory: Arc::default(), bytes }
+    }
+
+    /// How many allocations were not yet given back.
+    pub fn allocations(&self) -> usize {
+        self.memory().len()
+    }
+
+    /// Memory is good at any time: a fault leaves what was written before.
+    fn memory(&self) -> MutexGuard<'_, DeviceMemory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// A kernel of PTX that is emulated.
 #[derive(Debug)]
 pub struct Emulated {
     kernel: String,
+    gpu: EmulatedGpu,
     program: Program,
     /// The entries of the stages, in order.
     entries: Vec<String>,
@@ -22,7 +62,7 @@ pub struct Emulated {
 }
 
 impl Emulated {
-    /// The stages of a kernel of that symbol, in the text of a module.
+    /// The stages of a kernel of that symbol, in the text of a module, on an emulated GPU of their own.
     ///
     /// # Errors
     /// Where the text is no PTX that the emulator knows, or lacks a stage.
@@ -35,7 +75,13 @@ impl Emulated {
         {
             return Err(broken(format!("its module has no entry `{lacking}`")));
         }
-        Ok(Emulated { kernel, program, entries, schedule: Schedule::RoundRobin })
+        Ok(Emulated { kernel, gpu: EmulatedGpu::new(), program, entries, schedule: Schedule::RoundRobin })
+    }
+
+    /// The same on that GPU.
+    #[must_use]
+    pub fn on(self, gpu: &EmulatedGpu) -> Emulated {
+        Emulated { gpu: gpu.clone(), ..self }
     }
 
     /// The same with warps in another order.
@@ -43,57 +89,84 @@ impl Emulated {
     pub fn under(self, schedule: Schedule) -> Emulated {
         Emulated { schedule, ..self }
     }
+
+    fn fault(&self, why: impl ToString) -> Error {
+        Error::Device { kernel: self.kernel.clone(), why: why.to_string() }
+    }
+
+    /// The memory, for what is put on a stream.
+    fn memory_on(&self, stream: Stream) -> Result<MutexGuard<'_, DeviceMemory>> {
+        self.takes(stream)?;
+        Ok(self.gpu.memory())
+    }
 }
 
 impl Device for Emulated {
-    fn session(&self) -> Result<Box<dyn Session + '_>> {
-        Ok(Box::new(Running { device: self, memory: DeviceMemory::new(), buffers: Vec::new() }))
+    fn name(&self) -> String {
+        "the emulator".to_owned()
     }
 
     fn threads(&self) -> u32 {
         THREADS
     }
-}
 
-/// A call.
-struct Running<'a> {
-    device: &'a Emulated,
-    memory: DeviceMemory,
-    buffers: Vec<Buffer>,
-}
-
-impl Running<'_> {
-    fn fault(&self, why: impl ToString) -> Error {
-        Error::Device { kernel: self.device.kernel.clone(), why: why.to_string() }
-    }
-}
-
-impl Session for Running<'_> {
-    fn upload(&mut self, name: &str, bytes: &[u8]) -> Result<u64> {
-        let buffer = self.memory.upload(name, bytes);
-        self.buffers.push(buffer);
-        Ok(buffer.address())
+    fn takes(&self, stream: Stream) -> Result<()> {
+        if stream == Stream::DEFAULT {
+            return Ok(());
+        }
+        let found = stream.raw();
+        Err(self
+            .fault(format!("{found:#x} is no stream of the emulator, which has none but the default one, 0")))
     }
 
-    fn alloc(&mut self, bytes: u64) -> Result<u64> {
-        let bytes = usize::try_from(bytes).map_err(|_| Error::OutOfMemory { bytes })?;
-        self.upload("the workspace", &vec![POISON; bytes])
+    fn alloc(&self, what: &str, bytes: u64, stream: Stream) -> Result<u64> {
+        let mut memory = self.memory_on(stream)?;
+        let (taken, all) = (memory.taken(), self.gpu.bytes);
+        let none = || {
+            let of = if all == u64::MAX { String::new() } else { format!(" of {all}") };
+            self.fault(format!("the emulator has no {bytes} bytes for {what}: {taken}{of} bytes are taken"))
+        };
+        let mut data = Vec::new();
+        let size = usize::try_from(bytes).map_err(|_| none())?;
+        if taken.checked_add(bytes).is_none_or(|it| it > all) || data.try_reserve_exact(size).is_err() {
+            return Err(none());
+        }
+        data.resize(size, POISON);
+        Ok(memory.upload(what, &data).address())
     }
 
-    fn launch(&mut self, stage: &Launch<'_>) -> Result<()> {
+    unsafe fn free(&self, address: u64, _stream: Stream) {
+        self.gpu.memory().free(address);
+    }
+
+    unsafe fn write(&self, address: u64, bytes: &[u8], stream: Stream) -> Result<()> {
+        self.memory_on(stream)?.copy_in(address, bytes).map_err(|it| self.fault(it))
+    }
+
+    unsafe fn read(&self, address: u64, into: &mut [u8], stream: Stream) -> Result<()> {
+        self.memory_on(stream)?.copy_out(address, into).map_err(|it| self.fault(it))
+    }
+
+    fn holds(&self, what: &str, address: u64, bytes: u64) -> Result<()> {
+        let held = self.gpu.memory().holds(address, bytes);
+        held.map_err(|it| self.fault(format!("{what} is not in the memory of the emulator: {it}")))
+    }
+
+    unsafe fn launch(&self, stage: &Launch<'_>, stream: Stream) -> Result<()> {
         let words: Vec<u8> = stage.words.iter().flat_map(|it| it.to_le_bytes()).collect();
         let args = Args::new().bytes(&words).u64(stage.workspace).u64(stage.tasks);
         let launch = emulator::Launch::new([stage.blocks, 1, 1], [stage.threads, 1, 1], args);
-        let launch = launch.schedule(self.device.schedule);
-        let entry = &self.device.entries[stage.stage as usize];
-        let ran = self.device.program.launch(entry, &launch, &mut self.memory);
+        let launch = launch.shared(stage.shared).schedule(self.schedule);
+        let entry = &self.entries[stage.stage as usize];
+        let ran = self.program.launch(entry, &launch, &mut *self.memory_on(stream)?);
         ran.map(|_| ()).map_err(|it| self.fault(it))
     }
 
-    fn download(&mut self, address: u64, into: &mut [u8]) -> Result<()> {
-        let found = self.buffers.iter().find(|it| it.address() == address);
-        let buffer = found.ok_or_else(|| self.fault(format!("nothing lies at {address:#x}")))?;
-        into.copy_from_slice(self.memory.bytes(*buffer));
-        Ok(())
+    fn wait(&self, stream: Stream) -> Result<()> {
+        self.takes(stream)
+    }
+
+    fn seconds(&self, _stream: Stream, _work: &mut dyn FnMut() -> Result<()>) -> Result<f64> {
+        Err(self.fault("the emulator has no clock: times are told by a GPU"))
     }
 }

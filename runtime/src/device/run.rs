@@ -1,8 +1,10 @@
 //! A bound call on a device: tensors there and back, and the stages between.
 
 use std::ffi::c_void;
+use std::marker::PhantomData;
+use std::sync::Arc;
 
-use super::{Device, Launch, THREADS};
+use super::{Device, DeviceBuffer, Launch, Stream, THREADS};
 use crate::abi::WORKSPACE_ALIGN;
 use crate::error::{Error, Result};
 use crate::kernel::Kernel;
@@ -10,61 +12,168 @@ use crate::manifest::Role;
 use crate::run::{expect_done, workspace_bytes};
 use crate::workspace::Frame;
 
-/// Checks a call whose extents and parameters are bound, and runs it.
-pub(crate) fn run(kernel: &Kernel, frame: &Frame, device: &dyn Device) -> Result<()> {
-    let (entry, words) = (kernel.entry(), frame.args.as_ptr());
-    // SAFETY: the arguments have the words of the manifest, and `bind` accepted them.
-    let tasks = |stage| unsafe { (entry.tasks)(words, stage) };
-    let tasks: Vec<u64> = (0..kernel.info().stages).map(tasks).collect();
-    let most = tasks.iter().copied().max().unwrap_or(0);
-    let threads = u32::try_from(most).unwrap_or(u32::MAX).min(device.threads()).max(1).next_multiple_of(32);
-    let bytes = workspace_bytes(kernel, frame, threads)?;
-    // Stages run elsewhere: any address that is aligned passes for that of the workspace.
-    let nowhere = std::ptr::without_provenance::<c_void>(WORKSPACE_ALIGN);
-    // SAFETY: as above; the workspace is only looked at as an address.
-    let status = unsafe { (entry.check)(words, nowhere, bytes, threads) };
-    expect_done(kernel, frame, status)?;
-
-    let mut session = device.session()?;
-    let mut there = frame.args.clone();
-    let tensors: Vec<Tensor<'_>> =
-        (0..kernel.info().tensors.len()).map(|it| Tensor::of(kernel, frame, it)).collect();
-    let mut addresses = Vec::new();
-    for tensor in &tensors {
-        let bytes = to_bytes(tensor.count(), tensor.size, tensor.name)?;
-        // Points that do not exist keep what is there, so outputs are copied, too.
-        let address = session.upload(tensor.name, &tensor.gather(bytes))?;
-        addresses.push(address);
-        there[tensor.word] = address;
-        for (word, stride) in there[tensor.word + 1..].iter_mut().zip(tensor.dense()) {
-            *word = stride as u64;
-        }
-    }
-    let workspace = session.alloc(bytes.max(1))?;
-    for (stage, &tasks) in (0..).zip(&tasks).filter(|it| *it.1 > 0) {
-        let tasks_u32 = u32::try_from(tasks).unwrap_or(u32::MAX);
-        let (blocks, block) = if kernel.info().teams.contains(&stage) {
-            (tasks_u32.min(device.threads().div_ceil(THREADS)), THREADS)
-        } else {
-            let threads = threads.min(tasks_u32.checked_next_multiple_of(32).unwrap_or(u32::MAX));
-            let block = threads.min(THREADS);
-            (threads / block, block)
-        };
-        session.launch(&Launch { stage, blocks, threads: block, words: &there, workspace, tasks })?;
-    }
-    for (tensor, address) in tensors.iter().zip(addresses).filter(|it| it.0.role == Role::Output) {
-        let mut bytes = vec![0; to_bytes(tensor.count(), tensor.size, tensor.name)?];
-        session.download(address, &mut bytes)?;
-        tensor.scatter(&bytes);
-    }
-    Ok(())
+/// A call whose tensors were copied to the device of its kernel, where it can be run again and again; all on the default
+/// stream. [`crate::Call::resident`] makes one.
+///
+/// Tensors lie dense there, whatever strides they have here; those that are broadcast stay so.
+#[derive(Debug)]
+#[must_use = "nothing is computed until it is launched, and nothing comes back until it is finished"]
+pub struct Resident<'a> {
+    kernel: &'a Kernel,
+    device: &'a Arc<dyn Device>,
+    work: Work,
+    words: Vec<u64>,
+    tensors: Vec<(Tensor<'a>, DeviceBuffer)>,
+    workspace: DeviceBuffer,
+    lent: PhantomData<&'a mut [u8]>,
 }
 
-fn to_bytes(count: Option<usize>, size: usize, name: &str) -> Result<usize> {
-    count.and_then(|it| it.checked_mul(size)).ok_or_else(|| Error::TooLarge { what: format!("`{name}`") })
+impl<'a> Resident<'a> {
+    /// Checks a call whose extents and parameters are bound, and copies its tensors.
+    pub(crate) fn new(
+        kernel: &'a Kernel,
+        frame: &Frame,
+        device: &'a Arc<dyn Device>,
+    ) -> Result<Resident<'a>> {
+        let work = Work::of(kernel, frame, device.as_ref())?;
+        work.check(kernel, frame, NOWHERE)?;
+        let (mut words, mut tensors) = (frame.args.clone(), Vec::new());
+        for tensor in (0..kernel.info().tensors.len()).map(|it| Tensor::of(kernel, frame, it)) {
+            // Points that do not exist keep what is there, so outputs are copied, too.
+            let dense = tensor.gather(tensor.bytes()?);
+            let buffer =
+                DeviceBuffer::upload(device, &format!("`{}`", tensor.name), &dense, Stream::DEFAULT)?;
+            words[tensor.word] = buffer.address();
+            for (word, stride) in words[tensor.word + 1..].iter_mut().zip(tensor.dense()) {
+                *word = stride as u64;
+            }
+            tensors.push((tensor, buffer));
+        }
+        let workspace = work.room(device, Stream::DEFAULT)?;
+        Ok(Resident { kernel, device, work, words, tensors, workspace, lent: PhantomData })
+    }
+
+    /// What people call the device.
+    pub fn device_name(&self) -> String {
+        self.device.name()
+    }
+
+    /// The bytes of workspace that the call has there.
+    pub fn workspace_bytes(&self) -> u64 {
+        self.work.bytes
+    }
+
+    /// Has the device compute the outputs, and does not wait for it.
+    ///
+    /// # Errors
+    /// When a stage cannot be launched.
+    pub fn launch(&mut self) -> Result<()> {
+        let Resident { kernel, device, work, words, workspace, .. } = self;
+        // SAFETY: the arguments were checked, and dense copies reach no further than what they are copies of. Only this
+        // call knows the buffers, which are given back in the order of the stream.
+        unsafe { work.launch(kernel, device.as_ref(), words, workspace.address(), Stream::DEFAULT) }
+    }
+
+    /// The seconds that the device takes for one launch, of so many in a row.
+    ///
+    /// # Errors
+    /// When a stage fails, or the device has no clock.
+    pub fn seconds(&mut self, launches: u32) -> Result<f64> {
+        let device = self.device;
+        let all = device.seconds(Stream::DEFAULT, &mut || (0..launches).try_for_each(|_| self.launch()))?;
+        Ok(all / f64::from(launches.max(1)))
+    }
+
+    /// Waits for the device and copies the outputs back to where the caller gave them.
+    ///
+    /// # Errors
+    /// When a stage has failed; then nothing was copied.
+    pub fn finish(self) -> Result<()> {
+        self.device.wait(Stream::DEFAULT)?;
+        for (tensor, buffer) in self.tensors.iter().filter(|it| it.0.role == Role::Output) {
+            let mut bytes = vec![0; tensor.bytes()?];
+            buffer.read(&mut bytes)?;
+            tensor.scatter(&bytes);
+        }
+        Ok(())
+    }
+}
+
+/// An address for a workspace that is not there yet: any that is aligned passes for it.
+pub(super) const NOWHERE: u64 = WORKSPACE_ALIGN as u64;
+
+/// What a bound call takes.
+#[derive(Debug)]
+pub(super) struct Work {
+    /// The tasks of each stage.
+    tasks: Vec<u64>,
+    /// The threads that a stage is launched with at most, each of which has scratch of its own.
+    threads: u32,
+    /// The bytes of workspace.
+    pub(super) bytes: u64,
+}
+
+impl Work {
+    /// That of a call whose extents and parameters are bound.
+    pub(super) fn of(kernel: &Kernel, frame: &Frame, device: &dyn Device) -> Result<Work> {
+        // SAFETY: the arguments have the words of the manifest, and `bind` accepted them.
+        let tasks = |stage| unsafe { (kernel.entry().tasks)(frame.args.as_ptr(), stage) };
+        let tasks: Vec<u64> = (0..kernel.info().stages).map(tasks).collect();
+        let most = tasks.iter().copied().max().unwrap_or(0);
+        let threads = u32::try_from(most).unwrap_or(u32::MAX).min(device.threads()).max(1);
+        let threads = threads.next_multiple_of(32);
+        Ok(Work { tasks, threads, bytes: workspace_bytes(kernel, frame, threads)? })
+    }
+
+    /// The kernel's own checks of arguments and workspace, which look at both as addresses only.
+    pub(super) fn check(&self, kernel: &Kernel, frame: &Frame, workspace: u64) -> Result<()> {
+        let workspace = std::ptr::without_provenance::<c_void>(workspace as usize);
+        // SAFETY: as above; nothing is read at an address.
+        let status =
+            unsafe { (kernel.entry().check)(frame.args.as_ptr(), workspace, self.bytes, self.threads) };
+        expect_done(kernel, frame, status)
+    }
+
+    /// A workspace for what is put on the stream from now on.
+    pub(super) fn room(&self, device: &Arc<dyn Device>, stream: Stream) -> Result<DeviceBuffer> {
+        // There is no memory of no bytes.
+        DeviceBuffer::new(device, "the workspace", self.bytes.max(1), stream)
+    }
+
+    /// Puts the stages on the stream, one after the other.
+    ///
+    /// # Safety
+    /// The words passed [`Work::check`], but for where dense tensors lie; what they lead to is there until the stages have
+    /// ended, and so is the workspace.
+    pub(super) unsafe fn launch(
+        &self,
+        kernel: &Kernel,
+        device: &dyn Device,
+        words: &[u64],
+        workspace: u64,
+        stream: Stream,
+    ) -> Result<()> {
+        let info = kernel.info();
+        for (stage, &tasks) in (0..).zip(&self.tasks).filter(|it| *it.1 > 0) {
+            let most = u32::try_from(tasks).unwrap_or(u32::MAX);
+            let (blocks, threads) = if info.teams.contains(&stage) {
+                (most.min(device.threads().div_ceil(THREADS)), THREADS)
+            } else {
+                let threads = self.threads.min(most.checked_next_multiple_of(32).unwrap_or(u32::MAX));
+                let block = threads.min(THREADS);
+                (threads / block, block)
+            };
+            let shared = info.shared.get(stage as usize).copied().unwrap_or(0);
+            let launch = Launch { stage, blocks, threads, shared, words, workspace, tasks };
+            // SAFETY: as the caller promises.
+            unsafe { device.launch(&launch, stream) }?;
+        }
+        Ok(())
+    }
 }
 
 /// A tensor of the caller.
+#[derive(Debug)]
 struct Tensor<'a> {
     name: &'a str,
     role: Role,
@@ -98,6 +207,12 @@ impl<'a> Tensor<'a> {
     /// How many elements it has in memory.
     fn count(&self) -> Option<usize> {
         self.dims.iter().try_fold(1usize, |product, it| product.checked_mul(it.0))
+    }
+
+    /// How many bytes its dense copy has.
+    fn bytes(&self) -> Result<usize> {
+        let bytes = self.count().and_then(|it| it.checked_mul(self.size));
+        bytes.ok_or_else(|| Error::TooLarge { what: format!("`{}`", self.name) })
     }
 
     /// The strides of its dense copy.

@@ -13,6 +13,7 @@ const GAP: u64 = 1 << 16;
 /// The memory of a device. What a kernel reads has to be uploaded, or written by a kernel before.
 #[derive(Debug, Clone, Default)]
 pub struct DeviceMemory {
+    /// By address, which only grows: none is given twice.
     allocations: Vec<Allocation>,
     next: u64,
 }
@@ -20,7 +21,6 @@ pub struct DeviceMemory {
 /// A buffer of a [`DeviceMemory`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Buffer {
-    index: usize,
     address: u64,
     bytes: u64,
 }
@@ -65,9 +65,51 @@ impl DeviceMemory {
         let address = START + self.next;
         let bytes = data.len() as u64;
         self.next = (self.next + bytes + GAP).next_multiple_of(512);
-        let index = self.allocations.len();
         self.allocations.push(Allocation { name: name.to_owned(), address, data, written });
-        Buffer { index, address, bytes }
+        Buffer { address, bytes }
+    }
+
+    /// How many buffers there are.
+    pub(crate) fn len(&self) -> usize {
+        self.allocations.len()
+    }
+
+    /// How many bytes all buffers have.
+    pub(crate) fn taken(&self) -> u64 {
+        self.allocations.iter().map(|it| it.data.len() as u64).sum()
+    }
+
+    /// Gives the buffer that begins at an address back; what reaches for it from now on is outside of memory.
+    ///
+    /// # Panics
+    ///
+    /// Where none begins.
+    pub(crate) fn free(&mut self, address: u64) {
+        let at = self.at(address);
+        self.allocations.remove(at);
+    }
+
+    /// The place of the buffer that begins at an address.
+    fn at(&self, address: u64) -> usize {
+        let found = self.allocations.binary_search_by_key(&address, |it| it.address);
+        found.unwrap_or_else(|_| panic!("no buffer begins at {address:#x}"))
+    }
+
+    /// Whether bytes lie in a buffer; if not, where they lie.
+    pub(crate) fn holds(&self, address: u64, bytes: u64) -> Result<(), Problem> {
+        self.find(address, bytes).map(|_| ()).map_err(|it| it.problem)
+    }
+
+    /// Writes bytes from the host.
+    pub(crate) fn copy_in(&mut self, address: u64, bytes: &[u8]) -> Result<(), Problem> {
+        self.store_slice(address, 1, bytes).map_err(|it| it.problem)
+    }
+
+    /// Reads bytes for the host, written or not.
+    pub(crate) fn copy_out(&self, address: u64, into: &mut [u8]) -> Result<(), Problem> {
+        let (index, offset) = self.find(address, into.len() as u64).map_err(|it| it.problem)?;
+        into.copy_from_slice(&self.allocations[index].data[offset..][..into.len()]);
+        Ok(())
     }
 
     /// Replaces the bytes of a buffer.
@@ -76,19 +118,20 @@ impl DeviceMemory {
     ///
     /// Where `data` has another length.
     pub fn write(&mut self, buffer: Buffer, data: &[u8]) {
-        let allocation = &mut self.allocations[buffer.index];
+        let at = self.at(buffer.address);
+        let allocation = &mut self.allocations[at];
         allocation.data.copy_from_slice(data);
         allocation.written.fill(true);
     }
 
     /// The bytes of a buffer; those that nothing wrote are 0.
     pub fn bytes(&self, buffer: Buffer) -> &[u8] {
-        &self.allocations[buffer.index].data
+        &self.allocations[self.at(buffer.address)].data
     }
 
     /// The first byte of a buffer that nothing wrote.
     pub fn first_unwritten(&self, buffer: Buffer) -> Option<usize> {
-        self.allocations[buffer.index].written.iter().position(|written| !written)
+        self.allocations[self.at(buffer.address)].written.iter().position(|written| !written)
     }
 
     /// The buffer that holds these bytes.

@@ -40,6 +40,37 @@ pub(crate) enum Generator {
     Ptx,
 }
 
+/// Whose kernels are timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Timed {
+    /// Machine code by Cranelift
+    Cranelift,
+    /// Machine code by LLVM
+    Llvm,
+    /// PTX on a GPU of NVIDIA
+    Cuda,
+}
+
+impl Timed {
+    /// The one whose kernels are fastest on a machine, of those that are built in.
+    pub(crate) fn fastest_on(target: Option<&Target>) -> Timed {
+        match target.and_then(Target::gpu) {
+            Some(_) => Timed::Cuda,
+            None if codegen::Backend::Llvm.is_built_in() => Timed::Llvm,
+            None => Timed::Cranelift,
+        }
+    }
+
+    /// What makes its code for CPUs; none for GPUs.
+    pub(crate) fn on_cpus(self) -> Option<codegen::Backend> {
+        match self {
+            Timed::Cranelift => Some(codegen::Backend::Cranelift),
+            Timed::Llvm => Some(codegen::Backend::Llvm),
+            Timed::Cuda => None,
+        }
+    }
+}
+
 impl Generator {
     /// The one whose kernels are fastest, of those that are built in.
     pub(crate) fn fastest() -> Generator {
@@ -109,7 +140,8 @@ impl Backend {
     /// The machine that its kernels are for.
     pub(crate) fn target(self) -> Target {
         match self {
-            Backend::PtxEmu | Backend::Cuda => Target::of_gpu(Gpu::Sm80),
+            Backend::PtxEmu => Target::of_gpu(Gpu::Sm80),
+            Backend::Cuda => Target::of_gpu(driver::gpu_here()),
             Backend::Interp | Backend::Cranelift | Backend::Llvm => Target::native(),
         }
     }
@@ -135,18 +167,9 @@ impl Engine<'_> {
                 let kernel = driver::emulate_by(cascade, mapping, Gpu::Sm80).map_err(Stop::codegen)?;
                 Ok(Engine::Compiled(cascade, Box::new(kernel)))
             }
-            #[cfg(feature = "cuda")]
             Backend::Cuda => {
-                let kernel = driver::on_gpu_by(cascade, mapping, Gpu::Sm80).map_err(Stop::codegen)?;
+                let kernel = on_gpu(cascade, mapping, driver::gpu_here())?;
                 Ok(Engine::Compiled(cascade, Box::new(kernel)))
-            }
-            #[cfg(not(feature = "cuda"))]
-            Backend::Cuda => {
-                let compiling = Backend::compiling().into_iter().map(|it| format!(" and `{}`", it.name()));
-                Err(Stop::refused(format!(
-                    "this attnc is built without the back end `cuda`, only with `interp`, `ptx-emu`{}; build it with `--features cuda`",
-                    compiling.collect::<String>()
-                )))
             }
         }
     }
@@ -167,6 +190,22 @@ impl Engine<'_> {
             Engine::Compiled(cascade, kernel) => execute(cascade, kernel, call, threads),
         }
     }
+}
+
+/// A kernel on the GPU of this machine.
+#[cfg(feature = "cuda")]
+pub(crate) fn on_gpu(cascade: &Cascade, mapping: &Mapping, gpu: Gpu) -> Outcome<Kernel> {
+    driver::on_gpu_by(cascade, mapping, gpu).map_err(Stop::codegen)
+}
+
+/// A kernel on the GPU of this machine: there is none without the feature.
+#[cfg(not(feature = "cuda"))]
+pub(crate) fn on_gpu(_: &Cascade, _: &Mapping, _: Gpu) -> Outcome<Kernel> {
+    let compiling = Backend::compiling().into_iter().map(|it| format!(" and `{}`", it.name()));
+    Err(Stop::refused(format!(
+        "this attnc is built without the back end `cuda`, only with `interp`, `ptx-emu`{}; build it with `--features cuda`",
+        compiling.collect::<String>()
+    )))
 }
 
 /// The interpreter writes the widest dtype of each kind; it needs one thread.

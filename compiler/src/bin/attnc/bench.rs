@@ -1,6 +1,7 @@
 //! `attnc bench`: how fast kernels run, beside what the machine can do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use attnc::analyze;
 use attnc::choose::choose;
@@ -10,13 +11,12 @@ use attnc::ir::cascade::{Cascade, Extent};
 use attnc::ir::interp;
 use attnc::machine::Machine;
 use attnc::rewrite::{carried, saturate};
-use attnc::schedule::Mapping;
-use attnc::target::Target;
+use attnc::target::{Gpu, Target};
 use attnc::verify::call_at;
 use attnc_runtime::Kernel;
 use serde_json::json;
 
-use crate::backend::Generator;
+use crate::backend::{Timed, on_gpu};
 use crate::exit::{Outcome, Stop};
 use crate::mapping::MappingArg;
 use crate::prepared::Prepared;
@@ -33,6 +33,9 @@ on the points that masks admit, as far as that can be told without data; bytes a
 once. The peak is what this machine was measured to do on as many threads: multiply-adds of f32 in registers, or bytes read
 from where inputs and outputs fit; the one that takes longer is what binds.
 
+With --backend cuda, tensors are copied to the first GPU once, and what is timed is the GPU alone, by its own events. There is
+no peak beside it, for the GPU is not measured.
+
 With --machine, measures the machine itself; the numbers are kept in $XDG_CACHE_HOME/attnc or ~/.cache/attnc.
 
 Example:
@@ -47,10 +50,10 @@ pub(crate) struct Args {
     /// The kernel; all by default
     #[arg(long)]
     kernel: Option<String>,
-    /// Who generates the code; may be given for several; by default the one whose kernels are fastest
+    /// Whose kernels are timed; may be given for several; by default those that are fastest on the target
     #[arg(long = "backend", value_name = "BACKEND")]
-    backends: Vec<Generator>,
-    /// The machine to compile for, which this one must be able to stand in for; by default this one
+    backends: Vec<Timed>,
+    /// The machine to compile for, which this one must be able to stand in for; by default this one, or the GPU of it
     #[arg(long, value_name = "T", value_parser = crate::compile::target)]
     target: Option<(String, Target)>,
     #[command(flatten)]
@@ -60,13 +63,13 @@ pub(crate) struct Args {
     open: bool,
     #[command(flatten)]
     mapping: MappingArg,
-    /// Use at most that many threads; all that the machine has by default
+    /// Use at most that many threads on CPUs; all that the machine has by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
     /// How many rounds there are
     #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// What is counted
+    /// What is counted on CPUs
     #[arg(long, default_value = "wall")]
     clock: Clock,
     /// Where the random numbers begin
@@ -80,12 +83,24 @@ pub(crate) struct Args {
 /// A kernel that is measured.
 struct Subject {
     name: String,
-    backend: codegen::Backend,
+    backend: &'static str,
+    target: String,
+    /// What is known of who runs it.
+    runner: Runner,
     kernel: Kernel,
     call: Prepared,
     extents: Vec<(String, i64)>,
     work: Work,
     workspace: u64,
+}
+
+/// Who runs a kernel.
+#[derive(Debug, Clone)]
+enum Runner {
+    /// So many threads of this machine, and what they can do.
+    Threads(u32, Rc<Machine>),
+    /// A GPU of that name.
+    Gpu(String),
 }
 
 /// What a call does.
@@ -109,8 +124,7 @@ pub(crate) fn bench(args: &Args) -> Outcome {
     let Some(path) = args.spec.as_deref().filter(|_| !args.machine) else {
         return machine::measure(args.json);
     };
-    let threads = threads(args.threads);
-    if args.clock == Clock::Cpu && threads != 1 {
+    if args.clock == Clock::Cpu && threads(args.threads) != 1 {
         return Err(Stop::usage("`--clock cpu` adds up what all threads take: give it with --threads 1"));
     }
     let front = match args.open {
@@ -121,31 +135,71 @@ pub(crate) fn bench(args: &Args) -> Outcome {
         Some(name) => vec![spec::kernel(&front, Some(name))?],
         None => front.cascades.iter().collect(),
     };
-    let (target_name, target) =
-        args.target.clone().unwrap_or_else(|| ("native".to_owned(), Target::native()));
-    runs_here(&target_name, &target)?;
-    let backends = if args.backends.is_empty() { vec![Generator::fastest()] } else { args.backends.clone() };
+    let backends = timed(args)?;
+    let machine =
+        backends.iter().any(|it| it.on_cpus().is_some()).then(|| Rc::new(machine::known_or_measured()));
     let mut subjects = Vec::new();
     for cascade in cascades {
-        for backend in &backends {
-            let backend = backend.on_cpus("timed")?;
-            let mapping = args.mapping.of(path, &front.cascades, &target, backend)?;
-            subjects.push(subject(args, cascade, &mapping, &target, backend)?);
+        for &backend in &backends {
+            subjects.push(subject(args, path, &front.cascades, cascade, backend, machine.as_ref())?);
         }
     }
-    let machine = machine::known_or_measured();
-    let mut contestants: Vec<Contestant<'_>> = Vec::new();
-    for Subject { kernel, call, .. } in &mut subjects {
-        contestants.push(Box::new(|| call.run(kernel, Some(threads as usize))));
+    let mut contestants = Vec::new();
+    for Subject { name, kernel, call, runner, .. } in &mut subjects {
+        contestants.push(match runner {
+            Runner::Threads(threads, _) => {
+                let threads = *threads as usize;
+                Contestant::Here(Box::new(move || call.run(kernel, Some(threads))))
+            }
+            Runner::Gpu(_) => {
+                let resident = call.resident(kernel);
+                let mut resident = resident.map_err(|it| Stop::refused(format!("kernel `{name}`: {it}")))?;
+                Contestant::Elsewhere(Box::new(move |launches| {
+                    resident.seconds(launches).map_err(|it| it.to_string())
+                }))
+            }
+        });
     }
     let times = interleaved(&mut contestants, args.rounds, args.clock, || {})?;
     drop(contestants);
     let rows: Vec<(Subject, Times)> = subjects.into_iter().zip(times).collect();
     if args.json {
-        let kernels: Vec<_> = rows.iter().map(|it| json_of(it, &target_name, threads, &machine)).collect();
-        return report::json(&json!({ "rounds": args.rounds, "kernels": kernels, "machine": machine }));
+        let kernels: Vec<_> = rows.iter().map(json_of).collect();
+        return report::json(
+            &json!({ "rounds": args.rounds, "kernels": kernels, "machine": machine.as_deref() }),
+        );
     }
-    output::stdout(&table(&rows, threads, &machine))
+    output::stdout(&table(&rows))
+}
+
+/// Whose kernels are timed, if what is asked of them makes sense.
+fn timed(args: &Args) -> Outcome<Vec<Timed>> {
+    let target = args.target.as_ref().map(|it| &it.1);
+    let backends =
+        if args.backends.is_empty() { vec![Timed::fastest_on(target)] } else { args.backends.clone() };
+    let on_gpus = backends.contains(&Timed::Cuda);
+    if on_gpus && args.clock == Clock::Cpu {
+        return Err(Stop::usage("`--clock cpu` is for CPUs: a GPU is timed by its own events"));
+    }
+    if args.threads.is_some() && backends.iter().all(|it| *it == Timed::Cuda) {
+        return Err(Stop::usage("`--threads` is for CPUs: a GPU takes as many as it has room for"));
+    }
+    if let Some((name, target)) = &args.target {
+        match (target.gpu().is_some(), on_gpus) {
+            (true, _) if backends.iter().any(|it| it.on_cpus().is_some()) => {
+                return Err(Stop::usage(format!("`{name}` is a GPU and takes `--backend cuda` only")));
+            }
+            (false, true) => {
+                let gpus = Gpu::ALL.map(|it| format!("`{}`", it.name())).join(" or ");
+                return Err(Stop::usage(format!(
+                    "`--backend cuda` takes a GPU, `--target` {gpus}, not `{name}`"
+                )));
+            }
+            (true, _) => {}
+            (false, false) => runs_here(name, target)?,
+        }
+    }
+    Ok(backends)
 }
 
 /// Refuses a target whose code this machine cannot run.
@@ -185,23 +239,46 @@ pub(crate) fn extents_of(cascade: &Cascade, sizes: &dyn Fn(&str) -> Option<i64>)
 
 fn subject(
     args: &Args,
+    path: &Path,
+    all: &[Cascade],
     cascade: &Cascade,
-    mapping: &Mapping,
-    target: &Target,
-    backend: codegen::Backend,
+    timed: Timed,
+    machine: Option<&Rc<Machine>>,
 ) -> Outcome<Subject> {
     let failed = |why: String| Stop::refused(format!("kernel `{}`: {why}", cascade.name));
     let sizes = |rank: &str| args.settings.extent_of(rank);
     let extents = extents_of(cascade, &sizes)?;
-    let chosen = choose(&saturate(&carried(cascade)), mapping);
-    let kernel = driver::jit_on(&chosen.plan, mapping, target, backend).map_err(Stop::codegen)?;
-    let call = Prepared::new(cascade, &kernel, &call_at(cascade, &extents, args.seed)).map_err(failed)?;
-    let workspace = call.workspace_bytes(&kernel, threads(args.threads)).map_err(failed)?;
+    let backend = timed.on_cpus().unwrap_or_default();
+    let usual = || match timed.on_cpus() {
+        Some(_) => ("native".to_owned(), Target::native()),
+        None => (driver::gpu_here().name().to_owned(), Target::of_gpu(driver::gpu_here())),
+    };
+    let (target_name, target) = args.target.clone().unwrap_or_else(usual);
+    let mapping = args.mapping.of(path, all, &target, backend)?;
+    let chosen = choose(&saturate(&carried(cascade)), &mapping);
+    let kernel = match target.gpu() {
+        Some(gpu) => on_gpu(cascade, &mapping, gpu)?,
+        None => driver::jit_on(&chosen.plan, &mapping, &target, backend).map_err(Stop::codegen)?,
+    };
+    let mut call = Prepared::new(cascade, &kernel, &call_at(cascade, &extents, args.seed)).map_err(failed)?;
+    let (runner, workspace) = match machine.filter(|_| target.gpu().is_none()) {
+        Some(machine) => {
+            let threads = threads(args.threads);
+            let workspace = call.workspace_bytes(&kernel, threads).map_err(failed)?;
+            (Runner::Threads(threads, machine.clone()), workspace)
+        }
+        None => {
+            let resident = call.resident(&kernel).map_err(failed)?;
+            (Runner::Gpu(resident.device_name()), resident.workspace_bytes())
+        }
+    };
     let declared = cascade.ranks.iter().filter(|(_, it)| !it.local);
     let work = Work::of(cascade, &chosen, &extents, &sizes);
     Ok(Subject {
         name: cascade.name.clone(),
-        backend,
+        backend: timed.on_cpus().map_or("cuda", codegen::Backend::name),
+        target: target_name,
+        runner,
         kernel,
         call,
         extents: declared.map(|(id, it)| (it.name.clone(), extents[id.idx()])).collect(),
@@ -227,39 +304,39 @@ impl Work {
     }
 }
 
-/// The share of the peak that a call of that work in that time reaches.
-fn share(work: Work, seconds: f64, threads: u32, machine: &Machine) -> Share {
-    let (bandwidth, level) = machine::bandwidth(machine, work.bytes, threads);
-    let computing = work.flops / machine.flops.on(threads, machine.cores);
+/// The share of the peak that a call of that work in that time reaches, where a peak is known.
+fn share(work: Work, seconds: f64, runner: &Runner) -> Option<Share> {
+    let Runner::Threads(threads, machine) = runner else { return None };
+    let (bandwidth, level) = machine::bandwidth(machine, work.bytes, *threads);
+    let computing = work.flops / machine.flops.on(*threads, machine.cores);
     let moving = work.bytes / bandwidth;
-    match computing >= moving {
+    Some(match computing >= moving {
         true => Share { of_peak: computing / seconds, bound: "FMA".to_owned() },
         false => Share { of_peak: moving / seconds, bound: format!("reading {}", level.name) },
-    }
+    })
 }
 
-fn json_of(
-    (subject, times): &(Subject, Times),
-    target: &str,
-    threads: u32,
-    machine: &Machine,
-) -> serde_json::Value {
+fn json_of((subject, times): &(Subject, Times)) -> serde_json::Value {
     let Work { flops, admitted, bytes } = subject.work;
     let (median, [low, high]) = (times.median(), times.quartiles());
-    let Share { of_peak, bound } = share(subject.work, median, threads, machine);
+    let share = share(subject.work, median, &subject.runner);
     let extents: serde_json::Map<String, serde_json::Value> =
         subject.extents.iter().map(|(name, it)| (name.clone(), json!(it))).collect();
+    let (threads, gpu) = match &subject.runner {
+        Runner::Threads(threads, _) => (Some(threads), None),
+        Runner::Gpu(name) => (None, Some(name)),
+    };
     json!({
-        "name": subject.name, "backend": subject.backend.name(), "target": target, "threads": threads,
+        "name": subject.name, "backend": subject.backend, "target": subject.target, "threads": threads, "gpu": gpu,
         "extents": extents,
         "seconds": { "median": median, "low": low, "high": high, "best": times.best() },
         "flops": flops, "admitted": admitted, "bytes": bytes, "workspace": subject.workspace,
         "flops_per_second": flops / median, "bytes_per_second": bytes / median, "intensity": flops / bytes,
-        "of_peak": of_peak, "bound": bound,
+        "of_peak": share.as_ref().map(|it| it.of_peak), "bound": share.as_ref().map(|it| &it.bound),
     })
 }
 
-fn table(rows: &[(Subject, Times)], threads: u32, machine: &Machine) -> String {
+fn table(rows: &[(Subject, Times)]) -> String {
     let width = rows.iter().map(|it| it.0.name.len()).max().unwrap_or(0).max("kernel".len());
     let head = ["time", "quartiles", "GFLOP/s", "GB/s", "FLOP/B", "of peak"];
     let [time, quartiles, flops, bytes, intensity, peak] = head;
@@ -269,26 +346,37 @@ fn table(rows: &[(Subject, Times)], threads: u32, machine: &Machine) -> String {
     );
     for (subject, times) in rows {
         let (median, [low, high]) = (times.median(), times.quartiles());
-        let Share { of_peak, bound } = share(subject.work, median, threads, machine);
+        let (of_peak, bound) = share(subject.work, median, &subject.runner).map_or_else(
+            || ("-".to_owned(), "-".to_owned()),
+            |it| (format!("{:.1} %", 100.0 * it.of_peak), it.bound),
+        );
+        let threads = match &subject.runner {
+            Runner::Threads(threads, _) => threads.to_string(),
+            Runner::Gpu(_) => "-".to_owned(),
+        };
         let Work { flops, bytes, .. } = subject.work;
         text += &format!(
-            "{:width$}  {:9}  {threads:>7}  {:>10}  {:>19}  {:>8.2}  {:>7.2}  {:>7.1}  {:>5.1} %  {bound}\n",
+            "{:width$}  {:9}  {threads:>7}  {:>10}  {:>19}  {:>8.2}  {:>7.2}  {:>7.1}  {of_peak:>7}  {bound}\n",
             subject.name,
-            subject.backend.name(),
+            subject.backend,
             duration(median),
             format!("{} - {}", duration(low), duration(high)),
             flops / median / 1e9,
             bytes / median / 1e9,
             flops / bytes,
-            100.0 * of_peak,
         );
     }
-    for (subject, _) in rows.iter().filter(|it| it.0.work.admitted < 1.0) {
-        text += &format!(
-            "{}: masks admit {:.1} % of all points, and only these are counted\n",
-            subject.name,
-            100.0 * subject.work.admitted
-        );
+    for (subject, _) in rows {
+        if let Runner::Gpu(name) = &subject.runner {
+            text += &format!("{}: on {name}, for {}\n", subject.name, subject.target);
+        }
+        if subject.work.admitted < 1.0 {
+            text += &format!(
+                "{}: masks admit {:.1} % of all points, and only these are counted\n",
+                subject.name,
+                100.0 * subject.work.admitted
+            );
+        }
     }
     text
 }

@@ -205,7 +205,7 @@ fn measure(args: &Args, subject: &Subject<'_>, points: &mut [Point]) -> Outcome 
     let threads = subject.threads as usize;
     let mut contestants: Vec<Contestant<'_>> = Vec::new();
     for (kernel, call) in &mut kernels {
-        contestants.push(Box::new(|| call.run(kernel, Some(threads))));
+        contestants.push(Contestant::Here(Box::new(|| call.run(kernel, Some(threads)))));
     }
     let times = interleaved(&mut contestants, args.rounds, args.clock, || bar.inc(1))?;
     bar.finish_and_clear();

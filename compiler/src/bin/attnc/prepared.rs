@@ -4,6 +4,7 @@ use attnc::ir::array::Value;
 use attnc::ir::cascade::Cascade;
 use attnc::ir::interp::Call;
 use attnc_dsl::ast::DType;
+use attnc_runtime::device::Resident;
 use attnc_runtime::{Kernel, Scalar, TensorView, TensorViewMut, Workspace};
 
 use crate::elements::{Elements, widest};
@@ -58,14 +59,18 @@ impl Prepared {
     pub(crate) fn run(&mut self, kernel: &Kernel, threads: Option<usize>) -> Result<(), String> {
         let Prepared { inputs, params, outputs, workspace } = self;
         let mut running = given(kernel.call_in(workspace), inputs, params)?;
-        for Tensor { name, shape, elements, .. } in outputs {
-            let view = TensorViewMut::from_bytes(elements.stored_as(), elements.bytes_mut(), shape);
-            running = running.output(name, view.map_err(|it| it.to_string())?);
-        }
+        running = written(running, outputs)?;
         if let Some(threads) = threads {
             running = running.threads(threads);
         }
         running.run().map_err(|it| it.to_string())
+    }
+
+    /// The call on the device of the kernel, with copies of its tensors there.
+    pub(crate) fn resident<'a>(&'a mut self, kernel: &'a Kernel) -> Result<Resident<'a>, String> {
+        let Prepared { inputs, params, outputs, .. } = self;
+        let call = written(given(kernel.call(), inputs, params)?, outputs)?;
+        call.resident().map_err(|it| it.to_string())
     }
 
     /// What the last call wrote.
@@ -86,6 +91,17 @@ fn given<'a>(
         call = call.input(name, view.map_err(|it| it.to_string())?);
     }
     Ok(params.iter().fold(call, |call, (name, value)| call.param(name, *value)))
+}
+
+fn written<'a>(
+    mut call: attnc_runtime::Call<'a>,
+    outputs: &'a mut [Tensor],
+) -> Result<attnc_runtime::Call<'a>, String> {
+    for Tensor { name, shape, elements, .. } in outputs {
+        let view = TensorViewMut::from_bytes(elements.stored_as(), elements.bytes_mut(), shape);
+        call = call.output(name, view.map_err(|it| it.to_string())?);
+    }
+    Ok(call)
 }
 
 /// What the tensor of that name holds.
