@@ -93,10 +93,16 @@ fn a_gpu_takes_a_feature_and_a_driver() {
             assert_eq!(pick(library.kernel("pick").unwrap(), &x, false).unwrap(), [4.0, 25.0]);
         }
         Err(error) if cfg!(feature = "cuda") => {
-            assert!(error.to_string().ends_with("there is no driver of NVIDIA (libcuda) on this machine"), "{error}");
+            assert!(
+                error.to_string().ends_with("there is no driver of NVIDIA (libcuda) on this machine"),
+                "{error}"
+            );
         }
         Err(error) => {
-            assert!(error.to_string().ends_with("attnc-runtime is built without the feature `cuda`"), "{error}");
+            assert!(
+                error.to_string().ends_with("attnc-runtime is built without the feature `cuda`"),
+                "{error}"
+            );
         }
     }
 }

@@ -1,11 +1,14 @@
 //! Back ends by name, and what they make of a call.
 
-use attnc::codegen;
+use attnc::codegen::{self, CodegenError};
 use attnc::driver;
 use attnc::ir::cascade::Cascade;
 use attnc::ir::interp::{self, Call};
+use attnc::ir::nest::Nest;
 use attnc::schedule::Mapping;
 use attnc::target::{Gpu, Target};
+use attnc::tile::tile;
+use attnc::verify::Short;
 use attnc_runtime::Kernel;
 use clap::ValueEnum;
 
@@ -123,6 +126,8 @@ impl Backend {
 pub(crate) enum Engine<'a> {
     Interp(&'a Cascade),
     Compiled(&'a Cascade, Box<Kernel>),
+    /// With the nest that it was made of.
+    OnGpu(&'a Cascade, Box<Kernel>, Box<Nest>),
 }
 
 impl Engine<'_> {
@@ -132,14 +137,10 @@ impl Engine<'_> {
             Backend::Cranelift => Engine::compiled(codegen::Backend::Cranelift, cascade, mapping),
             Backend::Llvm => Engine::compiled(codegen::Backend::Llvm, cascade, mapping),
             Backend::PtxEmu => {
-                let kernel = driver::emulate_by(cascade, mapping, Gpu::Sm80).map_err(Stop::codegen)?;
-                Ok(Engine::Compiled(cascade, Box::new(kernel)))
+                Engine::on_gpu(driver::emulate_by(cascade, mapping, Gpu::Sm80), cascade, mapping)
             }
             #[cfg(feature = "cuda")]
-            Backend::Cuda => {
-                let kernel = driver::on_gpu_by(cascade, mapping, Gpu::Sm80).map_err(Stop::codegen)?;
-                Ok(Engine::Compiled(cascade, Box::new(kernel)))
-            }
+            Backend::Cuda => Engine::on_gpu(driver::on_gpu_by(cascade, mapping, Gpu::Sm80), cascade, mapping),
             #[cfg(not(feature = "cuda"))]
             Backend::Cuda => {
                 let compiling = Backend::compiling().into_iter().map(|it| format!(" and `{}`", it.name()));
@@ -160,11 +161,30 @@ impl Engine<'_> {
         Ok(Engine::Compiled(cascade, Box::new(kernel)))
     }
 
+    fn on_gpu<'a>(
+        kernel: Result<Kernel, CodegenError>,
+        cascade: &'a Cascade,
+        mapping: &Mapping,
+    ) -> Outcome<Engine<'a>> {
+        let kernel = kernel.map_err(Stop::codegen)?;
+        Ok(Engine::OnGpu(cascade, Box::new(kernel), Box::new(tile(&driver::plan(cascade, mapping)))))
+    }
+
+    /// What rounding of factors of products may cost in a call.
+    pub(crate) fn short(&self, call: &Call) -> Result<Short, String> {
+        match self {
+            Engine::Interp(_) | Engine::Compiled(..) => Ok(Short::default()),
+            Engine::OnGpu(cascade, _, nest) => Short::of(nest, cascade, call).map_err(|it| it.to_string()),
+        }
+    }
+
     /// Computes the outputs, on at most that many threads, or says what is wrong with the call.
     pub(crate) fn run(&self, call: &Call, threads: Option<usize>) -> Result<Vec<Output>, String> {
         match self {
             Engine::Interp(cascade) => interpret(cascade, call),
-            Engine::Compiled(cascade, kernel) => execute(cascade, kernel, call, threads),
+            Engine::Compiled(cascade, kernel) | Engine::OnGpu(cascade, kernel, _) => {
+                execute(cascade, kernel, call, threads)
+            }
         }
     }
 }

@@ -115,7 +115,7 @@ impl Emitter<'_> {
         for column in 0..columns {
             let offset = u32::try_from(column / 2 * 8 + column % 2).expect("tiles are small") * across;
             let half = self.read(Data::B16, at(right_at).plus(offset.cast_signed()));
-            let value = scalar::decoded(w, attnc_dsl::ast::DType::BF16, half);
+            let value = scalar::decoded(w, right.dtype, half);
             for (row, (weight, there)) in weights.into_iter().enumerate() {
                 let register = registers[row * columns + column];
                 let fma = Op::Fma { round: Round::Nearest, flush: Flush::Keep, ty: Float::F32 };

@@ -8,6 +8,7 @@
 //! contract P [m in 64, n in 32], V [n in 32, e in 64] into O   ->   2 × 8 mma.sync of 16 × 8 × 16 by each warp
 //! ```
 
+use attnc_dsl::ast::DType;
 use attnc_ptx::modifier::{IntOp, LogicOp, Matrices, Mma, Relu, Transpose};
 use attnc_ptx::types::{Int, Logical, Pair, RegType};
 use attnc_ptx::{Inst, Op, Reg, args, at};
@@ -47,6 +48,7 @@ impl<'a> Emitter<'a> {
         there: Option<ValueId>,
         into: ValueId,
     ) -> Tile<'a> {
+        let a = self.together().unrounded(a);
         let left = &self.nest.values[a].shape;
         let over = lacking(&ty.shape, left)[0];
         let is_out = |it: &&TileDim| !left.contains(it);
@@ -55,6 +57,9 @@ impl<'a> Emitter<'a> {
         let shape = |a, b| TileType { scalar: ty.scalar, shape: vec![a, b] };
         let right = self.together().staged[&b];
         let is_turned = right.rows == over.rank;
+        let is_f16 = right.dtype == DType::F16;
+        let (form, pair) =
+            if is_f16 { (Mma::F32F16K16, Pair::F16x2) } else { (Mma::F32Bf16K16, Pair::BF16x2) };
         let (order, transpose) =
             if is_turned { (Order::Down, Transpose::Trans) } else { (Order::Along, Transpose::No) };
         let corner = self.corner(right, order, Value::Int(0));
@@ -62,16 +67,16 @@ impl<'a> Emitter<'a> {
         let before = sums.clone();
         let width = sums.len() / 2;
         for depth in 0..self.together().whole(over) / SQUARE {
-            let fragment = self.left(a, there, &shape(rows, over), depth);
-            for pair in 0..self.together().whole(out) / SQUARE {
-                let (row, column) = if is_turned { (depth, pair) } else { (pair, depth) };
+            let fragment = self.left(a, there, &shape(rows, over), (depth, pair));
+            for square in 0..self.together().whole(out) / SQUARE {
+                let (row, column) = if is_turned { (depth, square) } else { (square, depth) };
                 let halves = self.matrices(corner, right, (row, column), transpose);
                 for (half, factor) in halves.chunks(2).enumerate() {
-                    let first = pair as usize * 4 + half * 2;
+                    let first = square as usize * 4 + half * 2;
                     let places = [first, first + 1, width + first, width + first + 1];
                     let before = places.map(|it| self.writer.reg(RegType::F32, sums[it]));
                     let after = places.map(|_| self.writer.fresh(RegType::F32));
-                    let op = Op::Mma { form: Mma::F32Bf16K16 };
+                    let op = Op::Mma { form };
                     self.writer.add(Inst::new(op, args![after, fragment, factor, before]));
                     places.iter().zip(after).for_each(|(&it, reg)| sums[it] = Value::Reg(reg));
                 }
@@ -87,7 +92,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// The fragment of a left factor at so many times sixteen of what is summed over.
-    fn left(&self, a: ValueId, there: Option<ValueId>, ty: &TileType, depth: u32) -> [Reg; 4] {
+    fn left(&self, a: ValueId, there: Option<ValueId>, ty: &TileType, (depth, to): (u32, Pair)) -> [Reg; 4] {
         if let Some(&staged) = self.together().staged.get(&a) {
             let word = |op, a, b: u32| {
                 let op = Op::IntBinary { op, ty: Int::U32 };
@@ -107,7 +112,7 @@ impl<'a> Emitter<'a> {
         let width = elements.len() / 2;
         let packed = |low: usize| {
             let pair = [low + 1, low].map(|it| Value::Reg(self.writer.reg(RegType::F32, elements[it])));
-            let op = Op::CvtPair { relu: Relu::No, to: Pair::BF16x2 };
+            let op = Op::CvtPair { relu: Relu::No, to };
             self.writer.reg(RegType::B32, self.writer.pure(RegType::B32, op, &pair))
         };
         let first = depth as usize * 4;

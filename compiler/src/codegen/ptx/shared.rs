@@ -4,6 +4,7 @@
 //! banks. What a guard leaves out is 0. Where rows lie in memory as they have to for it, a chunk is copied without a way
 //! through registers; else its elements are read one by one.
 
+use attnc_dsl::ast::DType;
 use attnc_ptx::modifier::{
     Compare, CopyCache, CvtRound, IntOp, Lanes, LogicOp, Prefetch, Space, StoreCache, StoreOrder,
 };
@@ -30,6 +31,8 @@ pub(super) struct Staged {
     pub(super) pitch: u32,
     /// The rank along which they follow each other.
     pub(super) rows: RankId,
+    /// What its elements are.
+    pub(super) dtype: DType,
 }
 
 /// A load of elements that all rows share.
@@ -80,7 +83,7 @@ impl<'a> Emitter<'a> {
         }
         self.writer.add(Inst::new(Op::CpAsyncWaitAll, args![]));
         self.writer.add(Inst::new(Op::BarSyncAll, args![0]));
-        Staged { start, pitch, rows: rows.rank }
+        Staged { start, pitch, rows: rows.rank, dtype: self.nest.buffers[source.buffer].dtype }
     }
 
     /// Copies a chunk: at once where it lies in memory as it has to, else element by element.

@@ -43,7 +43,7 @@ pub(super) struct Team<'a> {
     column: Value,
     /// What defines each value of the stage that an operation defines.
     definitions: HashMap<ValueId, &'a TileOp>,
-    /// Loads that are nothing but factors of products.
+    /// Loads and rounded values that are nothing but factors of products.
     factors: HashSet<ValueId>,
     /// Those that lie in shared memory.
     pub(super) staged: HashMap<ValueId, Staged>,
@@ -79,8 +79,9 @@ impl<'a> Team<'a> {
         note(&stage.body, &mut definitions);
         let (mut factors, mut others) = (HashSet::new(), HashSet::new());
         uses(&stage.body, &mut factors, &mut others);
-        let loads = |it: &ValueId| matches!(definitions.get(it), Some(TileOp::Load { .. }));
-        factors.retain(|it| loads(it) && !others.contains(it));
+        let taken =
+            |it: &ValueId| matches!(definitions.get(it), Some(TileOp::Load { .. } | TileOp::Round(..)));
+        factors.retain(|it| taken(it) && !others.contains(it));
         let Value::Reg(thread) = thread else { unreachable!("a special register is read into one") };
         Team { rows: rows.rank, thread, row, column, definitions, factors, staged: HashMap::new() }
     }
@@ -93,6 +94,14 @@ impl<'a> Team<'a> {
     /// What defines a value of which no thread has elements.
     pub(super) fn definition(&self, value: ValueId) -> &'a TileOp {
         self.definitions[&value]
+    }
+
+    /// A factor as it is before it is rounded, if products round it as they take it.
+    pub(super) fn unrounded(&self, factor: ValueId) -> ValueId {
+        match self.definitions.get(&factor) {
+            Some(TileOp::Round(_, of)) if self.factors.contains(&factor) => *of,
+            Some(_) | None => factor,
+        }
     }
 
     /// A tile that all rows share: its elements lie in shared memory when they are needed.
@@ -141,8 +150,10 @@ impl<'a> Emitter<'a> {
     pub(super) fn shared_op(&mut self, value: ValueId, op: &'a TileOp) -> Option<Tile<'a>> {
         let (team, ty) = (self.team.as_ref()?, &self.nest.values[value]);
         if team.factors.contains(&value) {
-            let staged = self.stage(value);
-            self.team.as_mut()?.staged.insert(value, staged);
+            if matches!(op, TileOp::Load { .. }) {
+                let staged = self.stage(value);
+                self.team.as_mut()?.staged.insert(value, staged);
+            }
             return Some(Tile { ty, elements: Vec::new() });
         }
         if team.is_shared(ty) {
