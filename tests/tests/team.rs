@@ -9,7 +9,7 @@ use attnc::ir::array::{Array, Data};
 use attnc::ir::cascade::Cascade;
 use attnc::ir::interp::nest::{self, Manner};
 use attnc::ir::interp::{Call, Layout};
-use attnc::ir::nest::Nest;
+use attnc::ir::nest::{Nest, Op, Scalar, Stmt};
 use attnc::ir::verify;
 use attnc::schedule::Mapping;
 use attnc::target::{Gpu, Target};
@@ -65,11 +65,10 @@ fn is_close(name: &str, found: &Outputs, expected: &Outputs) {
     }
 }
 
-fn emulated(name: &str, cascade: &Cascade, call: &Call, schedule: Schedule) -> Outputs {
-    let kernel =
-        driver::emulate_under(cascade, Gpu::Sm80, schedule).unwrap_or_else(|it| panic!("{name}: {it}"));
+fn emulated(name: &str, (cascade, gpu): (&Cascade, Gpu), call: &Call, schedule: Schedule) -> Outputs {
+    let kernel = driver::emulate_under(cascade, gpu, schedule).unwrap_or_else(|it| panic!("{name}: {it}"));
     let found = jit::call_kernel(&kernel, cascade, call, jit::Placement::Dense);
-    found.unwrap_or_else(|it| panic!("{name} under {schedule:?}: {it}"))
+    found.unwrap_or_else(|it| panic!("{name} on {} under {schedule:?}: {it}", gpu.name()))
 }
 
 /// A call of a kernel with several tiles of rows and keys, and what it must give; of fewer heads if there are many features.
@@ -82,15 +81,16 @@ fn case_of(cascade: &Cascade) -> Case {
     of_heads(2).or_else(|| of_heads(1)).expect("it is not too large")
 }
 
-/// How the nest and the kernel that are made of one cascade compare with what another one must give.
-fn distances(name: &str, made_of: &Cascade, case: &Case) -> [Distance; 2] {
+/// How the nest and the kernels that are made of one cascade compare with what another one must give.
+fn distances(name: &str, made_of: &Cascade, case: &Case) -> Vec<Distance> {
     let nest = nest_of(made_of);
     assert!(nest.stages.iter().any(|it| it.team.is_some()), "{name} does not fit");
     let short = Short::of(&nest, made_of, &case.call).unwrap_or_else(|it| panic!("{name}: {it}"));
     let manner = Manner { layout: Layout::Contiguous, backwards: false };
     let by_nest = nest::run(&nest, made_of, &case.call, manner).unwrap_or_else(|it| panic!("{name}: {it}"));
-    let by_kernel = emulated(name, made_of, &case.call, Schedule::RoundRobin);
-    [by_nest, by_kernel].map(|it| case.reference.compare_short(&it, &short))
+    let by_kernels = Gpu::ALL.map(|gpu| emulated(name, (made_of, gpu), &case.call, Schedule::RoundRobin));
+    let all = std::iter::once(&by_nest).chain(&by_kernels);
+    all.map(|it| case.reference.compare_short(it, &short)).collect()
 }
 
 /// It fits, and all agree.
@@ -109,7 +109,7 @@ fn every_variant_agrees_with_the_interpreter() {
 fn what_rounding_may_cost_hides_no_fault() {
     let right = attention::CAUSAL;
     let case = case_of(&right.cascade());
-    let bare = emulated("causal", &right.cascade(), &case.call, Schedule::RoundRobin);
+    let bare = emulated("causal", (&right.cascade(), Gpu::Sm80), &case.call, Schedule::RoundRobin);
     assert!(case.reference.compare(&bare).of_allowed > 1.0, "weights are not rounded");
     for scores in [
         "0.125 * sum[d](Q * K) where n < m",
@@ -122,6 +122,27 @@ fn what_rounding_may_cost_hides_no_fault() {
             assert!(distance.of_allowed > 2.0, "`{scores}` is taken for right: {}", distance.of_allowed);
         }
     }
+}
+
+/// The loops over tiles of a stage that a block takes, and whether tiles at hand are compared with integers in them.
+fn loops_of(cascade: &Cascade) -> Vec<bool> {
+    let nest = nest_of(cascade);
+    let body = &nest.stages.iter().find(|it| it.team.is_some()).unwrap().body;
+    let compares = |stmt: &Stmt| {
+        let Stmt::Let(value, Op::Compare(_, a, _)) = stmt else { return false };
+        !nest.values[*value].shape.is_empty() && nest.values[*a].scalar == Scalar::I64
+    };
+    let loops = body.stmts.iter().filter_map(|it| if let Stmt::Loop(it) = it { Some(it) } else { None });
+    loops.map(|it| it.body.stmts.iter().any(compares)).collect()
+}
+
+#[test]
+fn tiles_that_nothing_cuts_are_not_masked() {
+    let of = |scores| loops_of(&attention::Attention { scores, ..attention::CAUSAL }.cascade());
+    assert_eq!(of("0.125 * sum[d](Q * K)"), [false, true]);
+    assert_eq!(of("0.125 * sum[d](Q * K) where n <= m"), [false, true]);
+    assert_eq!(of("0.125 * sum[d](Q * K) where n < m + |n| - |m|"), [false, true]);
+    assert_eq!(of("0.125 * sum[d](Q * K) where abs(m - n) < 9"), [true]);
 }
 
 #[test]
@@ -151,6 +172,7 @@ fn keys_and_values_may_lie_in_any_order() {
   output O[b, m, h, d]: f32 = sum[n](softmax[n](S) * V)
 }";
     check("orders", &of(text));
+    check("rows beside each other", &of(&text.replace("Q[b, m, h, d]", "Q[b, h, d, m]")));
 }
 
 #[test]
@@ -192,7 +214,10 @@ fn what_a_row_does_not_see_influences_nothing_though_its_neighbour_does() {
         let Data::Real(o) = &right["O"].data else { panic!("it is real") };
         let finite = o.iter().filter(|it| it.is_finite()).count();
         assert!(finite < o.len() && finite > o.len() / 2);
-        is_close(&format!("{poison}"), &emulated("poison", &cascade, &call, Schedule::Random(5)), &right);
+        for gpu in Gpu::ALL {
+            let found = emulated("poison", (&cascade, gpu), &call, Schedule::Random(5));
+            is_close(&format!("{poison} on {}", gpu.name()), &found, &right);
+        }
     }
 }
 
@@ -200,8 +225,11 @@ fn what_a_row_does_not_see_influences_nothing_though_its_neighbour_does() {
 fn the_order_of_warps_does_not_matter() {
     let cascade = attention::CAUSAL.cascade();
     let call = call_of(&cascade);
-    let first = emulated("in turn", &cascade, &call, Schedule::RoundRobin);
-    for schedule in [Schedule::Random(3), Schedule::Random(4), Schedule::Adversarial(1)] {
-        assert_eq!(emulated("another order", &cascade, &call, schedule), first, "{schedule:?}");
+    for gpu in Gpu::ALL {
+        let first = emulated("in turn", (&cascade, gpu), &call, Schedule::RoundRobin);
+        for schedule in [Schedule::Random(3), Schedule::Random(4), Schedule::Adversarial(1)] {
+            let found = emulated("another order", (&cascade, gpu), &call, schedule);
+            assert_eq!(found, first, "{schedule:?} on {}", gpu.name());
+        }
     }
 }

@@ -81,7 +81,8 @@ impl Tiling<'_> {
         // Weights are rounded as products take them, what is handed in is not.
         let streamed = self.region.spans.contains_key(&over);
         let is_short = self.short(a.value) == Some(dtype);
-        if !streamed && !is_short {
+        // What is taken as it lies in memory is taken whole.
+        if is_short && a.present.is_some() || !streamed && !is_short {
             return None;
         }
         let lane = self.team_mut().lanes.iter().find(|it| it.dim.rank == over)?.mask;
