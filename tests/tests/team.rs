@@ -71,14 +71,16 @@ fn emulated(name: &str, (cascade, gpu): (&Cascade, Gpu), call: &Call, schedule: 
     found.unwrap_or_else(|it| panic!("{name} on {} under {schedule:?}: {it}", gpu.name()))
 }
 
-/// A call of a kernel with several tiles of rows and keys, and what it must give; of fewer heads if there are many features.
+/// A call of a kernel with several tiles of rows and keys and so many heads, and what it must give; none if it is too large.
+fn case_of_heads(cascade: &Cascade, heads: i64) -> Option<Case> {
+    let size = |rank: &str| SIZES.iter().find(|it| it.0 == rank).map(|it| it.1 as i64);
+    let sizes = |rank: &str| if rank == "h" { Some(heads) } else { size(rank) };
+    Case::of(cascade, &sizes, Character::Plain, 1).unwrap()
+}
+
+/// The same, with fewer heads if there are many features.
 fn case_of(cascade: &Cascade) -> Case {
-    let of_heads = |heads: i64| {
-        let size = |rank: &str| SIZES.iter().find(|it| it.0 == rank).map(|it| it.1 as i64);
-        let sizes = |rank: &str| if rank == "h" { Some(heads) } else { size(rank) };
-        Case::of(cascade, &sizes, Character::Plain, 1).unwrap()
-    };
-    of_heads(2).or_else(|| of_heads(1)).expect("it is not too large")
+    [2, 1].into_iter().find_map(|it| case_of_heads(cascade, it)).expect("it is not too large")
 }
 
 /// How the nest and the kernels that are made of one cascade compare with what another one must give.
@@ -95,7 +97,11 @@ fn distances(name: &str, made_of: &Cascade, case: &Case) -> Vec<Distance> {
 
 /// It fits, and all agree.
 fn check(name: &str, cascade: &Cascade) {
-    for distance in distances(name, cascade, &case_of(cascade)) {
+    check_case(name, cascade, &case_of(cascade));
+}
+
+fn check_case(name: &str, cascade: &Cascade, case: &Case) {
+    for distance in distances(name, cascade, case) {
         assert!(distance.of_allowed <= 1.0, "{name}: {}", distance.worst);
     }
 }
@@ -122,6 +128,14 @@ fn what_rounding_may_cost_hides_no_fault() {
             assert!(distance.of_allowed > 2.0, "`{scores}` is taken for right: {}", distance.of_allowed);
         }
     }
+}
+
+#[test]
+fn a_block_runs_one_task_after_the_other() {
+    let cascade = attention::Attention { features: (8, 8), ..attention::CAUSAL }.cascade();
+    // The emulator runs eight blocks; there are two tasks for each head.
+    let case = case_of_heads(&cascade, 10).expect("it is not too large");
+    check_case("many heads", &cascade, &case);
 }
 
 /// The loops over tiles of a stage that a block takes, and whether tiles at hand are compared with integers in them.
