@@ -216,6 +216,13 @@ fn shared_memory_fits_a_block() {
     assert_eq!(say(227 * 1024 + 8, "sm_90a"), vec![(Rule::SharedMemory, why)]);
     let why = "167936 bytes of shared memory are more than the 166912 of sm_80".to_owned();
     assert_eq!(say(164 * 1024, "sm_80"), vec![(Rule::SharedMemory, why)]);
+    let declared = |bytes: u32| format!(".shared .align 16 .b8 more[{bytes}]; ret;");
+    check_right(&declared(48 * 1024));
+    check_broken(
+        &declared(48 * 1024 + 4),
+        Rule::SharedMemory,
+        ": 49156 bytes of shared memory are declared, more than 49152",
+    );
 }
 
 #[test]

@@ -11,6 +11,8 @@ pub struct Attention {
     pub name: &'static str,
     /// The features of queries and keys, and those of values.
     pub features: (u32, u32),
+    /// The dtype of queries, keys and values.
+    pub dtype: &'static str,
     /// Inputs that others do not have.
     pub inputs: &'static str,
     /// A score and where there is one.
@@ -23,6 +25,7 @@ pub struct Attention {
 const PLAIN: Attention = Attention {
     name: "softmax",
     features: (64, 64),
+    dtype: "bf16",
     inputs: "",
     scores: "0.125 * sum[d](Q * K)",
     weights: "softmax[n](S)",
@@ -62,20 +65,24 @@ pub const VARIANTS: &[Attention] = &[
     Attention { name: "128 features", features: (128, 128), ..CAUSAL },
     Attention { name: "64 and 24 features", features: (64, 24), ..CAUSAL },
     Attention { name: "5 and 7 features", features: (5, 7), ..CAUSAL },
+    Attention { name: "f16", dtype: "f16", ..CAUSAL },
+    Attention { name: "f16, weights beyond its range", weights: "1e6 * sigmoid(S)", dtype: "f16", ..CAUSAL },
+    Attention { name: "f16, weights below its range", weights: "1e-9 * sigmoid(S)", dtype: "f16", ..CAUSAL },
+    Attention { name: "f16, 80 and 72 features", dtype: "f16", features: (80, 72), ..PLAIN },
 ];
 
 impl Attention {
     /// Its kernel.
     pub fn cascade(&self) -> Cascade {
-        let Attention { features: (d, e), inputs, scores, weights, .. } = self;
+        let Attention { features: (d, e), dtype, inputs, scores, weights, .. } = self;
         let text = format!(
             "kernel t {{
   rank b, h, m, n
   rank d = {d}
   rank e = {e}
-  input Q[b, h, m, d]: bf16
-  input K[b, h, n, d]: bf16
-  input V[b, h, n, e]: bf16
+  input Q[b, h, m, d]: {dtype}
+  input K[b, h, n, d]: {dtype}
+  input V[b, h, n, e]: {dtype}
   {inputs}
   S[b, h, m, n] = {scores}
   P[b, h, m, n] = {weights}

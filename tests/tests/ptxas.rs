@@ -59,8 +59,13 @@ impl Tools {
         if let Some(line) = code.lines().find(|it| it.contains(" LDL") || it.contains(" STL")) {
             return Err(format!("local memory: {}", line.trim()));
         }
-        let (asked, found) = (text.matches("mma.sync").count(), code.matches(" HMMA.").count());
-        if asked == found { Ok(()) } else { Err(format!("{found} HMMA for {asked} `mma.sync`")) }
+        for (asked, made) in [("mma.sync", " HMMA."), ("wgmma.mma_async", " HGMMA.")] {
+            let (n_asked, n_made) = (text.matches(asked).count(), code.matches(made).count());
+            if n_asked != n_made {
+                return Err(format!("{n_made}{made} for {n_asked} `{asked}`"));
+            }
+        }
+        Ok(())
     }
 }
 

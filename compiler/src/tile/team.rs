@@ -12,6 +12,7 @@
 //! ```
 
 mod sums;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +25,7 @@ use super::{Lanes, Region, Tasks, Tiling};
 use crate::ir::cascade::{Einsum, ExprId, Extent, Op, RankId, ReduceOp, TensorId};
 use crate::ir::expr::{BinaryOp, Expr};
 use crate::ir::nest::{Scalar, Stage, TileDim, ValueId};
-use crate::schedule::{Act, Axis, Loop, Stream, loops};
+use crate::schedule::{Act, Axis, Stream, loops};
 
 /// The rows of a box: sixteen for each of four warps.
 const ROWS: u32 = 64;
@@ -223,64 +224,6 @@ impl Tiling<'_> {
         self.team_mut().held = outside;
         self.team_mut().held.extend(changed.into_iter().zip(results.into_iter().map(known)));
         Some(())
-    }
-
-    /// A traversal; [`Tiling::traverse`] with values that are carried.
-    fn team_loop(&mut self, it: &Loop) -> Option<()> {
-        let &[Axis { rank, tile }] = it.axes.as_slice() else { return None };
-        let outer = self.region.spans.get(&rank).copied();
-        let span = self.span(rank);
-        let (length, width) = (self.minus(span.1, span.0), self.builder.int(tile.into()));
-        let count = self.pieces(length, width);
-        let mut range = self.tiles_of_box(it, rank, width, count);
-        let parts = it.parts.map(|parts| (parts.of, self.value(parts.length).value));
-        if let Some((of, length)) = parts {
-            let (first, last) = self.tiles_of_box(it, of, length, count);
-            range.0 = self.builder.binary(BinaryOp::Max, range.0, first);
-            range.1 = self.builder.binary(BinaryOp::Min, range.1, last);
-        } else if tile % GRAIN != 0 {
-            return None;
-        }
-        self.carrying(&it.acts, rank, range, |this, number| {
-            this.enter(rank, span, width, number);
-            if let Some((of, length)) = parts {
-                this.region.fixed.insert(rank);
-                this.bind(rank, number);
-                let all = this.all_of(of);
-                this.enter(of, all, length, number);
-            } else {
-                let (from, to) = this.span(rank);
-                this.enter_lane(TileDim { rank, extent: tile }, from, Some(to));
-            }
-            this.team_acts(&it.acts)?;
-            this.region.spans.remove(&rank);
-            this.region.spans.extend(outer.map(|it| (rank, it)));
-            if let Some((of, _)) = parts {
-                this.region.fixed.remove(&rank);
-                this.region.spans.remove(&of);
-            } else {
-                this.team_mut().lanes.pop();
-            }
-            Some(())
-        })
-    }
-
-    /// The tiles that can matter to some row of the box, whose coordinates count as intervals for that.
-    fn tiles_of_box(
-        &mut self,
-        it: &Loop,
-        rank: RankId,
-        width: ValueId,
-        count: ValueId,
-    ) -> (ValueId, ValueId) {
-        let memos = self.builder.forget();
-        let lanes = self.team_mut().lanes.clone();
-        lanes.iter().for_each(|it| _ = self.builder.indices.remove(&it.dim.rank));
-        let range = self.tiles_that_matter(&it.matters, rank, width, count);
-        lanes.iter().for_each(|it| _ = self.builder.indices.insert(it.dim.rank, it.indices));
-        self.builder.forget();
-        self.builder.recollect(memos);
-        range
     }
 
     fn team_define(&mut self, einsum: &Einsum) -> Option<()> {

@@ -5,7 +5,8 @@
 //! there, and each point may differ by [`SLACK`] times what it moves. In place of a
 //! point that happens to move little stands the median of its tensor. Sums add roundings of their own: the ulp of f32 times
 //! the length of the longest reduction times the largest magnitude of the tensor. What is stored in fewer bits, on the
-//! way or in the end, adds an ulp of that dtype. Integers and bools must agree, except at points that noise changes.
+//! way or in the end, adds an ulp of that dtype. Where a kernel rounds factors of its products to fewer bits than they are
+//! computed in, [`Short`] says what that may cost. Integers and bools must agree, except at points that noise changes.
 //!
 //! The meaning of a spec knows no overflow on the way, so the interpreter runs in a range that nothing leaves. A kernel may
 //! lose a point where numbers leave the range of f32: where noise in that range does. If it gives a number there, it must be
@@ -21,6 +22,7 @@ use indexmap::IndexMap;
 
 use super::noise::{noisy, rounded, unlimited};
 use super::random::Random;
+use super::short::Short;
 
 /// How much larger than the noise's the errors of a right kernel may be.
 pub(super) const SLACK: f64 = 16.0;
@@ -95,9 +97,14 @@ impl Reference {
 
     /// Compares the outputs of a back end, by name.
     pub fn compare(&self, outputs: &IndexMap<String, Array>) -> Distance {
+        self.compare_short(outputs, &Short::default())
+    }
+
+    /// Compares the outputs of a kernel that takes products of short floats.
+    pub fn compare_short(&self, outputs: &IndexMap<String, Array>, short: &Short) -> Distance {
         let mut all = Distance::default();
         for (name, expected) in &self.outputs {
-            all = all.worse(expected.distance(name, outputs.get(name)));
+            all = all.worse(expected.distance(name, outputs.get(name), short.costs(name)));
         }
         all
     }
@@ -116,7 +123,8 @@ impl Distance {
 }
 
 impl Points {
-    fn distance(&self, name: &str, output: Option<&Array>) -> Distance {
+    /// How an output compares, given what rounding of factors may cost at each point; nothing where `costs` ends.
+    fn distance(&self, name: &str, output: Option<&Array>, costs: &[f64]) -> Distance {
         let mut distance = Distance::default();
         let Some(output) = output.filter(|it| it.shape == self.values.shape) else {
             let found = output.map_or("missing".to_owned(), |it| format!("of shape {:?}", it.shape));
@@ -131,9 +139,12 @@ impl Points {
         let largest = largest(&self.values);
         for at in 0..self.allowed.len() {
             let (found, expected, allowed) = (real(output, at), real(&self.values, at), self.allowed[at]);
-            if allowed < 0.0 {
+            let cost = costs.get(at).copied().unwrap_or(0.0);
+            // An integer that depends on the last digit of a real is not compared.
+            if allowed < 0.0 || (self.values.data.kind() != Kind::Real && cost > 0.0) {
                 continue;
             }
+            let allowed = allowed + cost;
             if self.may_be_lost[at] && !found.is_finite() {
                 distance.lost += 1;
                 continue;

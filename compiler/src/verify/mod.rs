@@ -13,12 +13,14 @@ mod keys;
 mod noise;
 mod parallel;
 mod random;
+mod short;
 
 pub use compare::{Distance, Reference};
 pub use draw::Character;
 pub use equal::Trial;
 pub use keys::{Keys, key_ranks, with_keys};
 pub use parallel::on_all_cores;
+pub use short::Short;
 
 use crate::ir::cascade::Cascade;
 use crate::ir::interp::{Call, CallError};

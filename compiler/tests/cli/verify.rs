@@ -83,3 +83,14 @@ fn kernels_of_a_folder_are_all_listed() {
     let both = |it| [(it, "cranelift"), (it, "interp")];
     assert_eq!(kernels, ["rows", "fixed", "grows"].map(both).concat());
 }
+
+#[test]
+fn rounding_of_weights_is_allowed_for() {
+    let text = "kernel k {\n  rank m = 20\n  rank n = 40\n  rank d = 16\n  input Q[m, d]: bf16\n  input K[n, d]: bf16\n  \
+         input V[n, d]: bf16\n  output O[m, d]: f32 = sum[n](softmax[n](0.25 * sum[d](Q * K)) * V)\n}\n";
+    let folder = Folder::new();
+    for (name, text) in [("bf16.attn", text.to_owned()), ("f16.attn", text.replace("bf16", "f16"))] {
+        folder.write(name, &text);
+        folder.attnc(&format!("verify {name} --backend ptx-emu")).expect(0, &[]);
+    }
+}

@@ -13,6 +13,9 @@ pub(super) fn check(module: &Module, found: &mut Findings<'_>) {
     pool(found);
 }
 
+/// The most shared memory that a text may declare with its size; more is asked for at a launch.
+const DECLARED: u64 = 48 * 1024;
+
 /// The most shared memory of a block.
 fn shared_limit(target: Target) -> u64 {
     match target {
@@ -36,6 +39,10 @@ fn shared(module: &Module, found: &mut Findings<'_>) {
             VarPlace::Dynamic => (dynamic, align) = (dynamic.max(bytes), align.max(at)),
             VarPlace::Local => {}
         }
+    }
+    if end > DECLARED {
+        let why = format!("{end} bytes of shared memory are declared, more than {DECLARED}");
+        found.kernel(Rule::SharedMemory, why);
     }
     let bytes = end.next_multiple_of(align) + dynamic;
     let limit = shared_limit(module.target);

@@ -4,8 +4,11 @@ use attnc::codegen;
 use attnc::driver;
 use attnc::ir::cascade::Cascade;
 use attnc::ir::interp::{self, Call};
+use attnc::ir::nest::Nest;
 use attnc::schedule::Mapping;
 use attnc::target::{Gpu, Target};
+use attnc::tile::tile;
+use attnc::verify::Short;
 use attnc_runtime::Kernel;
 use clap::ValueEnum;
 
@@ -155,6 +158,8 @@ impl Backend {
 pub(crate) enum Engine<'a> {
     Interp(&'a Cascade),
     Compiled(&'a Cascade, Box<Kernel>),
+    /// With the nest that it was made of.
+    OnGpu(&'a Cascade, Box<Kernel>, Box<Nest>),
 }
 
 impl Engine<'_> {
@@ -165,11 +170,11 @@ impl Engine<'_> {
             Backend::Llvm => Engine::compiled(codegen::Backend::Llvm, cascade, mapping),
             Backend::PtxEmu => {
                 let kernel = driver::emulate_by(cascade, mapping, Gpu::Sm80).map_err(Stop::codegen)?;
-                Ok(Engine::Compiled(cascade, Box::new(kernel)))
+                Ok(Engine::with_nest(kernel, cascade, mapping))
             }
             Backend::Cuda => {
                 let kernel = on_gpu(cascade, mapping, driver::gpu_here())?;
-                Ok(Engine::Compiled(cascade, Box::new(kernel)))
+                Ok(Engine::with_nest(kernel, cascade, mapping))
             }
         }
     }
@@ -183,11 +188,25 @@ impl Engine<'_> {
         Ok(Engine::Compiled(cascade, Box::new(kernel)))
     }
 
+    fn with_nest<'a>(kernel: Kernel, cascade: &'a Cascade, mapping: &Mapping) -> Engine<'a> {
+        Engine::OnGpu(cascade, Box::new(kernel), Box::new(tile(&driver::plan(cascade, mapping))))
+    }
+
+    /// What rounding of factors of products may cost in a call.
+    pub(crate) fn short(&self, call: &Call) -> Result<Short, String> {
+        match self {
+            Engine::Interp(_) | Engine::Compiled(..) => Ok(Short::default()),
+            Engine::OnGpu(cascade, _, nest) => Short::of(nest, cascade, call).map_err(|it| it.to_string()),
+        }
+    }
+
     /// Computes the outputs, on at most that many threads, or says what is wrong with the call.
     pub(crate) fn run(&self, call: &Call, threads: Option<usize>) -> Result<Vec<Output>, String> {
         match self {
             Engine::Interp(cascade) => interpret(cascade, call),
-            Engine::Compiled(cascade, kernel) => execute(cascade, kernel, call, threads),
+            Engine::Compiled(cascade, kernel) | Engine::OnGpu(cascade, kernel, _) => {
+                execute(cascade, kernel, call, threads)
+            }
         }
     }
 }

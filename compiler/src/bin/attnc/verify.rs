@@ -18,7 +18,8 @@ use crate::{folder, memory, output, report};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Extents that nothing fixes are drawn small, 0 and 1 included; a rank that nothing binds has an extent of 3. Reals are normal, zero, large, and here and there NaN.
-An error may be as large as what a few roundings of the inputs would cause. One line for each kernel and back end: the
+An error may be as large as what a few roundings of the inputs would cause, and on GPUs what it costs at most that products
+of matrices round weights. One line for each kernel and back end: the
 largest error relative to the largest magnitude of its tensor, and relative to what is allowed there.
 
 Examples:
@@ -123,11 +124,11 @@ fn verify_kernel(cascade: &Cascade, engines: &[Engine<'_>], seed: u64) -> Outcom
             if matches!(verdict, Verdict::Differs(..)) {
                 continue;
             }
-            let found = engine
-                .run(&case.call, None)
-                .map_err(|it| Stop::refused(format!("kernel `{}`: {it}", cascade.name)))?;
+            let refused = |it| Stop::refused(format!("kernel `{}`: {it}", cascade.name));
+            let found = engine.run(&case.call, None).map_err(refused)?;
             let found = found.into_iter().map(|it| (it.name, it.array)).collect();
-            let distance = case.reference.compare(&found);
+            let short = engine.short(&case.call).map_err(refused)?;
+            let distance = case.reference.compare_short(&found, &short);
             *calls += 1;
             *verdict = match verdict {
                 _ if distance.of_allowed > 1.0 => Verdict::Differs(distance, case.describe(cascade)),

@@ -104,6 +104,7 @@ impl<'c> Assembler<'c> {
     }
 
     /// What an integer of 64 bits was widened from, with 32 bits, if it was just widened from no more.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     pub(super) fn not_widened(&self, x: Value<'c>) -> Option<Value<'c>> {
         let instruction = x.as_instruction_value()?;
         let op = instruction.get_opcode();

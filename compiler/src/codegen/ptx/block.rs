@@ -4,11 +4,12 @@ use attnc_ptx::modifier::{Compare, IntOp, LoadCache, LoadOrder, Space};
 use attnc_ptx::types::{Data, RegType};
 use attnc_ptx::{Inst, Op, ParamId, Reg, args, at};
 
+use super::ahead::Ahead;
 use super::arith::{int, int_compare};
 use super::op::Tile;
 use super::team::Team;
 use super::value::{Value, register};
-use super::writer::Writer;
+use super::writer::{Closed, Writer};
 use crate::codegen::uses::Uses;
 use crate::ir::nest::{Block, Loop, Nest, Scalar, Stmt, ValueId};
 
@@ -24,25 +25,35 @@ pub(super) struct Emitter<'a> {
     pub(super) scratch: Value,
     /// How the block works together on a task, if it does.
     pub(super) team: Option<Team<'a>>,
+    /// What the loop at hand copies ahead of its use.
+    pub(super) ahead: Option<Ahead>,
     values: Vec<Option<Tile<'a>>>,
 }
 
 /// A loop over numbers.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Range {
-    index: Reg,
+    pub(super) index: Reg,
     from: Value,
     /// The last number that is run.
-    last: Value,
+    pub(super) last: Value,
     step: Value,
     /// Whether any is.
     starts: Value,
+}
+
+impl Range {
+    /// The number after the one at hand.
+    pub(super) fn after(&self, writer: &Writer) -> Value {
+        int(writer, IntOp::Add, Value::Reg(self.index), self.step)
+    }
 }
 
 impl<'a> Emitter<'a> {
     /// A kernel without statements.
     pub(super) fn new(nest: &'a Nest, writer: Writer, words: ParamId, workspace: Value) -> Emitter<'a> {
         let values = vec![None; nest.values.len()];
-        Emitter { nest, writer, words, workspace, scratch: workspace, team: None, values }
+        Emitter { nest, writer, words, workspace, scratch: workspace, team: None, ahead: None, values }
     }
 
     /// The values of the prologue that are needed.
@@ -102,7 +113,9 @@ impl<'a> Emitter<'a> {
         let step = Value::Int(it.step.into());
         let last = int(&self.writer, IntOp::Sub, self.scalar(it.to), step);
         let from = self.scalar(it.from);
+        let (outside, first) = self.look_ahead(it, from);
         let range = self.begin(it.index, from, last, step);
+        self.take_turn(&range);
         let mut carried: Vec<(Reg, Value)> = Vec::new();
         for one in &it.carried {
             let ty = &self.nest.values[one.current];
@@ -116,7 +129,8 @@ impl<'a> Emitter<'a> {
         self.block(&it.body);
         let next = it.carried.iter().flat_map(|it| self.tile(it.next).spread(&self.nest.values[it.current]));
         let next: Vec<Value> = next.collect();
-        self.repeat(&range, &carried, &next);
+        self.look_back(outside);
+        self.repeat(&range, &carried, &next, first);
     }
 
     /// Opens a block that is run for numbers from one to another.
@@ -128,17 +142,24 @@ impl<'a> Emitter<'a> {
         Range { index: register, from, last, step, starts }
     }
 
-    /// Closes the innermost block as the body of a loop that begins with the values of `carried` and goes on with `next`.
-    pub(super) fn repeat(&self, range: &Range, carried: &[(Reg, Value)], next: &[Value]) {
+    /// Closes the innermost block as the body of a loop that begins with the values of `carried` and goes on with `next`;
+    /// `first` is run before it if any turn is.
+    pub(super) fn repeat(
+        &self,
+        range: &Range,
+        carried: &[(Reg, Value)],
+        next: &[Value],
+        first: Option<Closed>,
+    ) {
         let w = &self.writer;
-        let Range { index, from, last, step, starts } = *range;
+        let Range { index, from, last, starts, .. } = *range;
         let living: Vec<Reg> = carried.iter().map(|it| it.0).collect();
         let start: Vec<(Reg, Value)> = carried.iter().copied().chain([(index, from)]).collect();
         if starts == Value::Bool(false) {
             w.close(&living);
             return w.assign(&start);
         }
-        let after = int(w, IntOp::Add, Value::Reg(index), step);
+        let after = range.after(w);
         let again = w.reg(RegType::Pred, int_compare(w, Compare::Le, after, last));
         let mut moves: Vec<(Reg, Value)> = carried.iter().zip(next).map(|(it, &next)| (it.0, next)).collect();
         moves.push((index, after));
@@ -150,6 +171,7 @@ impl<'a> Emitter<'a> {
         if starts != Value::Bool(true) {
             w.bra(end, Some((w.reg(RegType::Pred, starts), false)));
         }
+        first.into_iter().for_each(|it| w.append(it));
         w.place(body);
         w.append(closed);
         w.place(end);

@@ -7,39 +7,49 @@
 //! ```
 
 use attnc_ptx::modifier::{
-    Combine, Compare, FloatCompare, FloatOp, Flush, IntOp, Lanes, LoadCache, LoadOrder, LogicOp, Round,
-    SignOp, Space, StoreCache, StoreOrder, Vote,
+    Combine, Compare, CvtRound, FloatCompare, FloatOp, Flush, IntOp, Lanes, LoadCache, LoadOrder, LogicOp,
+    Round, SignOp, Space, StoreCache, StoreOrder, Vote,
 };
-use attnc_ptx::types::{Data, Float, Int, Logical, RegType, Scalar as Type};
+use attnc_ptx::types::{Data, Float, Int, Logical, Number, RegType, Scalar as Type};
 use attnc_ptx::{Address, Inst, Op, Reg, args, at};
 
-use super::arith::{float_compare, select};
+use super::arith::{convert, float_compare, select};
 use super::block::Emitter;
+use super::layout::Staged;
 use super::scalar;
-use super::shared::Staged;
 use super::value::Value;
-use crate::ir::nest::{TileType, ValueId};
 
 /// Rows of a warp.
 const ROWS: u32 = 16;
-/// Bytes of an f32.
-const WORD: u32 = 4;
+/// Bytes of an element.
+const HALF: u32 = 2;
+/// What stands for an element that does not count: a NaN that no conversion gives.
+const ABSENT: u32 = 0xffff;
 
 /// A left factor of which some elements are left out.
-pub(super) struct Factor {
-    pub(super) value: ValueId,
-    pub(super) there: ValueId,
-    /// What a thread has of it, rows first.
-    pub(super) ty: TileType,
+pub(super) struct Factor<'f> {
+    /// As products take it: two elements in a register.
+    pub(super) fragments: &'f [[Reg; 4]],
+    /// Whether an element counts, rows first.
+    pub(super) there: Vec<Value>,
     /// How many columns it has.
     pub(super) columns: u32,
+    /// Room for it in shared memory.
+    pub(super) room: Value,
+}
+
+impl Factor<'_> {
+    /// How many bytes of room a factor with so many columns needs, for all warps.
+    pub(super) fn bytes(columns: u32) -> u32 {
+        4 * ROWS * columns * HALF
+    }
 }
 
 impl Emitter<'_> {
     /// Takes sums again where one of them is not finite: `before` and what was added to it.
     pub(super) fn carefully(
         &self,
-        factor: &Factor,
+        factor: &Factor<'_>,
         right: Staged,
         is_turned: bool,
         (before, sums): (&[Value], &[Value]),
@@ -71,7 +81,7 @@ impl Emitter<'_> {
 
     fn one_by_one(
         &self,
-        factor: &Factor,
+        factor: &Factor<'_>,
         right: Staged,
         is_turned: bool,
         (before, sums): (&[Value], &[Value]),
@@ -83,39 +93,32 @@ impl Emitter<'_> {
         };
         let sum = |a, b| w.pure(RegType::B32, Op::IntBinary { op: IntOp::Add, ty: Int::U32 }, &[a, b]);
         let (quad, pair) = (by(IntOp::Div, by(IntOp::Rem, thread, 32), 4), by(IntOp::Rem, thread, 4));
-        let pitch = factor.columns * WORD;
-        let room = w.shared(4 * ROWS * pitch);
+        let pitch = factor.columns * HALF;
         let row = sum(by(IntOp::MulLo, by(IntOp::Div, thread, 32), ROWS), quad);
-        let row = w.reg(RegType::B32, sum(room, by(IntOp::MulLo, row, pitch)));
-        self.spread_out(factor, sum(Value::Reg(row), by(IntOp::MulLo, pair, 2 * WORD)), pitch);
+        let row = w.reg(RegType::B32, sum(factor.room, by(IntOp::MulLo, row, pitch)));
+        self.spread_out(factor, sum(Value::Reg(row), by(IntOp::MulLo, pair, 2 * HALF)), pitch);
         let registers: Vec<Reg> = sums.iter().map(|it| w.reg(RegType::F32, *it)).collect();
         registers.iter().zip(before).for_each(|(&sum, &it)| w.copy(sum, it));
 
-        // Where the factors of the sum at hand lie.
-        let (next, across) = if is_turned { (right.pitch, 2) } else { (2, right.pitch) };
-        let (left, right_at, number) = (w.fresh(RegType::B32), w.fresh(RegType::B32), w.fresh(RegType::B32));
+        // Where the left factor of the sum at hand lies, and its number.
+        let (left, number) = (w.fresh(RegType::B32), w.fresh(RegType::B32));
         w.copy(left, Value::Reg(row));
-        w.copy(right_at, sum(right.start, by(IntOp::MulLo, pair, 2 * across)));
         w.copy(number, Value::Int(0));
         let top = w.label("product");
         w.place(top);
         w.open(true);
         let weights = [0, 8].map(|it| {
-            let bits = self.read(Data::B32, at(left).plus((it * pitch).cast_signed()));
-            let one = w.pure(
-                RegType::B32,
-                Op::Logic { op: LogicOp::And, ty: Logical::B32 },
-                &[bits, Value::Int(1)],
-            );
-            let op = Op::IntSetp { cmp: Compare::Eq, combine: Combine::None, ty: Int::S32 };
-            let there = w.pure(RegType::Pred, op, &[one, Value::Int(0)]);
-            (w.pure(RegType::F32, Op::Mov { ty: Type::B32 }, &[bits]), there)
+            let half = self.read(Data::B16, at(left).plus((it * pitch).cast_signed()));
+            let bits = convert(w, CvtRound::Exact, (RegType::B32, Number::U32), Number::U16, half);
+            let op = Op::IntSetp { cmp: Compare::Ne, combine: Combine::None, ty: Int::S32 };
+            let there = w.pure(RegType::Pred, op, &[bits, Value::Int(ABSENT.into())]);
+            (scalar::decoded(w, right.dtype, half), there)
         });
         let columns = registers.len() / 2;
-        for column in 0..columns {
-            let offset = u32::try_from(column / 2 * 8 + column % 2).expect("tiles are small") * across;
-            let half = self.read(Data::B16, at(right_at).plus(offset.cast_signed()));
-            let value = scalar::decoded(w, attnc_dsl::ast::DType::BF16, half);
+        let places = right.elements(w, is_turned, (Value::Reg(number), pair), columns);
+        for (column, place) in places.into_iter().enumerate() {
+            let half = self.read(Data::B16, place);
+            let value = scalar::decoded(w, right.dtype, half);
             for (row, (weight, there)) in weights.into_iter().enumerate() {
                 let register = registers[row * columns + column];
                 let fma = Op::Fma { round: Round::Nearest, flush: Flush::Keep, ty: Float::F32 };
@@ -128,7 +131,7 @@ impl Emitter<'_> {
                 w.add(Inst::new(Op::Selp { ty: Type::F32 }, args![register, more, register, there]));
             }
         }
-        for (reg, step) in [(left, WORD), (right_at, next), (number, 1)] {
+        for (reg, step) in [(left, HALF), (number, 1)] {
             w.add(Inst::new(Op::IntBinary { op: IntOp::Add, ty: Int::U32 }, args![reg, reg, step]));
         }
         let more = w.fresh(RegType::Pred);
@@ -139,27 +142,33 @@ impl Emitter<'_> {
         w.append(closed);
     }
 
-    /// Writes the elements of a left factor to shared memory, each with its last bit 0; 1 where it is not there.
-    fn spread_out(&self, factor: &Factor, place: Value, pitch: u32) {
+    /// Writes the elements of a left factor to shared memory.
+    fn spread_out(&self, factor: &Factor<'_>, place: Value, pitch: u32) {
         let w = &self.writer;
         let place = w.reg(RegType::B32, place);
-        let [elements, there] = [factor.value, factor.there].map(|it| self.tile(it).spread(&factor.ty));
-        let columns = elements.len() / 2;
+        let width = factor.there.len() / 2;
         // Lanes read what others of their warp wrote, and may still do so.
         let meet = || w.add(Inst::new(Op::BarWarp, args![-1]));
         meet();
-        for (position, (element, there)) in elements.into_iter().zip(there).enumerate() {
-            let (row, column) = (position / columns, position % columns);
-            let offset = row * 8 * pitch as usize + (column / 2 * 8 + column % 2) * WORD as usize;
-            let bits =
-                w.pure(RegType::B32, Op::Mov { ty: Type::B32 }, &[Value::Reg(w.reg(RegType::F32, element))]);
-            let even = Op::Logic { op: LogicOp::And, ty: Logical::B32 };
-            let even = w.pure(RegType::B32, even, &[bits, Value::Int(-2)]);
-            let word = w.reg(RegType::B32, select(w, RegType::B32, there, even, Value::Int(1)));
-            let (order, cache, lanes) = (StoreOrder::Weak, StoreCache::Default, Lanes::One);
-            let op = Op::St { order, space: Space::Shared, cache, lanes, ty: Data::B32 };
-            let offset = i32::try_from(offset).expect("tiles are small");
-            w.add(Inst::new(op, args![at(place).plus(offset), word]));
+        for (depth, fragment) in factor.fragments.iter().enumerate() {
+            // Upper and lower rows alternate, and then eight columns further on.
+            for (at_place, &pair) in fragment.iter().enumerate() {
+                let (row, eighth) = (at_place % 2, 2 * depth + at_place / 2);
+                let first = row * width + 2 * eighth;
+                let word = [(0, ABSENT), (1, ABSENT << 16)].into_iter().fold(
+                    Value::Reg(pair),
+                    |word, (one, absent)| {
+                        let or = Op::Logic { op: LogicOp::Or, ty: Logical::B32 };
+                        let without = w.pure(RegType::B32, or, &[word, Value::Int(absent.into())]);
+                        select(w, RegType::B32, factor.there[first + one], word, without)
+                    },
+                );
+                let (order, cache, lanes) = (StoreOrder::Weak, StoreCache::Default, Lanes::One);
+                let op = Op::St { order, space: Space::Shared, cache, lanes, ty: Data::B32 };
+                let offset = row * 8 * pitch as usize + eighth * 8 * HALF as usize;
+                let offset = i32::try_from(offset).expect("tiles are small");
+                w.add(Inst::new(op, args![at(place).plus(offset), w.reg(RegType::B32, word)]));
+            }
         }
         meet();
     }

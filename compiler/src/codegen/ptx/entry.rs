@@ -16,6 +16,7 @@ use super::writer::Writer;
 use crate::codegen::symbol;
 use crate::codegen::uses::Uses;
 use crate::ir::nest::{Nest, Stage};
+use crate::target::Gpu;
 
 /// How many registers a kernel may seem to need before it saves some: a thread has 255, and ptxas orders instructions so
 /// that fewer are needed, but for addresses in flight.
@@ -23,17 +24,17 @@ const REGISTERS: u32 = 160;
 
 /// The kernel of a stage, by its position. What loops do not change is computed before them if there are registers to
 /// keep it in.
-pub(super) fn emit(nest: &Nest, at_stage: usize, stage: &Stage) -> Kernel {
-    let hoisted = write(nest, at_stage, stage, true);
+pub(super) fn emit(nest: &Nest, at_stage: usize, stage: &Stage, gpu: Gpu) -> Kernel {
+    let hoisted = write(nest, (at_stage, stage), gpu, true);
     let needed = pressure(&hoisted);
     if needed <= REGISTERS {
         return hoisted;
     }
-    let plain = write(nest, at_stage, stage, false);
+    let plain = write(nest, (at_stage, stage), gpu, false);
     if pressure(&plain) < needed { plain } else { hoisted }
 }
 
-fn write(nest: &Nest, at_stage: usize, stage: &Stage, hoists: bool) -> Kernel {
+fn write(nest: &Nest, (at_stage, stage): (usize, &Stage), gpu: Gpu, hoists: bool) -> Kernel {
     let own;
     let nest = match stage.team {
         Some(rows) => {
@@ -53,7 +54,7 @@ fn write(nest: &Nest, at_stage: usize, stage: &Stage, hoists: bool) -> Kernel {
     let writer = Writer::new(builder, hoists);
     let [workspace, tasks] = [workspace, tasks].map(|it| writer.param(at(it)));
     let workspace = global(&writer, workspace);
-    let team = stage.team.map(|rows| Team::new(nest, stage, rows, &writer));
+    let team = stage.team.map(|rows| Team::new(nest, stage, rows, (&writer, gpu)));
     let (thread, threads) = if team.is_some() { blocks(&writer) } else { threads(&writer) };
     let mut emitter = Emitter::new(nest, writer, words, workspace);
     emitter.team = team;
@@ -62,7 +63,7 @@ fn write(nest: &Nest, at_stage: usize, stage: &Stage, hoists: bool) -> Kernel {
     let last = int(&emitter.writer, IntOp::Sub, tasks, Value::Int(1));
     let tasks = emitter.begin(stage.task, thread, last, threads);
     emitter.block(&stage.body);
-    emitter.repeat(&tasks, &[], &[]);
+    emitter.repeat(&tasks, &[], &[], None);
     emitter.writer.finish()
 }
 

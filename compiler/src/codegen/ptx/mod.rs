@@ -12,10 +12,13 @@
 //! .entry attnc_NAME_stage_I(words of the arguments, workspace, number of tasks)
 //! ```
 
+mod ahead;
 mod arith;
 mod block;
 mod careful;
 mod entry;
+mod group;
+mod layout;
 mod memory;
 mod op;
 mod pressure;
@@ -63,7 +66,7 @@ pub fn emit(nests: &[Nest], target: &Target) -> Result<Module, CodegenError> {
             );
             return Err(CodegenError::refused(target, &why));
         }
-        module.kernels.extend(nest.stages.iter().enumerate().map(|(at, it)| entry::emit(nest, at, it)));
+        module.kernels.extend(nest.stages.iter().enumerate().map(|(at, it)| entry::emit(nest, at, it, gpu)));
     }
     match verify(&module).first() {
         None => Ok(module),

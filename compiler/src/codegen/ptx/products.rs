@@ -1,4 +1,4 @@
-//! Contractions to products of matrices: `mma.sync` on fragments.
+//! Contractions to products of matrices: `mma.sync` on fragments; `group.rs` has those of groups of warps.
 //!
 //! A fragment of results has the elements that a thread has of a tile, and so has the left factor, two in a register.
 //! What is loaded lies in shared memory (`shared.rs`), from where `ldmatrix` takes it, turned where neighbours in memory
@@ -8,6 +8,7 @@
 //! contract P [m in 64, n in 32], V [n in 32, e in 64] into O   ->   2 × 8 mma.sync of 16 × 8 × 16 by each warp
 //! ```
 
+use attnc_dsl::ast::DType;
 use attnc_ptx::modifier::{IntOp, LogicOp, Matrices, Mma, Relu, Transpose};
 use attnc_ptx::types::{Int, Logical, Pair, RegType};
 use attnc_ptx::{Inst, Op, Reg, args, at};
@@ -15,8 +16,9 @@ use attnc_ptx::{Inst, Op, Reg, args, at};
 use super::arith::select;
 use super::block::Emitter;
 use super::careful::Factor;
+use super::group::Left;
+use super::layout::{CHUNK, Layout, Staged};
 use super::op::Tile;
-use super::shared::Staged;
 use super::team::Team;
 use super::value::Value;
 use crate::codegen::points::{lacking, positions};
@@ -39,6 +41,10 @@ impl<'a> Emitter<'a> {
         self.team.as_ref().expect("a block works together")
     }
 
+    pub(super) fn together_mut(&mut self) -> &mut Team<'a> {
+        self.team.as_mut().expect("a block works together")
+    }
+
     /// `into + Σ a · b`, without what is not there: where a sum is not finite, products are taken one by one.
     pub(super) fn product(
         &mut self,
@@ -47,6 +53,8 @@ impl<'a> Emitter<'a> {
         there: Option<ValueId>,
         into: ValueId,
     ) -> Tile<'a> {
+        self.arrive(b);
+        let a = self.together().unrounded(a);
         let left = &self.nest.values[a].shape;
         let over = lacking(&ty.shape, left)[0];
         let is_out = |it: &&TileDim| !left.contains(it);
@@ -55,76 +63,112 @@ impl<'a> Emitter<'a> {
         let shape = |a, b| TileType { scalar: ty.scalar, shape: vec![a, b] };
         let right = self.together().staged[&b];
         let is_turned = right.rows == over.rank;
-        let (order, transpose) =
-            if is_turned { (Order::Down, Transpose::Trans) } else { (Order::Along, Transpose::No) };
-        let corner = self.corner(right, order, Value::Int(0));
-        let mut sums = self.tile(into).spread(&shape(rows, out));
-        let before = sums.clone();
-        let width = sums.len() / 2;
-        for depth in 0..self.together().whole(over) / SQUARE {
-            let fragment = self.left(a, there, &shape(rows, over), depth);
-            for pair in 0..self.together().whole(out) / SQUARE {
-                let (row, column) = if is_turned { (depth, pair) } else { (pair, depth) };
-                let halves = self.matrices(corner, right, (row, column), transpose);
-                for (half, factor) in halves.chunks(2).enumerate() {
-                    let first = pair as usize * 4 + half * 2;
-                    let places = [first, first + 1, width + first, width + first + 1];
-                    let before = places.map(|it| self.writer.reg(RegType::F32, sums[it]));
-                    let after = places.map(|_| self.writer.fresh(RegType::F32));
-                    let op = Op::Mma { form: Mma::F32Bf16K16 };
-                    self.writer.add(Inst::new(op, args![after, fragment, factor, before]));
-                    places.iter().zip(after).for_each(|(&it, reg)| sums[it] = Value::Reg(reg));
-                }
+        let before = self.tile(into).spread(&shape(rows, out));
+        let [depths, squares] = [over, out].map(|it| self.together().whole(it) / SQUARE);
+        let there = there.map(|it| self.tile(it).spread(&shape(rows, over)));
+        let left = match self.together().staged.get(&a) {
+            Some(&staged) => Left::Memory(staged, staged.rows == over.rank),
+            None => {
+                let elements = self.tile(a).spread(&shape(rows, over));
+                Left::Registers(self.fragments(elements, there.as_deref(), right.dtype))
             }
-        }
-        if let Some(there) = there {
-            let factor =
-                Factor { value: a, there, ty: shape(rows, over), columns: self.together().whole(over) };
+        };
+        let sums = if self.together().groups {
+            self.by_group(&left, (right, is_turned), (depths, squares * SQUARE), &before)
+        } else {
+            self.by_warps(&left, (right, is_turned), (depths, squares), &before)
+        };
+        if let (Some(there), Left::Registers(fragments)) = (there, &left) {
+            let columns = depths * SQUARE;
+            let bytes = Factor::bytes(columns);
+            let team = self.team.as_mut().expect("a block works together");
+            let room = team.rooms.at_once(&self.writer, bytes);
+            let factor = Factor { fragments, there, columns, room };
             self.carefully(&factor, right, is_turned, (&before, &sums));
         }
         let places = positions(&[rows, out], &ty.shape);
         Tile { ty, elements: places.into_iter().map(|it| sums[it]).collect() }
     }
 
-    /// The fragment of a left factor at so many times sixteen of what is summed over.
-    fn left(&self, a: ValueId, there: Option<ValueId>, ty: &TileType, depth: u32) -> [Reg; 4] {
-        if let Some(&staged) = self.together().staged.get(&a) {
-            let word = |op, a, b: u32| {
-                let op = Op::IntBinary { op, ty: Int::U32 };
-                self.writer.pure(RegType::B32, op, &[a, Value::Int(b.into())])
+    /// Sums with products added, rows first, each warp those of its rows.
+    fn by_warps(
+        &self,
+        left: &Left,
+        (right, is_turned): (Staged, bool),
+        (depths, squares): (u32, u32),
+        before: &[Value],
+    ) -> Vec<Value> {
+        let (order, transpose) =
+            if is_turned { (Order::Down, Transpose::Trans) } else { (Order::Along, Transpose::No) };
+        let corner = self.corner(right, order, [0, 0].map(Value::Int));
+        let form = if right.dtype == DType::F16 { Mma::F32F16K16 } else { Mma::F32Bf16K16 };
+        let mut sums = before.to_vec();
+        let width = sums.len() / 2;
+        for depth in 0..depths {
+            let fragment = match left {
+                Left::Registers(fragments) => fragments[depth as usize],
+                Left::Memory(staged, is_turned) => self.loaded(*staged, *is_turned, depth),
             };
-            let warp = word(IntOp::Div, Value::Reg(self.together().thread), 32);
-            let corner = self.corner(staged, Order::Down, word(IntOp::MulLo, warp, SQUARE));
-            return self.matrices(corner, staged, (0, depth), Transpose::No);
-        }
-        let mut elements = self.tile(a).spread(ty);
-        if let Some(there) = there {
-            let there = self.tile(there).spread(ty);
-            for (element, there) in elements.iter_mut().zip(there) {
-                *element = select(&self.writer, RegType::F32, there, *element, Value::F32(0));
+            for square in 0..squares {
+                let at_square = if is_turned { (depth, square) } else { (square, depth) };
+                let halves = self.matrices(corner, right, at_square, transpose);
+                for (half, matrix) in halves.chunks(2).enumerate() {
+                    let first = square as usize * 4 + half * 2;
+                    let places = [first, first + 1, width + first, width + first + 1];
+                    let before = places.map(|it| self.writer.reg(RegType::F32, sums[it]));
+                    let after = places.map(|_| self.writer.fresh(RegType::F32));
+                    let op = Op::Mma { form };
+                    self.writer.add(Inst::new(op, args![after, fragment, matrix, before]));
+                    places.iter().zip(after).for_each(|(&it, reg)| sums[it] = Value::Reg(reg));
+                }
             }
         }
+        sums
+    }
+
+    /// The fragment of a left factor in shared memory, at so many times sixteen of what is summed over.
+    fn loaded(&self, staged: Staged, is_turned: bool, depth: u32) -> [Reg; 4] {
+        let word = |op, a, b: u32| {
+            let op = Op::IntBinary { op, ty: Int::U32 };
+            self.writer.pure(RegType::B32, op, &[a, Value::Int(b.into())])
+        };
+        let warp = word(IntOp::Div, Value::Reg(self.together().thread), 32);
+        let first = word(IntOp::MulLo, warp, SQUARE);
+        if is_turned {
+            let corner = self.corner(staged, Order::Along, [Value::Int(0), first]);
+            return self.matrices(corner, staged, (depth, 0), Transpose::Trans);
+        }
+        let corner = self.corner(staged, Order::Down, [first, Value::Int(0)]);
+        self.matrices(corner, staged, (0, depth), Transpose::No)
+    }
+
+    /// The fragments of a left factor, rows first; what is not there is 0.
+    fn fragments(&self, mut elements: Vec<Value>, there: Option<&[Value]>, dtype: DType) -> Vec<[Reg; 4]> {
+        for (element, there) in elements.iter_mut().zip(there.unwrap_or_default()) {
+            *element = select(&self.writer, RegType::F32, *there, *element, Value::F32(0));
+        }
         let width = elements.len() / 2;
+        let to = if dtype == DType::F16 { Pair::F16x2 } else { Pair::BF16x2 };
         let packed = |low: usize| {
             let pair = [low + 1, low].map(|it| Value::Reg(self.writer.reg(RegType::F32, elements[it])));
-            let op = Op::CvtPair { relu: Relu::No, to: Pair::BF16x2 };
+            let op = Op::CvtPair { relu: Relu::No, to };
             self.writer.reg(RegType::B32, self.writer.pure(RegType::B32, op, &pair))
         };
-        let first = depth as usize * 4;
-        [first, width + first, first + 2, width + first + 2].map(packed)
+        let fragment = |first| [first, width + first, first + 2, width + first + 2].map(packed);
+        (0..width).step_by(4).map(fragment).collect()
     }
 
     /// Four matrices at so many squares down and along.
     fn matrices(&self, corner: Reg, of: Staged, (row, column): (u32, u32), transpose: Transpose) -> [Reg; 4] {
-        let offset = row * SQUARE * of.pitch + column * SQUARE * 2;
+        let offset = row * SQUARE * pitch(of) + column * SQUARE * 2;
         let into = [(); 4].map(|()| self.writer.fresh(RegType::B32));
         let op = Op::Ldmatrix { matrices: Matrices::X4, transpose };
         self.writer.add(Inst::new(op, args![into, at(corner).plus(offset.cast_signed())]));
         into
     }
 
-    /// The address of a lane's row in the first four matrices of what is staged from a row on.
-    fn corner(&self, staged: Staged, order: Order, first: Value) -> Reg {
+    /// The address of a lane's row in the first four matrices of what is staged from a row and a column on.
+    fn corner(&self, staged: Staged, order: Order, [first, column]: [Value; 2]) -> Reg {
         let w = &self.writer;
         let own = Value::Reg(self.together().thread);
         let word = |op, a, b: Value| w.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[a, b]);
@@ -141,7 +185,16 @@ impl<'a> Emitter<'a> {
             }
         };
         let row = word(IntOp::Add, row, first);
-        let (down, along) = (by(IntOp::MulLo, row, staged.pitch), by(IntOp::MulLo, chunk, 16));
-        w.reg(RegType::B32, word(IntOp::Add, staged.start, word(IntOp::Add, down, along)))
+        let along = word(IntOp::Add, by(IntOp::MulLo, chunk, CHUNK), column);
+        let inside = word(IntOp::Add, by(IntOp::MulLo, row, pitch(staged)), by(IntOp::MulLo, along, 2));
+        w.reg(RegType::B32, word(IntOp::Add, staged.start, inside))
+    }
+}
+
+/// The bytes from one row of what products of warps take to the next.
+fn pitch(staged: Staged) -> u32 {
+    match staged.layout {
+        Layout::Padded { pitch } => pitch,
+        Layout::Swizzled { .. } => unreachable!("products of warps take rows that are padded"),
     }
 }

@@ -1,62 +1,98 @@
 //! What all rows of a block share, in shared memory: every thread copies chunks of eight elements.
 //!
-//! A row of the tile is followed by 16 bytes that nothing uses, so that the eight rows of a matrix lie in different
-//! banks. What a guard leaves out is 0. Where rows lie in memory as they have to for it, a chunk is copied without a way
+//! Where they lie is in `layout.rs`. What a guard leaves out is 0. Where rows lie in memory as they have to for it, a chunk is copied without a way
 //! through registers; else its elements are read one by one.
 
 use attnc_ptx::modifier::{
-    Compare, CopyCache, CvtRound, IntOp, Lanes, LogicOp, Prefetch, Space, StoreCache, StoreOrder,
+    Compare, CopyCache, CvtRound, IntOp, Lanes, LogicOp, Prefetch, ProxySpace, Space, StoreCache, StoreOrder,
 };
 use attnc_ptx::types::{Bits, Data, Int, Logical, Number, RegType};
 use attnc_ptx::{Address, Inst, Op, Reg, args, at};
 
 use super::arith::{and, bits, convert, int, int_compare, select};
 use super::block::Emitter;
+use super::layout::{CHUNK, Layout, Staged};
 use super::scalar;
 use super::value::{Value, register};
 use crate::codegen::formula::Formula;
 use crate::ir::cascade::RankId;
-use crate::ir::nest::{BufferId, Op as TileOp, Scalar, ValueId, bytes_of};
-
-/// The elements of a chunk.
-const CHUNK: u32 = 8;
-
-/// A tile in shared memory.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Staged {
-    /// Where it begins.
-    pub(super) start: Value,
-    /// How many bytes its rows are apart.
-    pub(super) pitch: u32,
-    /// The rank along which they follow each other.
-    pub(super) rows: RankId,
-}
+use crate::ir::nest::{BufferId, Op as TileOp, Scalar, TileDim, ValueId, bytes_of};
 
 /// A load of elements that all rows share.
 struct Source<'a> {
     buffer: BufferId,
     index: &'a [ValueId],
     guard: Option<ValueId>,
+    turn: Option<Turn>,
+}
+
+/// When and whether a tile is copied.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Turn {
+    /// The number of the loop at hand, if what the copy depends on in the loop is to be computed for that one.
+    pub(super) number: Value,
+    /// Whether there is such a turn.
+    pub(super) is_there: Value,
 }
 
 impl<'a> Emitter<'a> {
     /// Copies a tile that is loaded to shared memory.
     pub(super) fn stage(&mut self, value: ValueId) -> Staged {
+        let staged = self.room(value);
+        self.writer.add(Inst::new(Op::BarSyncAll, args![0]));
+        self.fill(value, staged, None);
+        self.meet();
+        staged
+    }
+
+    /// Waits until all threads have copied what they have to, and products may take it.
+    pub(super) fn meet(&self) {
+        self.writer.add(Inst::new(Op::CpAsyncWaitAll, args![]));
+        if self.together().groups {
+            // Products of groups see memory on a way of their own.
+            self.writer.add(Inst::new(Op::FenceProxy { space: ProxySpace::Shared }, args![]));
+        }
+        self.writer.add(Inst::new(Op::BarSyncAll, args![0]));
+    }
+
+    /// Room in shared memory for a tile that is loaded.
+    pub(super) fn room(&mut self, value: ValueId) -> Staged {
+        let source = self.source(value, None);
+        let dtype = self.nest.buffers[source.buffer].dtype;
+        let (rows, columns) = self.sides(value, &source);
+        let team = self.team.as_mut().expect("a block works together");
+        let [height, width] = [rows, columns].map(|it| team.whole(it));
+        let (layout, bytes) =
+            if team.groups { Layout::swizzled(height, width) } else { Layout::padded(height, width) };
+        let start = team.rooms.next(&self.writer, bytes, layout.align());
+        Staged { start, layout, rows: rows.rank, dtype }
+    }
+
+    fn source(&self, value: ValueId, turn: Option<Turn>) -> Source<'a> {
         let team = self.team.as_ref().expect("a block works together");
-        let thread = Value::Reg(team.thread);
         let TileOp::Load { buffer, index, guard, .. } = team.definition(value) else {
             unreachable!("`tile` multiplies rows by what is loaded")
         };
-        let source = Source { buffer: *buffer, index, guard: *guard };
-        let shape = &self.nest.values[value].shape;
+        Source { buffer: *buffer, index, guard: *guard, turn }
+    }
+
+    /// The ranks of a tile as it lies in shared memory: that of its rows, and that along which neighbours lie.
+    fn sides(&self, value: ValueId, source: &Source<'a>) -> (TileDim, TileDim) {
         let last = source.index.last().map_or(&[][..], |it| &self.nest.values[*it].shape);
-        let &[first, second] = shape.as_slice() else { unreachable!("it has two ranks") };
-        let (columns, rows) = if last.contains(&first) { (first, second) } else { (second, first) };
+        let &[first, second] = self.nest.values[value].shape.as_slice() else {
+            unreachable!("it has two ranks")
+        };
+        if last.contains(&first) { (second, first) } else { (first, second) }
+    }
+
+    /// Begins to copy a tile to its room.
+    pub(super) fn fill(&mut self, value: ValueId, staged: Staged, turn: Option<Turn>) {
+        let source = self.source(value, turn);
+        let (rows, columns) = self.sides(value, &source);
+        let team = self.team.as_ref().expect("a block works together");
+        let thread = Value::Reg(team.thread);
         let [height, width] = [rows, columns].map(|it| team.whole(it));
-        let pitch = 2 * width + 16;
-        let start = self.writer.shared(height * pitch);
         let per_row = width / CHUNK;
-        self.writer.add(Inst::new(Op::BarSyncAll, args![0]));
         for first in (0..height * per_row).step_by(super::THREADS as usize) {
             let w = &self.writer;
             let word = |op, a, b: u32| {
@@ -70,17 +106,12 @@ impl<'a> Emitter<'a> {
             } else {
                 int_compare(w, Compare::Lt, wide(chunk), Value::Int((height * per_row).into()))
             };
-            let down = word(IntOp::MulLo, row, pitch);
-            let along = word(IntOp::MulLo, column, 2 * CHUNK);
-            let sum = |a, b| w.pure(RegType::B32, Op::IntBinary { op: IntOp::Add, ty: Int::U32 }, &[a, b]);
-            let to = w.reg(RegType::B32, sum(start, sum(down, along)));
+            let is_there = turn.map_or(is_there, |it| and(w, it.is_there, is_there));
+            let to = w.reg(RegType::B32, staged.chunk(w, row, column));
             let column = int(w, IntOp::MulLo, wide(column), Value::Int(CHUNK.into()));
             let point = [(rows.rank, wide(row)), (columns.rank, column)];
             self.copy(&source, point, to, is_there);
         }
-        self.writer.add(Inst::new(Op::CpAsyncWaitAll, args![]));
-        self.writer.add(Inst::new(Op::BarSyncAll, args![0]));
-        Staged { start, pitch, rows: rows.rank }
     }
 
     /// Copies a chunk: at once where it lies in memory as it has to, else element by element.
@@ -171,11 +202,11 @@ impl<'a> Emitter<'a> {
 
     /// Where an element of a load lies, and whether it is read.
     fn element(&mut self, source: &Source<'a>, at_point: &[(RankId, Value)]) -> (Address, Value) {
-        let guard = source.guard.map_or(Value::Bool(true), |it| self.point(it, at_point));
+        let guard = source.guard.map_or(Value::Bool(true), |it| self.point(it, at_point, source.turn));
         let (mut terms, mut apart) = (vec![self.address(source.buffer)], Value::Int(0));
         let bytes = Value::Int(bytes_of(self.nest.buffers[source.buffer].dtype).into());
         for (dim, &coordinate) in source.index.iter().enumerate() {
-            let coordinate = self.point(coordinate, at_point);
+            let coordinate = self.point(coordinate, at_point, source.turn);
             let stride = self.scalar(self.nest.buffers[source.buffer].strides[dim]);
             let w = &self.writer;
             let stride = int(w, IntOp::MulLo, stride, bytes);
@@ -187,10 +218,13 @@ impl<'a> Emitter<'a> {
     }
 
     /// The element of a value at some coordinates, computed anew.
-    fn point(&mut self, value: ValueId, at_point: &[(RankId, Value)]) -> Value {
+    fn point(&mut self, value: ValueId, at_point: &[(RankId, Value)], turn: Option<Turn>) -> Value {
         let ty = &self.nest.values[value];
-        if ty.shape.is_empty() {
-            return self.scalar(value);
+        match turn.zip(self.ahead.as_ref()) {
+            Some((turn, ahead)) if ahead.number == value => return turn.number,
+            Some((_, ahead)) if ahead.changes.contains(&value) => {}
+            Some(_) | None if ty.shape.is_empty() => return self.scalar(value),
+            Some(_) | None => {}
         }
         let of = |it: &Self, value: ValueId| it.nest.values[value].scalar;
         let op = self.team.as_ref().expect("a block works together").definition(value);
@@ -203,35 +237,35 @@ impl<'a> Emitter<'a> {
                 along.expect("a shared tile has no rows").1
             }
             TileOp::Unary(crate::ir::expr::UnaryOp::ToReal, a) | TileOp::Convert(a) => {
-                let x = self.point(a, at_point);
+                let x = self.point(a, at_point, turn);
                 scalar::converted(&self.writer, of(self, a), ty.scalar, x)
             }
             TileOp::Unary(op, a) => {
-                let x = self.point(a, at_point);
+                let x = self.point(a, at_point, turn);
                 scalar::unary(&self.writer, op, of(self, a), x)
             }
             TileOp::Power(a) => {
-                let x = self.point(a, at_point);
+                let x = self.point(a, at_point, turn);
                 scalar::formula(&self.writer, Formula::Power, ty.scalar, &[x])
             }
             TileOp::Binary(op, a, b) => {
-                let [x, y] = [a, b].map(|it| self.point(it, at_point));
+                let [x, y] = [a, b].map(|it| self.point(it, at_point, turn));
                 scalar::binary(&self.writer, op, of(self, a), x, y)
             }
             TileOp::Compare(op, a, b) => {
-                let [x, y] = [a, b].map(|it| self.point(it, at_point));
+                let [x, y] = [a, b].map(|it| self.point(it, at_point, turn));
                 scalar::compare(&self.writer, op, of(self, a), x, y)
             }
             TileOp::Select(c, a, b) => {
-                let [c, x, y] = [c, a, b].map(|it| self.point(it, at_point));
+                let [c, x, y] = [c, a, b].map(|it| self.point(it, at_point, turn));
                 select(&self.writer, register(ty.scalar), c, x, y)
             }
             TileOp::Round(dtype, a) => {
-                let x = self.point(a, at_point);
+                let x = self.point(a, at_point, turn);
                 scalar::rounded(&self.writer, dtype, ty.scalar, x)
             }
             TileOp::Load { buffer, ref index, guard, .. } => {
-                let (from, guard) = self.element(&Source { buffer, index, guard }, at_point);
+                let (from, guard) = self.element(&Source { buffer, index, guard, turn }, at_point);
                 let dtype = self.nest.buffers[buffer].dtype;
                 let raw = self.load_raw(dtype, from, guard);
                 scalar::converted(&self.writer, Scalar::of(dtype), ty.scalar, self.widened(dtype, raw))

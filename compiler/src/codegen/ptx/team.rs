@@ -16,16 +16,18 @@ use attnc_ptx::modifier::{Compare, CvtRound, IntOp, LogicOp, Shuffle};
 use attnc_ptx::types::{Int, Logical, Number, RegType, Scalar as Type};
 use attnc_ptx::{Inst, Op, Reg, args};
 
+use super::ahead::Rooms;
 use super::arith::{and, convert, int, int_compare, select};
 use super::block::Emitter;
+use super::layout::Staged;
 use super::op::Tile;
 use super::scalar;
-use super::shared::Staged;
 use super::value::Value;
 use super::writer::Writer;
 use crate::codegen::points::combination;
 use crate::ir::cascade::ReduceOp;
 use crate::ir::nest::{Block, Nest, Op as TileOp, Scalar, Stage, Stmt, TileDim, TileType, ValueId};
+use crate::target::Gpu;
 
 /// How many threads share a row, and of how many neighbours one has one.
 const ACROSS: u32 = 4;
@@ -43,10 +45,14 @@ pub(super) struct Team<'a> {
     column: Value,
     /// What defines each value of the stage that an operation defines.
     definitions: HashMap<ValueId, &'a TileOp>,
-    /// Loads that are nothing but factors of products.
+    /// Loads and rounded values that are nothing but factors of products.
     factors: HashSet<ValueId>,
     /// Those that lie in shared memory.
     pub(super) staged: HashMap<ValueId, Staged>,
+    /// The room that they have there.
+    pub(super) rooms: Rooms,
+    /// Its four warps take products together.
+    pub(super) groups: bool,
 }
 
 /// The nest with those elements of the tiles of a stage that a thread has.
@@ -59,7 +65,12 @@ pub(super) fn own(nest: &Nest, rows: TileDim) -> Nest {
 }
 
 impl<'a> Team<'a> {
-    pub(super) fn new(nest: &'a Nest, stage: &'a Stage, rows: TileDim, writer: &Writer) -> Team<'a> {
+    pub(super) fn new(
+        nest: &'a Nest,
+        stage: &'a Stage,
+        rows: TileDim,
+        (writer, gpu): (&Writer, Gpu),
+    ) -> Team<'a> {
         let thread = writer.special(Special::TidX);
         let part = |op, by: i64| {
             writer.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[thread, Value::Int(by)])
@@ -79,10 +90,22 @@ impl<'a> Team<'a> {
         note(&stage.body, &mut definitions);
         let (mut factors, mut others) = (HashSet::new(), HashSet::new());
         uses(&stage.body, &mut factors, &mut others);
-        let loads = |it: &ValueId| matches!(definitions.get(it), Some(TileOp::Load { .. }));
-        factors.retain(|it| loads(it) && !others.contains(it));
+        let taken =
+            |it: &ValueId| matches!(definitions.get(it), Some(TileOp::Load { .. } | TileOp::Round(..)));
+        factors.retain(|it| taken(it) && !others.contains(it));
         let Value::Reg(thread) = thread else { unreachable!("a special register is read into one") };
-        Team { rows: rows.rank, thread, row, column, definitions, factors, staged: HashMap::new() }
+        let (staged, rooms) = (HashMap::new(), Rooms::default());
+        Team {
+            rows: rows.rank,
+            thread,
+            row,
+            column,
+            definitions,
+            factors,
+            staged,
+            rooms,
+            groups: gpu == Gpu::Sm90a,
+        }
     }
 
     /// How many coordinates a tile has along a rank of which a thread has some.
@@ -93,6 +116,19 @@ impl<'a> Team<'a> {
     /// What defines a value of which no thread has elements.
     pub(super) fn definition(&self, value: ValueId) -> &'a TileOp {
         self.definitions[&value]
+    }
+
+    /// A factor as it is before it is rounded, if products round it as they take it.
+    pub(super) fn unrounded(&self, factor: ValueId) -> ValueId {
+        match self.definitions.get(&factor) {
+            Some(TileOp::Round(_, of)) if self.factors.contains(&factor) => *of,
+            Some(_) | None => factor,
+        }
+    }
+
+    /// A load that is nothing but a factor of products.
+    pub(super) fn is_loaded_factor(&self, value: ValueId) -> bool {
+        self.factors.contains(&value) && matches!(self.definitions.get(&value), Some(TileOp::Load { .. }))
     }
 
     /// A tile that all rows share: its elements lie in shared memory when they are needed.
@@ -113,7 +149,7 @@ fn note<'a>(block: &'a Block, definitions: &mut HashMap<ValueId, &'a TileOp>) {
 }
 
 /// The values that are factors of products, and those that are used for anything else.
-fn uses(block: &Block, factors: &mut HashSet<ValueId>, others: &mut HashSet<ValueId>) {
+pub(super) fn uses(block: &Block, factors: &mut HashSet<ValueId>, others: &mut HashSet<ValueId>) {
     for stmt in &block.stmts {
         match stmt {
             Stmt::Let(_, TileOp::Contract { a, b, there, into }) => {
@@ -141,8 +177,10 @@ impl<'a> Emitter<'a> {
     pub(super) fn shared_op(&mut self, value: ValueId, op: &'a TileOp) -> Option<Tile<'a>> {
         let (team, ty) = (self.team.as_ref()?, &self.nest.values[value]);
         if team.factors.contains(&value) {
-            let staged = self.stage(value);
-            self.team.as_mut()?.staged.insert(value, staged);
+            if matches!(op, TileOp::Load { .. }) && !self.is_ahead(value) {
+                let staged = self.stage(value);
+                self.team.as_mut()?.staged.insert(value, staged);
+            }
             return Some(Tile { ty, elements: Vec::new() });
         }
         if team.is_shared(ty) {

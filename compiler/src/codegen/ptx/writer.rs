@@ -224,12 +224,12 @@ impl Writer {
         });
     }
 
-    /// The address of so many bytes of shared memory.
-    pub(super) fn shared(&self, bytes: u32) -> Value {
+    /// The address of so many bytes of shared memory, a multiple of `align`.
+    pub(super) fn shared(&self, bytes: u32, align: u32) -> Value {
         let mut state = self.0.borrow_mut();
         let name = format!("tile_{}", state.shared);
         state.shared += 1;
-        let var = state.builder.var(attnc_ptx::VarPlace::Shared, &name, 16, bytes);
+        let var = state.builder.var(attnc_ptx::VarPlace::Shared, &name, align, bytes);
         let reg = state.builder.fresh(RegType::B32);
         state.level.insert(reg, 0);
         let mov = Op::Mov { ty: attnc_ptx::types::Scalar::U32 };

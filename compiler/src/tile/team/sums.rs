@@ -1,9 +1,10 @@
 //! Sums of what a block of threads holds: along its own tiles, and of products with what lies in memory.
 
-use attnc_dsl::ast::DType;
+use attnc_dsl::ast::{CompareOp, DType};
 
 use super::Tiling;
 use crate::ir::cascade::{Einsum, ExprId, RankId, ReduceOp};
+use crate::ir::expr::{BinaryOp, UnaryOp};
 use crate::ir::nest::{Op as TileOp, Scalar, TileDim, ValueId};
 use crate::tile::fold::Fold;
 
@@ -76,12 +77,12 @@ impl Tiling<'_> {
             return None;
         }
         let [a, b] = [a, b].map(|it| self.value(it));
-        if b.present.is_some() || !self.is_short(b.value) {
-            return None;
-        }
+        let dtype = self.short(b.value).filter(|_| b.present.is_none())?;
         // Weights are rounded as products take them, what is handed in is not.
         let streamed = self.region.spans.contains_key(&over);
-        if !streamed && !self.is_short(a.value) {
+        let is_short = self.short(a.value) == Some(dtype);
+        // What is taken as it lies in memory is taken whole.
+        if is_short && a.present.is_some() || !streamed && !is_short {
             return None;
         }
         let lane = self.team_mut().lanes.iter().find(|it| it.dim.rank == over)?.mask;
@@ -97,13 +98,43 @@ impl Tiling<'_> {
             }
             (Some(_), _) | (None, None) => value,
         };
+        let (mut value, mut factor) = (value, None);
+        if !is_short {
+            if dtype == DType::F16 {
+                let (within, by) = self.in_range(value, seen, over);
+                (value, factor) = (within, Some(by));
+            }
+            value = self.builder.round(dtype, value);
+        }
         let into = self.builder.filled(TileOp::Real(0.0), Scalar::F32, &[rows, out[0]]);
-        Some(self.builder.contract_where(seen, value, b.value, into))
+        let sum = self.builder.contract_where(seen, value, b.value, into);
+        Some(match factor {
+            Some(factor) => self.builder.binary(BinaryOp::Mul, sum, factor),
+            None => sum,
+        })
     }
 
-    /// It is read from memory in the precision in which products of matrices take it.
-    fn is_short(&self, value: ValueId) -> bool {
-        let Some(TileOp::Load { buffer, .. }) = self.builder.definition(value) else { return false };
-        self.builder.nest.buffers[*buffer].dtype == DType::BF16
+    /// Weights in the range of f16, and by what their sums are to be multiplied: the largest of a row becomes 2^15, so that
+    /// nothing overflows and only what is 2^29 times smaller has fewer digits. A row with a weight that is not finite
+    /// has no finite sum, and stays as it is.
+    fn in_range(&mut self, value: ValueId, seen: Option<ValueId>, over: RankId) -> (ValueId, ValueId) {
+        let b = &mut self.builder;
+        let [zero, one, least, top, infinity] =
+            [0.0, 1.0, 2f64.powi(-100), 2f64.powi(-15), f64::INFINITY].map(|it| b.real(it, Scalar::F32));
+        let size = b.unary(UnaryOp::Abs, value);
+        let size = seen.map_or(size, |seen| b.select(seen, size, zero));
+        let peak = b.reduce(ReduceOp::Max, size, over);
+        let is_finite = b.compare(CompareOp::Lt, peak, infinity);
+        let peak = b.binary(BinaryOp::Max, peak, least);
+        let factor = b.binary(BinaryOp::Mul, peak, top);
+        let factor = b.select(is_finite, factor, one);
+        let inverse = b.binary(BinaryOp::Div, one, factor);
+        (b.binary(BinaryOp::Mul, value, inverse), factor)
+    }
+
+    /// The dtype in which products of matrices take it, if it is read from memory as that.
+    fn short(&self, value: ValueId) -> Option<DType> {
+        let Some(TileOp::Load { buffer, .. }) = self.builder.definition(value) else { return None };
+        Some(self.builder.nest.buffers[*buffer].dtype).filter(|it| matches!(it, DType::BF16 | DType::F16))
     }
 }

@@ -1,0 +1,225 @@
+//! Tiles that are copied while what was copied before them is used.
+//!
+//! The loads of a loop's body that products take from shared memory are copied in the order in which they are used, each one
+//! when the one before it has arrived, the first of the next turn when the last has. So there is always one copy under way
+//! and one barrier for each: who passes it has copied its part of the tile that is used next, and is done with what
+//! lies where the next copy goes.
+//!
+//! ```text
+//! barrier; copy K of the first turn
+//! for n:  wait, barrier; copy V;               S = Q · K
+//!         wait, barrier; copy K of the next;   O += P · V
+//! ```
+
+use std::collections::{HashMap, HashSet};
+
+use attnc_ptx::modifier::Compare;
+use attnc_ptx::types::RegType;
+use attnc_ptx::{Inst, Op, args};
+
+use super::arith::{int_compare, select};
+use super::block::{Emitter, Range};
+use super::shared::Turn;
+use super::team::uses;
+use super::value::Value;
+use super::writer::{Closed, Writer};
+use crate::ir::nest::{Loop, Op as TileOp, Stmt, ValueId};
+
+/// The loads of a loop that are copied ahead of their use.
+pub(super) struct Ahead {
+    /// The number of the loop's turn.
+    pub(super) number: ValueId,
+    /// What the body computes.
+    pub(super) changes: HashSet<ValueId>,
+    /// In the order in which they are used.
+    loads: Vec<ValueId>,
+    /// How many of them have been used in the turn at hand.
+    used: usize,
+    /// The numbers of the turns, once they are known.
+    range: Option<Range>,
+}
+
+/// Room for tiles in shared memory: loops that follow each other have theirs at the same place.
+#[derive(Default)]
+pub(super) struct Rooms {
+    /// By depth of the loop: all that there are, and how many are taken.
+    levels: Vec<(Vec<(Value, u32)>, usize)>,
+    depth: usize,
+    /// By size: room that each warp has for itself from one use to the next.
+    own: HashMap<u32, Value>,
+}
+
+impl Rooms {
+    /// Room for so many bytes.
+    pub(super) fn next(&mut self, writer: &Writer, bytes: u32, align: u32) -> Value {
+        if self.levels.len() <= self.depth {
+            self.levels.resize_with(self.depth + 1, Default::default);
+        }
+        let (rooms, taken) = &mut self.levels[self.depth];
+        let free = rooms[*taken..].iter().position(|it| it.1 == bytes);
+        *taken = match free {
+            Some(at) => *taken + at + 1,
+            None => {
+                rooms.push((writer.shared(bytes, align), bytes));
+                rooms.len()
+            }
+        };
+        rooms[*taken - 1].0
+    }
+
+    /// Room for so many bytes of which a warp uses its part at once.
+    pub(super) fn at_once(&mut self, writer: &Writer, bytes: u32) -> Value {
+        *self.own.entry(bytes).or_insert_with(|| writer.shared(bytes, 16))
+    }
+
+    fn open(&mut self) {
+        self.depth += 1;
+        if let Some(level) = self.levels.get_mut(self.depth) {
+            level.1 = 0;
+        }
+    }
+
+    fn close(&mut self) {
+        self.depth -= 1;
+    }
+}
+
+impl<'a> Emitter<'a> {
+    /// Begins a loop: copies the first of what is copied ahead, for the turn of its first number, if there is one.
+    pub(super) fn look_ahead(&mut self, it: &'a Loop, from: Value) -> (Option<Ahead>, Option<Closed>) {
+        let Some(team) = self.team.as_mut() else { return (self.ahead.take(), None) };
+        team.rooms.open();
+        let outside = self.ahead.take();
+        let Some((loads, changes)) = self.used_in_turn(it) else { return (outside, None) };
+        for &load in &loads {
+            let staged = self.room(load);
+            self.together_mut().staged.insert(load, staged);
+        }
+        let first = Turn { number: from, is_there: Value::Bool(true) };
+        self.ahead = Some(Ahead { number: it.index, changes, loads, used: 0, range: None });
+        self.writer.open(true);
+        self.writer.add(Inst::new(Op::BarSyncAll, args![0]));
+        self.copy_ahead(0, first);
+        (outside, Some(self.writer.close(&[])))
+    }
+
+    /// Begins a turn.
+    pub(super) fn take_turn(&mut self, range: &Range) {
+        self.ahead.iter_mut().for_each(|it| it.range = Some(*range));
+    }
+
+    /// Ends a loop.
+    pub(super) fn look_back(&mut self, outside: Option<Ahead>) {
+        self.ahead = outside;
+        if let Some(team) = &mut self.team {
+            team.rooms.close();
+        }
+    }
+
+    /// Whether a load is copied ahead of its use.
+    pub(super) fn is_ahead(&self, load: ValueId) -> bool {
+        self.ahead.as_ref().is_some_and(|it| it.loads.contains(&load))
+    }
+
+    /// Waits for a tile that is about to be used, and begins to copy the next one.
+    pub(super) fn arrive(&mut self, load: ValueId) {
+        let Some(ahead) = &mut self.ahead else { return };
+        let Some(at) = ahead.loads.iter().position(|it| *it == load).filter(|at| *at == ahead.used) else {
+            return;
+        };
+        ahead.used += 1;
+        let (is_last, range) = (ahead.used == ahead.loads.len(), ahead.range.expect("a turn is under way"));
+        self.meet();
+        let now = Value::Reg(range.index);
+        if !is_last {
+            return self.copy_ahead(at + 1, Turn { number: now, is_there: Value::Bool(true) });
+        }
+        let after = range.after(&self.writer);
+        let is_there = int_compare(&self.writer, Compare::Le, after, range.last);
+        // What is not copied has an address all the same.
+        let number = select(&self.writer, RegType::B64, is_there, after, now);
+        self.copy_ahead(0, Turn { number, is_there });
+    }
+
+    fn copy_ahead(&mut self, at: usize, turn: Turn) {
+        let load = self.ahead.as_ref().expect("the loop copies ahead").loads[at];
+        let staged = self.together().staged[&load];
+        self.fill(load, staged, Some(turn));
+    }
+
+    /// The loads of a body that may be copied ahead, in the order of their first use, and what the body computes: two or
+    /// more, the first of which is used no more when the last is.
+    fn used_in_turn(&self, it: &'a Loop) -> Option<(Vec<ValueId>, HashSet<ValueId>)> {
+        let foreign = it.carried.iter().map(|it| it.current).collect();
+        let mut body = Body { number: it.index, changes: HashSet::new(), foreign };
+        let mut loads: Vec<ValueId> = Vec::new();
+        let (mut elsewhere, mut others) = (HashSet::new(), HashSet::new());
+        for stmt in &it.body.stmts {
+            match stmt {
+                Stmt::Let(value, op) => {
+                    body.changes.insert(*value);
+                    let TileOp::Contract { a, b, .. } = op else { continue };
+                    elsewhere.insert(*a);
+                    if !body.changes.contains(b) || !self.together().is_loaded_factor(*b) {
+                        continue;
+                    }
+                    match loads.iter().position(|it| it == b) {
+                        None => loads.push(*b),
+                        Some(0) if loads.len() > 1 => return None,
+                        Some(_) => {}
+                    }
+                }
+                Stmt::Loop(it) => {
+                    body.foreign.extend(it.carried.iter().map(|it| it.result));
+                    uses(&it.body, &mut elsewhere, &mut others);
+                }
+                Stmt::If { then, otherwise, .. } => {
+                    [then, otherwise].iter().for_each(|it| uses(it, &mut elsewhere, &mut others));
+                }
+                Stmt::Store { .. } => {}
+            }
+        }
+        let fits = |it: &ValueId| !elsewhere.contains(it) && self.follows(*it, &body);
+        (loads.len() > 1 && loads.iter().all(fits)).then_some((loads, body.changes))
+    }
+
+    /// Whether a value follows from the number of the turn and what is there before the loop.
+    fn follows(&self, value: ValueId, body: &Body) -> bool {
+        if value == body.number || !(body.changes.contains(&value) || body.foreign.contains(&value)) {
+            return true;
+        }
+        if body.foreign.contains(&value) {
+            return false;
+        }
+        let op = self.together().definition(value);
+        match op {
+            TileOp::Int(_)
+            | TileOp::Real(_)
+            | TileOp::Bool(_)
+            | TileOp::Iota
+            | TileOp::Unary(..)
+            | TileOp::Power(_)
+            | TileOp::Binary(..)
+            | TileOp::Compare(..)
+            | TileOp::Select(..)
+            | TileOp::Convert(_)
+            | TileOp::Round(..)
+            | TileOp::Load { .. } => op.operands().into_iter().all(|it| self.follows(it, body)),
+            TileOp::Word(_)
+            | TileOp::Address(_)
+            | TileOp::WorkspaceAddress
+            | TileOp::WorkspaceBytes
+            | TileOp::Threads
+            | TileOp::Contract { .. }
+            | TileOp::Reduce(..) => false,
+        }
+    }
+}
+
+/// What the body of a loop computes.
+struct Body {
+    number: ValueId,
+    changes: HashSet<ValueId>,
+    /// What it is handed by turns before, or by loops within it.
+    foreign: HashSet<ValueId>,
+}

@@ -1,0 +1,71 @@
+//! Contractions to products of matrices that four warps take together: `wgmma`.
+//!
+//! A thread has the same elements of sums and left factors as for products of warps (`products.rs`). The right factor
+//! lies in shared memory, and so may the left one; descriptors tell where.
+//!
+//! ```text
+//! contract Q [m in 64, d in 64], K [n in 32, d in 64] into 0   ->   fence; 4 wgmma of 64 × 32 × 16; commit; wait
+//! ```
+
+use attnc_dsl::ast::DType;
+use attnc_ptx::modifier::wgmma::{Wgmma, WgmmaTypes};
+use attnc_ptx::types::RegType;
+use attnc_ptx::{Inst, Op, Reg, args};
+
+use super::block::Emitter;
+use super::layout::Staged;
+use super::value::Value;
+
+/// A left factor.
+pub(super) enum Left {
+    /// Fragments in registers, one for each sixteen of what is summed over.
+    Registers(Vec<[Reg; 4]>),
+    /// In shared memory; whether what is summed over is its rows.
+    Memory(Staged, bool),
+}
+
+impl Emitter<'_> {
+    /// Sums with products added, rows first: `right` is turned if what is summed over is its rows.
+    pub(super) fn by_group(
+        &self,
+        left: &Left,
+        (right, is_turned): (Staged, bool),
+        (depths, columns): (u32, u32),
+        before: &[Value],
+    ) -> Vec<Value> {
+        let w = &self.writer;
+        let sums: Vec<Reg> = before.iter().map(|_| w.fresh(RegType::F32)).collect();
+        let starts_at_zero = before.iter().all(|it| *it == Value::F32(0));
+        if !starts_at_zero {
+            sums.iter().zip(before).for_each(|(&sum, &it)| w.copy(sum, it));
+        }
+        // Registers go by pairs of columns, those of the lower row after those of the upper.
+        let width = sums.len() / 2;
+        let place = |at: usize| at % 4 / 2 * width + at / 4 * 2 + at % 2;
+        let ordered: Vec<Reg> = (0..sums.len()).map(|at| sums[place(at)]).collect();
+        let types = if right.dtype == DType::F16 { WgmmaTypes::F16 } else { WgmmaTypes::BF16 };
+        let form = Wgmma { columns: u16::try_from(columns).expect("tiles are small"), types };
+        w.add(Inst::new(Op::WgmmaFence, args![]));
+        for depth in 0..depths {
+            let scale = w.reg(RegType::Pred, Value::Bool(depth > 0 || !starts_at_zero));
+            let of = |staged: Staged, is_turned| w.reg(RegType::B64, staged.descriptor(w, is_turned, depth));
+            let (from, turned) = (of(right, is_turned), i64::from(is_turned));
+            w.add(match left {
+                Left::Registers(fragments) => {
+                    let fragment = fragments[depth as usize];
+                    let op = Op::WgmmaMixed { form };
+                    Inst::new(op, args![&ordered, fragment, from, scale, 1, 1, turned])
+                }
+                Left::Memory(staged, is_left_turned) => {
+                    let left = of(*staged, *is_left_turned);
+                    let op = Op::WgmmaShared { form };
+                    let left_turned = i64::from(*is_left_turned);
+                    Inst::new(op, args![&ordered, left, from, scale, 1, 1, left_turned, turned])
+                }
+            });
+        }
+        w.add(Inst::new(Op::WgmmaCommit, args![]));
+        w.add(Inst::new(Op::WgmmaWait, args![0]));
+        sums.into_iter().map(Value::Reg).collect()
+    }
+}

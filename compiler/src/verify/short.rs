@@ -1,0 +1,237 @@
+//! What a kernel loses that rounds factors of its products to short floats, as products of matrices take them.
+//!
+//! A nest says where it does: `contract round(bf16, %p), %v`. A factor that is rounded to nearest is off by at most `u`
+//! times itself, `u` being half the distance of neighbours at 1, or `u` times the least normal number `t` where it is
+//! smaller than that. So a sum of such products is off by at most `u Σ (|p| + t) · |v|`.
+//! The nest is run with each of these sums off by as much, one after the other, and by what its outputs move then they may
+//! be off, those of all sums added. Where an output takes such a sum as it is, or times a number, that is the bound; where
+//! it depends on several points of one, they are off all upwards, all downwards, and as drawn, of which the largest counts.
+//!
+//! ```text
+//! %9 = contract %p', %v into %o   ->   %r = contract %p', %v into %o;  %t = contract |%p| + t, |%v| into 0;  %9 = %r ± u * %t
+//! ```
+
+use std::collections::HashMap;
+
+use crate::ir::array::Array;
+use crate::ir::cascade::Cascade;
+use crate::ir::expr::{BinaryOp, UnaryOp};
+use crate::ir::interp::nest::{Manner, run};
+use crate::ir::interp::{Call, NestError};
+use crate::ir::nest::{Block, Nest, Op, Scalar, Stmt, TileType, ValueId};
+use attnc_dsl::ast::{CompareOp, DType};
+use indexmap::IndexMap;
+
+use super::compare::real;
+
+/// What products of short floats may cost in one call.
+#[derive(Debug, Clone, Default)]
+pub struct Short {
+    /// By output and point: how far off it may be.
+    costs: IndexMap<String, Vec<f64>>,
+}
+
+/// Which way a sum is off.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Up,
+    Down,
+    /// Up at some points and down at others, by this number.
+    Drawn(i64),
+}
+
+const WAYS: [Way; 4] = [Way::Up, Way::Down, Way::Drawn(1), Way::Drawn(2)];
+
+impl Short {
+    /// What rounding of factors may cost a nest of this cascade in a call; nothing if it rounds none.
+    ///
+    /// # Errors
+    /// The nest refuses the call, or does something that it must not.
+    pub fn of(nest: &Nest, cascade: &Cascade, call: &Call) -> Result<Short, NestError> {
+        let sums = sums(nest);
+        let mut costs: IndexMap<String, Vec<f64>> = IndexMap::new();
+        if sums.is_empty() {
+            return Ok(Short { costs });
+        }
+        let run = |nest: &Nest| run(nest, cascade, call, Manner::default());
+        let exact = run(nest)?;
+        for sum in sums {
+            let runs =
+                WAYS.map(|way| run(&off(nest, sum, way))).into_iter().collect::<Result<Vec<_>, _>>()?;
+            for (name, exact) in &exact {
+                let moves = |at| runs.iter().map(|it| moved(exact, &it[name], at)).fold(0.0, f64::max);
+                let costs = costs.entry(name.clone()).or_insert_with(|| vec![0.0; exact.data.len()]);
+                costs.iter_mut().enumerate().for_each(|(at, cost)| *cost += moves(at));
+            }
+        }
+        Ok(Short { costs })
+    }
+
+    /// How far off each point of an output may be; none if nothing is rounded.
+    pub(super) fn costs(&self, output: &str) -> &[f64] {
+        self.costs.get(output).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// By how much a point has moved; by nothing where there is no number, so that nothing is allowed for that.
+fn moved(from: &Array, to: &Array, at: usize) -> f64 {
+    let by = (real(to, at) - real(from, at)).abs();
+    if by.is_finite() { by } else { 0.0 }
+}
+
+/// A sum of products whose left factor is rounded.
+#[derive(Debug, Clone, Copy)]
+struct Sum {
+    value: ValueId,
+    /// The left factor before it is rounded, and the right one.
+    factors: (ValueId, ValueId),
+    there: Option<ValueId>,
+    format: Format,
+}
+
+/// What rounding to a short float does.
+#[derive(Debug, Clone, Copy)]
+struct Format {
+    /// The largest relative error of normal numbers.
+    unit: f64,
+    /// The least normal number.
+    least: f64,
+}
+
+/// Those that blocks of threads take.
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+fn sums(nest: &Nest) -> Vec<Sum> {
+    let (mut rounded, mut sums) = (HashMap::new(), Vec::new());
+    for stage in nest.stages.iter().filter(|it| it.team.is_some()) {
+        visit(&stage.body, &mut |value, op| match *op {
+            Op::Round(dtype, of) => {
+                _ = format(dtype).map(|format| rounded.insert(value, (of, format)));
+            }
+            Op::Contract { a, b, there, .. } => {
+                if let Some(&(a, format)) = rounded.get(&a) {
+                    sums.push(Sum { value, factors: (a, b), there, format });
+                }
+            }
+            _ => {}
+        });
+    }
+    sums
+}
+
+fn visit(block: &Block, see: &mut impl FnMut(ValueId, &Op)) {
+    for stmt in &block.stmts {
+        match stmt {
+            Stmt::Let(value, op) => see(*value, op),
+            Stmt::Loop(it) => visit(&it.body, see),
+            Stmt::If { then, otherwise, .. } => [then, otherwise].iter().for_each(|it| visit(it, see)),
+            Stmt::Store { .. } => {}
+        }
+    }
+}
+
+/// Rounding to nearest, as products take factors.
+fn format(dtype: DType) -> Option<Format> {
+    match dtype {
+        // The first of the bits of a significand is not stored.
+        DType::BF16 => Some(Format { unit: 2f64.powi(-8), least: 2f64.powi(-126) }),
+        DType::F16 => Some(Format { unit: 2f64.powi(-11), least: 2f64.powi(-14) }),
+        DType::F64
+        | DType::F32
+        | DType::F8E4M3
+        | DType::F8E5M2
+        | DType::I64
+        | DType::I32
+        | DType::I16
+        | DType::I8
+        | DType::U8
+        | DType::I4
+        | DType::Bool => None,
+    }
+}
+
+/// The nest with one sum off.
+fn off(nest: &Nest, sum: Sum, way: Way) -> Nest {
+    let mut own = nest.clone();
+    let mut stages = std::mem::take(&mut own.stages);
+    stages.iter_mut().for_each(|it| replace(&mut own, &mut it.body, sum, way));
+    own.stages = stages;
+    own
+}
+
+fn replace(nest: &mut Nest, block: &mut Block, sum: Sum, way: Way) {
+    for stmt in std::mem::take(&mut block.stmts) {
+        match stmt {
+            Stmt::Let(value, op) if value == sum.value => block.stmts.extend(moved_sum(nest, sum, op, way)),
+            Stmt::Loop(mut it) => {
+                replace(nest, &mut it.body, sum, way);
+                block.stmts.push(Stmt::Loop(it));
+            }
+            Stmt::If { condition, mut then, mut otherwise } => {
+                [&mut then, &mut otherwise].into_iter().for_each(|it| replace(nest, it, sum, way));
+                block.stmts.push(Stmt::If { condition, then, otherwise });
+            }
+            Stmt::Let(..) | Stmt::Store { .. } => block.stmts.push(stmt),
+        }
+    }
+}
+
+/// What computes a sum that is off.
+fn moved_sum(nest: &mut Nest, sum: Sum, op: Op, way: Way) -> Vec<Stmt> {
+    let mut code = Code { nest, stmts: Vec::new() };
+    let ty = code.nest.values[sum.value].clone();
+    let right = code.op(op, ty.clone());
+    let [a, b] = [sum.factors.0, sum.factors.1].map(|it| {
+        let ty = code.nest.values[it].clone();
+        code.op(Op::Unary(UnaryOp::Abs, it), ty)
+    });
+    let left = code.nest.values[a].clone();
+    let least = code.op(Op::Real(sum.format.least), left.clone());
+    let a = code.op(Op::Binary(BinaryOp::Add, a, least), left);
+    let zero = code.op(Op::Real(0.0), ty.clone());
+    let total = code.op(Op::Contract { a, b, there: sum.there, into: zero }, ty.clone());
+    let [up, down] = [sum.format.unit, -sum.format.unit].map(|it| code.op(Op::Real(it), ty.clone()));
+    let unit = match way {
+        Way::Up => up,
+        Way::Down => down,
+        Way::Drawn(number) => {
+            let is_up = code.drawn(&ty, number);
+            code.op(Op::Select(is_up, up, down), ty.clone())
+        }
+    };
+    let off = code.op(Op::Binary(BinaryOp::Mul, total, unit), ty);
+    code.stmts.push(Stmt::Let(sum.value, Op::Binary(BinaryOp::Add, right, off)));
+    code.stmts
+}
+
+/// Statements that are added to a nest.
+struct Code<'a> {
+    nest: &'a mut Nest,
+    stmts: Vec<Stmt>,
+}
+
+impl Code<'_> {
+    fn op(&mut self, op: Op, ty: TileType) -> ValueId {
+        let value = self.nest.values.push(ty);
+        self.stmts.push(Stmt::Let(value, op));
+        value
+    }
+
+    /// A bool for each point of a tile, which looks as if it were drawn.
+    fn drawn(&mut self, ty: &TileType, number: i64) -> ValueId {
+        let single = TileType { scalar: Scalar::I64, shape: Vec::new() };
+        let all = TileType { scalar: Scalar::I64, shape: ty.shape.clone() };
+        let mut place = self.op(Op::Int(number), single.clone());
+        for (dim, prime) in ty.shape.iter().zip([31, 17]) {
+            let line = TileType { scalar: Scalar::I64, shape: vec![*dim] };
+            let iota = self.op(Op::Iota, line.clone());
+            let factor = self.op(Op::Int(prime), single.clone());
+            let part = self.op(Op::Binary(BinaryOp::Mul, iota, factor), line);
+            place = self.op(Op::Binary(BinaryOp::Add, place, part), all.clone());
+        }
+        let [prime, two, zero] = [257, 2, 0].map(|it| self.op(Op::Int(it), single.clone()));
+        let square = self.op(Op::Binary(BinaryOp::Mul, place, place), all.clone());
+        let rest = self.op(Op::Binary(BinaryOp::Mod, square, prime), all.clone());
+        let bit = self.op(Op::Binary(BinaryOp::Mod, rest, two), all.clone());
+        self.op(Op::Compare(CompareOp::Eq, bit, zero), TileType { scalar: Scalar::Bool, shape: all.shape })
+    }
+}
