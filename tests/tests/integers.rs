@@ -17,7 +17,7 @@ fn scores(most: usize) -> Cascade {
           input q[m, d]: i8
           input k[n, d]: u8
           S[m, n] = sum[d](q * k)
-          output o[m, n] = real(S) * 0.5
+          output o[m, n] = S * 0.5
         }}"
     );
     spec::cascade(&text).expect("the spec is right")

@@ -188,15 +188,26 @@ impl Weaver<'_> {
         // An exponent of −∞ decides on no maximum.
         needed.retain(|&it| !self.says_finite(it, exponent));
         let known = super::presence::conditions(exprs, &self.held, exponent);
-        let there = match self.otherwise(value, exponent) {
-            Some(more) => {
-                let lacking: Vec<ExprId> = needed.difference(&known).copied().chain(more).collect();
+        let lacking = self.otherwise(value, exponent);
+        let lacking = lacking.map(|more| needed.difference(&known).copied().chain(more).collect::<Vec<_>>());
+        let there = match lacking {
+            Some(conditions) if conditions.is_empty() => return exponent,
+            Some(conditions) if self.has_all_rows(exponent, &conditions) => {
                 let both = |a, b| self.cascade.exprs.add(Expr::Binary(BinaryOp::And, a, b));
-                lacking.into_iter().reduce(both)
+                conditions.into_iter().reduce(both).expect("there are conditions")
             }
-            None => Some(self.cascade.exprs.add(Expr::Present(value))),
+            Some(_) | None => self.cascade.exprs.add(Expr::Present(value)),
         };
-        there.map_or(exponent, |it| self.cascade.exprs.add(Expr::Where(exponent, it)))
+        self.cascade.exprs.add(Expr::Where(exponent, there))
+    }
+
+    /// Under these conditions the exponent depends on all rows, as what is kept of parts has to: tasks of other rows would
+    /// write the same.
+    fn has_all_rows(&self, exponent: ExprId, conditions: &[ExprId]) -> bool {
+        let free = |it: &ExprId| self.cascade.exprs.free(*it).iter().copied();
+        let all: std::collections::BTreeSet<RankId> =
+            conditions.iter().chain([&exponent]).flat_map(free).collect();
+        self.split.is_none() || self.group.rows.is_subset(&all)
     }
 
     /// The condition is that the exponent is not −∞.

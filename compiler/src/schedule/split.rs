@@ -29,7 +29,7 @@ use attnc_dsl::ast::CompareOp;
 use super::flow::Ranks;
 use super::plan::{Act, Axis, Loop, Parts, Stream};
 use super::weave::{Round, Weaver, left};
-use crate::ir::cascade::{Dim, Einsum, ExprId, Extent, Op, Rank, RankId, Role, Tensor, TensorId};
+use crate::ir::cascade::{Einsum, ExprId, Extent, Op, Rank, RankId, Role, Tensor, TensorId};
 use crate::ir::expr::{BinaryOp, Expr, operands, with_operands};
 
 /// How a traversal goes over parts.
@@ -206,38 +206,35 @@ impl Weaver<'_> {
         ]
     }
 
-    /// What stores the state of a part, and where it is found: for each row, or tasks would write the same.
+    /// What stores the state of a part, and where it is found.
     fn kept_parts(
         &mut self,
         split: &Split,
         starts: &[Act],
         merges: &[Act],
-    ) -> (Vec<Act>, BTreeMap<TensorId, Kept>) {
+    ) -> (Vec<Act>, BTreeMap<TensorId, TensorId>) {
         let (mut keeps, mut kept) = (Vec::new(), BTreeMap::new());
         let mut read = BTreeSet::new();
         for act in merges {
             act.einsums(&mut |it| read.extend(self.cascade.exprs.reads(it.value).map(|(it, _)| it)));
         }
         for tensor in starts.iter().filter_map(defined).filter(|it| read.contains(it)) {
-            let Tensor { name, mut dims, kind, .. } = self.cascade.tensors[tensor].clone();
+            let Tensor { name, dims, kind, .. } = self.cascade.tensors[tensor].clone();
             let ranks: Vec<RankId> = dims.iter().map(|it| it.rank).collect();
-            let has = |row: &RankId| ranks.iter().any(|it| self.cascade.exprs.atoms(*it).contains(row));
-            let rows: Vec<RankId> = self.group.rows.iter().copied().filter(|it| !has(it)).collect();
             let coords = ranks.iter().map(|&it| self.cascade.exprs.index(it)).collect();
             let value = self.cascade.exprs.add(Expr::Read(tensor, coords, kind));
             let name = format!("{}.kept", name.trim_end_matches('~'));
-            dims.extend(rows.iter().map(|&rank| Dim { rank, lag: 0 }));
             let copy =
                 self.cascade.tensors.push(Tensor { name, dims, kind, dtype: None, role: Role::Temporary });
             keeps.push(Act::Define(Einsum {
                 tensor: copy,
-                at: left(&[ranks, rows.clone()].concat()),
+                at: left(&ranks),
                 op: Op::Map,
                 value,
                 exact: false,
             }));
             self.room_where.insert(copy, split.apart);
-            kept.insert(tensor, Kept { copy, rows });
+            kept.insert(tensor, copy);
         }
         (keeps, kept)
     }
@@ -256,7 +253,7 @@ impl Weaver<'_> {
     }
 
     /// The same acts where tensors are read from others.
-    fn with_reads(&mut self, acts: &[Act], others: &BTreeMap<TensorId, Kept>) -> Vec<Act> {
+    fn with_reads(&mut self, acts: &[Act], others: &BTreeMap<TensorId, TensorId>) -> Vec<Act> {
         let moved = |it: &Einsum, value| Einsum { value, ..it.clone() };
         acts.iter()
             .map(|act| match act {
@@ -269,17 +266,16 @@ impl Weaver<'_> {
             .collect()
     }
 
-    fn read_from(&mut self, value: ExprId, others: &BTreeMap<TensorId, Kept>) -> ExprId {
+    fn read_from(&mut self, value: ExprId, others: &BTreeMap<TensorId, TensorId>) -> ExprId {
         let mut new: BTreeMap<ExprId, ExprId> = BTreeMap::new();
         for id in self.cascade.exprs.postorder(value) {
             let expr = self.cascade.exprs.get(id).clone();
             let inside: Vec<ExprId> = operands(&expr).iter().map(|it| new[it]).collect();
             let mut expr = with_operands(&expr, &inside);
-            if let Expr::Read(tensor, coords, _) = &mut expr
-                && let Some(kept) = others.get(tensor)
+            if let Expr::Read(tensor, ..) = &mut expr
+                && let Some(&other) = others.get(tensor)
             {
-                *tensor = kept.copy;
-                coords.extend(kept.rows.iter().map(|&it| self.cascade.exprs.index(it)));
+                *tensor = other;
             }
             let it = self.cascade.exprs.add(expr);
             new.insert(id, it);
@@ -304,13 +300,6 @@ impl Weaver<'_> {
         kept.reverse();
         kept
     }
-}
-
-/// Where the state of a part lies.
-struct Kept {
-    copy: TensorId,
-    /// The rows that the state itself does not depend on, its last dimensions.
-    rows: Vec<RankId>,
 }
 
 /// The tensor that an act defines, if it is one einsum.
