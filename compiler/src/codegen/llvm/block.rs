@@ -181,32 +181,29 @@ impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
         phi
     }
 
-    /// Counts from `from` in steps as long as the body's tiles end at `to`: `from + step <= to`.
+    /// Counts from `from` in steps as long as the body's tiles end at `to`: `from + step <= to`. The condition stands before
+    /// the loop and at its end, as LLVM wants loops.
     fn tiles(&mut self, it: &'a Loop) {
         let asm = self.asm;
         let step: Value<'c> = asm.index(it.step.into()).into();
         // So that neither this nor the step, where it is taken, goes beyond the integers.
         let last = asm.function("llvm.ssub.sat", &[self.scalar(it.to), step]);
         let before = asm.here();
-        let [header, body, exit] = std::array::from_fn(|_| self.new_block());
+        let [entry, body, exit] = std::array::from_fn(|_| self.new_block());
         let inits: Vec<Vec<Value<'c>>> = it.carried.iter().map(|it| self.tile(it.init).rows).collect();
-        asm.jump(header);
-
-        self.switch_to(header);
-        let index = self.phi(self.scalar(it.from), before);
-        let mut phis: Vec<Vec<PhiValue<'c>>> = Vec::new();
-        for (carried, inits) in it.carried.iter().zip(inits) {
-            let rows: Vec<PhiValue<'c>> = inits.into_iter().map(|init| self.phi(init, before)).collect();
-            let registers: Vec<Value<'c>> = rows.iter().map(|it| it.as_basic_value()).collect();
-            for value in [carried.current, carried.result] {
-                self.define(value, Tile::new(&self.nest.values[value], registers.clone()));
-            }
-            phis.push(rows);
-        }
-        let fits = asm.icmp(IntPredicate::SLE, index.as_basic_value(), last);
-        asm.branch(fits, body, exit);
+        asm.branch(asm.icmp(IntPredicate::SLE, self.scalar(it.from), last), entry, exit);
+        self.switch_to(entry);
+        asm.jump(body);
 
         self.switch_to(body);
+        let index = self.phi(self.scalar(it.from), entry);
+        let mut phis: Vec<Vec<PhiValue<'c>>> = Vec::new();
+        for (carried, inits) in it.carried.iter().zip(&inits) {
+            let rows: Vec<PhiValue<'c>> = inits.iter().map(|init| self.phi(*init, entry)).collect();
+            let registers = rows.iter().map(|it| it.as_basic_value()).collect();
+            self.define(carried.current, Tile::new(&self.nest.values[carried.current], registers));
+            phis.push(rows);
+        }
         self.define_scalar(it.index, index.as_basic_value());
         let reads_much = self.reads_much(&it.body).then_some(it.index);
         let outside = std::mem::replace(&mut self.reads_much, reads_much);
@@ -216,13 +213,22 @@ impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
         let [current, step] = [index.as_basic_value(), step].map(|it| it.into_int_value());
         let next = asm.builder.build_int_nsw_add(current, step, "").expect("integers are added");
         index.add_incoming(&[(&next, end)]);
-        for (carried, phis) in it.carried.iter().zip(phis) {
-            for (phi, next) in phis.into_iter().zip(self.tile(carried.next).rows) {
-                phi.add_incoming(&[(&next, end)]);
-            }
+        let nexts: Vec<Vec<Value<'c>>> = it.carried.iter().map(|it| self.tile(it.next).rows).collect();
+        for (phi, next) in phis.iter().flatten().zip(nexts.iter().flatten()) {
+            phi.add_incoming(&[(next, end)]);
         }
-        asm.jump(header);
+        asm.branch(asm.icmp(IntPredicate::SLE, next.into(), last), body, exit);
+
         self.switch_to(exit);
+        for (carried, (inits, nexts)) in it.carried.iter().zip(inits.into_iter().zip(nexts)) {
+            let rows = inits.into_iter().zip(nexts).map(|(init, next)| {
+                let phi = self.phi(init, before);
+                phi.add_incoming(&[(&next, end)]);
+                phi.as_basic_value()
+            });
+            let registers = rows.collect();
+            self.define(carried.result, Tile::new(&self.nest.values[carried.result], registers));
+        }
     }
 
     fn choice(&mut self, condition: ValueId, then: &'a Block, otherwise: &'a Block) {

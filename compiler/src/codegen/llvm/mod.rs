@@ -49,8 +49,7 @@ use crate::target::Target;
 /// What nests leave to LLVM: equal values are computed once, and what does not change in a loop before it. They are
 /// written as vectors and in the order that suits the machine, so all that `default<O2>` does beyond made hot loops no
 /// faster (within 2 %) and took ten times as long.
-const PASSES: &str =
-    "function(early-cse<memssa>,simplifycfg,loop-mssa(loop-rotate,licm),early-cse,simplifycfg,adce)";
+const PASSES: &str = "function(early-cse<memssa>,simplifycfg,loop-mssa(licm),early-cse,simplifycfg,adce)";
 
 /// The kernels as an object file.
 pub(super) fn emit_object(nests: &[Nest], target: &Target) -> Result<Vec<u8>, CodegenError> {
