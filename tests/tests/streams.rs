@@ -9,6 +9,7 @@ use attnc_runtime::{TensorView, TensorViewMut, Workspace};
 use attnc_tests::case::{
     self, Outputs, Sizes, agree, all_agree, call, compiled, expected, on_machine, on_nest, sized,
 };
+use attnc_tests::spec;
 use indexmap::IndexMap;
 
 const CASES: [(&str, Sizes<'_>); 14] = [
@@ -228,6 +229,21 @@ fn one_query_without_a_rank_of_its_own_streams_over_its_keys() {
         let call = call(&cascade, &sized(&[("n", n), ("d", 5), ("e", 9)]), 1.0);
         all_agree("one", &on_machine(&cascade, &call), &expected(&cascade, &call), 2e-5);
     }
+}
+
+#[test]
+fn weights_of_a_paged_cache_have_no_features_and_pages_are_gone_along_one_by_one() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/gallery/paged_decode.attn");
+    let cascade = spec::cascade(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let plan = attnc::driver::plan(&cascade, &Mapping::default());
+    let name = |rank| plan.cascade.ranks[rank].name.as_str();
+    let weights = plan.cascade.tensors.iter().filter(|(_, it)| it.name.contains("weight"));
+    for (_, tensor) in weights {
+        assert!(tensor.dims.iter().all(|it| name(it.rank) != "e"), "{tensor:?}");
+    }
+    // The slots of a page lie next to each other, the pages anywhere.
+    let text = attnc::ir::print::plan(&plan);
+    assert!(text.contains("for i in ") && text.contains(", s in "), "{text}");
 }
 
 #[test]
