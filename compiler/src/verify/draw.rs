@@ -54,7 +54,7 @@ impl Character {
 pub(super) const SCALES: [f64; 4] = [1.0, 0.25, 0.0625, 0.015_625];
 
 /// The points that the einsums of one call may visit; the interpreter is slow.
-const MOST_POINTS: i64 = 2_000_000;
+pub const MOST_POINTS: i64 = 2_000_000;
 
 /// How often extents are drawn before the spec's constraints count as not to be met.
 const TRIES: usize = 2000;

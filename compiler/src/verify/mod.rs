@@ -16,7 +16,7 @@ mod random;
 mod short;
 
 pub use compare::{Distance, Reference};
-pub use draw::Character;
+pub use draw::{Character, MOST_POINTS};
 pub use equal::Trial;
 pub use keys::{Keys, key_ranks, with_keys};
 pub use parallel::on_all_cores;

@@ -94,3 +94,12 @@ fn rounding_of_weights_is_allowed_for() {
         folder.attnc(&format!("verify {name} --backend ptx-emu")).expect(0, &[]);
     }
 }
+
+#[test]
+fn extents_that_are_too_large_for_the_interpreter_are_untested_and_said_to_be() {
+    let folder = Folder::new();
+    folder.write("k.attn", PER_ROW);
+    let ran = folder.attnc("verify k.attn --backend cranelift --set m=4096 --set d=4096");
+    let said = "found no extents that it allows and that come to at most 2000000 points";
+    assert!(ran.expect(1, &[]).stdout.contains(said), "{}", ran.stdout);
+}

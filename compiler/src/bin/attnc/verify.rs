@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use attnc::driver::Front;
 use attnc::ir::cascade::Cascade;
-use attnc::verify::{Distance, cases};
+use attnc::verify::{Distance, MOST_POINTS, cases};
 use serde_json::json;
 
 use crate::backend::{Backend, Engine};
@@ -115,8 +115,10 @@ fn verify_spec(path: &Path, front: &Front, args: &Args, backends: &[Backend]) ->
 
 /// How many calls were compared, and how each back end did.
 fn verify_kernel(cascade: &Cascade, engines: &[Engine<'_>], seed: u64) -> Outcome<Vec<(usize, Verdict)>> {
-    let untested =
-        || (0, Verdict::Untested("its constraints allow no small extents: give some with --set".to_owned()));
+    let why = format!(
+        "found no extents that it allows and that come to at most {MOST_POINTS} points: give some, or smaller ones, with --set"
+    );
+    let untested = || (0, Verdict::Untested(why.clone()));
     let mut results: Vec<(usize, Verdict)> = engines.iter().map(|_| untested()).collect();
     for case in cases(cascade, seed) {
         let case = case.map_err(|it| Stop::internal(format!("kernel `{}`: {it}", cascade.name)))?;
