@@ -90,11 +90,10 @@ pub fn mapping(
     target: &Target,
     backend: Backend,
 ) -> Result<Mapping, Vec<Refusal>> {
-    let mapping = Mapping::read(text, target.tiles(backend))?;
-    mapping.suits(target, backend).map_err(|it| vec![it])?;
-    let plans: Vec<_> = cascades.iter().map(|it| plan(it, &mapping)).collect();
-    let refusals = mapping.refusals(&plans);
-    if refusals.is_empty() { Ok(mapping) } else { Err(refusals) }
+    match mapping_beside(text, cascades, target, backend)? {
+        (mapping, None) => Ok(mapping),
+        (_, Some(unsuited)) => Err(vec![unsuited]),
+    }
 }
 
 /// The mapping that the file beside a spec has for kernels, on a machine: the machine's own, and why, where the file is for
@@ -108,10 +107,13 @@ pub fn mapping_beside(
     target: &Target,
     backend: Backend,
 ) -> Result<(Mapping, Option<Refusal>), Vec<Refusal>> {
-    match Mapping::read(text, target.tiles(backend))?.suits(target, backend) {
-        Ok(()) => Ok((mapping(text, cascades, target, backend)?, None)),
-        Err(why) => Ok((Mapping::of(target, backend), Some(why))),
+    let mapping = Mapping::read(text, target.tiles(backend))?;
+    if let Err(unsuited) = mapping.suits(target, backend) {
+        return Ok((Mapping::of(target, backend), Some(unsuited)));
     }
+    let plans: Vec<_> = cascades.iter().map(|it| plan(it, &mapping)).collect();
+    let refusals = mapping.refusals(&plans);
+    if refusals.is_empty() { Ok((mapping, None)) } else { Err(refusals) }
 }
 
 /// Cascades to machine code, by the mapping of the machine.

@@ -118,8 +118,7 @@ fn mutants(module: &Module) -> Vec<(String, Module)> {
             if let Some(to) = before {
                 found.push((format!("{name}, before {to}"), changed(&|body| body[to..=at].rotate_right(1))));
             }
-            let after = kernel.body.iter().enumerate().skip(at + 1);
-            if let Some(to) = neighbour(&mut { after }) {
+            if let Some(to) = neighbour(&mut (at + 1..).zip(&kernel.body[at + 1..])) {
                 found.push((format!("{name}, after {to}"), changed(&|body| body[at..=to].rotate_left(1))));
             }
         }

@@ -214,7 +214,6 @@ impl Translation<'_> {
         }
     }
 
-    /// A tensor at its own coordinates is what defines it.
     /// Has the graph know the conditions that coordinates of an input are inside, where they are not its indices.
     fn bound(&mut self, tensor: TensorId, coordinates: &[Class]) {
         for (dim, &at) in self.cascade.tensors[tensor].dims.iter().zip(coordinates) {
@@ -226,6 +225,7 @@ impl Translation<'_> {
         }
     }
 
+    /// A tensor at its own coordinates is what defines it.
     fn read(&mut self, tensor: TensorId, coords: &[ExprId], inner: &[Class], kind: Kind) -> Class {
         let it = &self.cascade.tensors[tensor];
         if it.role == Role::Input {

@@ -204,10 +204,9 @@ impl Weaver<'_> {
     /// Under these conditions the exponent depends on all rows, as what is kept of parts has to: tasks of other rows would
     /// write the same.
     fn has_all_rows(&self, exponent: ExprId, conditions: &[ExprId]) -> bool {
-        let free = |it: &ExprId| self.cascade.exprs.free(*it).iter().copied();
-        let all: std::collections::BTreeSet<RankId> =
-            conditions.iter().chain([&exponent]).flat_map(free).collect();
-        self.split.is_none() || self.group.rows.is_subset(&all)
+        let exprs = &self.cascade.exprs;
+        let has = |row: &RankId| conditions.iter().chain([&exponent]).any(|it| exprs.free(*it).contains(row));
+        self.split.is_none() || self.group.rows.iter().all(has)
     }
 
     /// The condition is that the exponent is not −∞.

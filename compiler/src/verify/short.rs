@@ -13,6 +13,7 @@
 
 use std::collections::HashMap;
 
+use crate::codegen::math::narrow::Narrow;
 use crate::ir::array::Array;
 use crate::ir::cascade::Cascade;
 use crate::ir::expr::{BinaryOp, UnaryOp};
@@ -86,16 +87,7 @@ struct Sum {
     /// The left factor before it is rounded, and the right one.
     factors: (ValueId, ValueId),
     there: Option<ValueId>,
-    format: Format,
-}
-
-/// What rounding to a short float does.
-#[derive(Debug, Clone, Copy)]
-struct Format {
-    /// The largest relative error of normal numbers.
-    unit: f64,
-    /// The least normal number.
-    least: f64,
+    format: Narrow,
 }
 
 /// Those that blocks of threads take.
@@ -105,7 +97,7 @@ fn sums(nest: &Nest) -> Vec<Sum> {
     for stage in nest.stages.iter().filter(|it| it.team.is_some()) {
         visit(&stage.body, &mut |value, op| match *op {
             Op::Round(dtype, of) => {
-                _ = format(dtype).map(|format| rounded.insert(value, (of, format)));
+                _ = short(dtype).map(|format| rounded.insert(value, (of, format)));
             }
             Op::Contract { a, b, there, .. } => {
                 if let Some(&(a, format)) = rounded.get(&a) {
@@ -129,24 +121,9 @@ fn visit(block: &Block, see: &mut impl FnMut(ValueId, &Op)) {
     }
 }
 
-/// Rounding to nearest, as products take factors.
-fn format(dtype: DType) -> Option<Format> {
-    match dtype {
-        // The first of the bits of a significand is not stored.
-        DType::BF16 => Some(Format { unit: 2f64.powi(-8), least: 2f64.powi(-126) }),
-        DType::F16 => Some(Format { unit: 2f64.powi(-11), least: 2f64.powi(-14) }),
-        DType::F64
-        | DType::F32
-        | DType::F8E4M3
-        | DType::F8E5M2
-        | DType::I64
-        | DType::I32
-        | DType::I16
-        | DType::I8
-        | DType::U8
-        | DType::I4
-        | DType::Bool => None,
-    }
+/// The layout of a dtype whose numbers products take as factors.
+fn short(dtype: DType) -> Option<Narrow> {
+    matches!(dtype, DType::BF16 | DType::F16).then(|| Narrow::of(dtype)).flatten()
 }
 
 /// The nest with one sum off.
@@ -185,11 +162,12 @@ fn moved_sum(nest: &mut Nest, sum: Sum, op: Op, way: Way) -> Vec<Stmt> {
         code.op(Op::Unary(UnaryOp::Abs, it), ty)
     });
     let left = code.nest.values[a].clone();
-    let least = code.op(Op::Real(sum.format.least), left.clone());
+    let least = code.op(Op::Real(sum.format.least_normal()), left.clone());
     let a = code.op(Op::Binary(BinaryOp::Add, a, least), left);
     let zero = code.op(Op::Real(0.0), ty.clone());
     let total = code.op(Op::Contract { a, b, there: sum.there, into: zero }, ty.clone());
-    let [up, down] = [sum.format.unit, -sum.format.unit].map(|it| code.op(Op::Real(it), ty.clone()));
+    let unit = sum.format.unit_roundoff();
+    let [up, down] = [unit, -unit].map(|it| code.op(Op::Real(it), ty.clone()));
     let unit = match way {
         Way::Up => up,
         Way::Down => down,

@@ -56,6 +56,17 @@ impl Narrow {
         Narrow { bits, significand_bits, bias, overflow }
     }
 
+    /// The largest relative error of a normal number that is rounded to nearest.
+    pub fn unit_roundoff(self) -> f64 {
+        // The first of the bits of a significand is not stored.
+        power_of_two(-i64::from(self.significand_bits) - 1)
+    }
+
+    /// The least number whose significand has all its bits.
+    pub fn least_normal(self) -> f64 {
+        power_of_two(1 - self.bias)
+    }
+
     /// The number that these bits stand for.
     pub fn value_of(self, bits: u16) -> f64 {
         self.decode(&Host64, bits.into())

@@ -120,3 +120,17 @@ fn what_is_not_finite_keeps_its_kind_and_sign() {
     }
     assert_eq!(round_to(DType::F32, 0.1), 0.1);
 }
+
+#[test]
+fn roundoff_and_the_least_normal_number_are_those_of_the_layout() {
+    for dtype in [DType::F16, DType::BF16, DType::F8E5M2] {
+        let (half, least) = (layout(dtype).unit_roundoff(), layout(dtype).least_normal());
+        assert_eq!(round_to(dtype, least), least, "{dtype:?}");
+        // Half the distance of neighbours: exactly between two numbers the even one is taken, 1; and a little above the other.
+        assert_eq!(round_to(dtype, 1.0 + half), 1.0, "{dtype:?}");
+        assert_eq!(round_to(dtype, 1.0 + half * 1.01), 1.0 + 2.0 * half, "{dtype:?}");
+        // Below the least normal number neighbours lie as far apart as above it.
+        assert_eq!(round_to(dtype, least * (1.0 - 2.0 * half)), least * (1.0 - 2.0 * half), "{dtype:?}");
+        assert_ne!(round_to(dtype, least * (1.0 - half)), least * (1.0 - half), "{dtype:?}");
+    }
+}
