@@ -228,20 +228,19 @@ impl Tiling<'_> {
 
     /// Defines the powers under the scales that are there, in a loop that is run once if at all; gives whether they do.
     fn attempt(&mut self, bold: &Bold, hold: ValueId) -> ValueId {
-        let [zero, one] = [0, 1].map(|it| self.builder.int(it));
-        let (times, no) = (self.builder.select(hold, one, zero), self.builder.bool(false));
         let rank = *self.region.tiles.keys().next().expect("a stream has tiles");
-        self.builder.open_loop(rank, (zero, times, 1), &[no]);
-        self.powers.clone_from(&bold.powers);
-        self.acts_before(&bold.defines, &bold.folds);
-        self.powers.clear();
-        let floor = self.pin_tiles();
-        let mut all = self.builder.bool(true);
-        for &(tensor, read) in &bold.weights {
-            all = self.adds_up_to_little(tensor, read, all);
-        }
-        self.builder.unpin(floor);
-        self.builder.close_loop(&[all])[0]
+        self.once_if(hold, rank, |it| {
+            it.powers.clone_from(&bold.powers);
+            it.acts_before(&bold.defines, &bold.folds);
+            it.powers.clear();
+            let floor = it.pin_tiles();
+            let mut all = it.builder.bool(true);
+            for &(tensor, read) in &bold.weights {
+                all = it.adds_up_to_little(tensor, read, all);
+            }
+            it.builder.unpin(floor);
+            all
+        })
     }
 
     /// Whether the powers of each row in the box add up to little.

@@ -74,14 +74,14 @@ impl Tiling<'_> {
     pub(super) fn body(&mut self, it: &Loop) {
         match self.rank_of_strips(it) {
             None => self.where_it_matters(it, &it.acts),
-            Some(rank) => {
-                for run in self.runs(rank, &it.acts) {
+            Some(rank) => self.if_it_matters(it, |tiling| {
+                for run in tiling.runs(rank, &it.acts) {
                     match run.in_strips {
-                        true => self.in_strips(it, rank, &run.acts),
-                        false => self.acts(&run.acts),
+                        true => tiling.in_strips(it, rank, &run.acts),
+                        false => tiling.acts(&run.acts),
                     }
                 }
-            }
+            }),
         }
     }
 
@@ -233,12 +233,17 @@ impl Tiling<'_> {
 
     /// Acts where the tile at hand matters, without tests where all their conditions hold.
     fn where_it_matters(&mut self, it: &Loop, acts: &[Act]) {
+        self.if_it_matters(it, |tiling| tiling.variants(it, acts));
+    }
+
+    /// What is done only where the tile at hand matters.
+    fn if_it_matters(&mut self, it: &Loop, then: impl FnOnce(&mut Self)) {
         let floor = self.builder.pin();
         let matters = self.matters(&it.matters);
         if matters.is_some() {
             self.builder.open_branch();
         }
-        self.variants(it, acts);
+        then(self);
         if let Some(matters) = matters {
             let block = self.builder.close_branch();
             self.builder.branch(matters, block, Block::default());

@@ -23,6 +23,15 @@ use crate::ir::expr::Expr;
 use crate::ir::nest::{Op as TileOp, Scalar, TileDim, ValueId};
 use crate::schedule::{Act, Loop, presence};
 
+/// A condition on what a tile holds.
+struct Told {
+    /// After how many acts it can be told.
+    after: usize,
+    condition: ExprId,
+    /// The ranks along which it varies.
+    ranks: Vec<RankId>,
+}
+
 impl Tiling<'_> {
     /// Acts for tiles at all points of which their conditions hold, and for others.
     pub(super) fn variants(&mut self, it: &Loop, acts: &[Act]) {
@@ -36,10 +45,60 @@ impl Tiling<'_> {
     /// Acts without tests of some conditions where it can be told that all of them hold, and where what they are about
     /// is there and it can be told then.
     pub(super) fn timidly(&mut self, (hold, conditions): (Option<ValueId>, BTreeSet<ExprId>), acts: &[Act]) {
-        match hold {
-            Some(hold) => self.either(hold, conditions, acts),
-            None => self.by_data(acts),
+        let Some(hold) = hold else { return self.by_data(acts) };
+        let outside = self.holding.clone();
+        self.holding.extend(&conditions);
+        let told = self.told(acts);
+        self.holding = outside;
+        match told {
+            // What the data decide is told after acts that are the same either way, so it is told together.
+            Some(told) if !acts[..told.after].iter().any(|it| self.tests(it, &conditions)) => {
+                self.by_both((hold, conditions), told, acts);
+            }
+            Some(_) | None => self.either(hold, conditions, acts),
         }
+    }
+
+    /// Whether an act tests one of some conditions.
+    fn tests(&self, act: &Act, conditions: &BTreeSet<ExprId>) -> bool {
+        let exprs = &self.cascade.exprs;
+        let mut values = einsum(act).into_iter().flat_map(|it| exprs.postorder(it.value));
+        values.any(|id| match *exprs.get(id) {
+            Expr::Where(_, condition) => {
+                presence::parts(exprs, condition).iter().any(|it| conditions.contains(it))
+            }
+            _ => false,
+        })
+    }
+
+    /// Acts, those that follow what a condition is about without any test if that and some others hold.
+    fn by_both(&mut self, (hold, mut conditions): (ValueId, BTreeSet<ExprId>), told: Told, acts: &[Act]) {
+        let (before, after) = acts.split_at(told.after);
+        self.acts_before(before, after);
+        let floor = self.pin_tiles();
+        let (memos, outside) = (self.builder.forget(), self.holding.clone());
+        self.holding.extend(&conditions);
+        let all = self.once_if(hold, told.ranks[0], |it| it.holds_everywhere(told.condition, &told.ranks));
+        self.holding = outside;
+        self.builder.forget();
+        self.builder.recollect(memos);
+        conditions.insert(told.condition);
+        self.either(all, conditions, after);
+        self.builder.unpin(floor);
+    }
+
+    /// What something comes to if a condition holds, else false: a loop that is run once if at all.
+    pub(super) fn once_if(
+        &mut self,
+        condition: ValueId,
+        rank: RankId,
+        then: impl FnOnce(&mut Self) -> ValueId,
+    ) -> ValueId {
+        let [zero, one] = [0, 1].map(|it| self.builder.int(it));
+        let (times, no) = (self.builder.select(condition, one, zero), self.builder.bool(false));
+        self.builder.open_loop(rank, (zero, times, 1), &[no]);
+        let value = then(self);
+        self.builder.close_loop(&[value])[0]
     }
 
     /// Acts without tests where some conditions hold, with them elsewhere.
@@ -62,17 +121,17 @@ impl Tiling<'_> {
 
     /// Acts, those that follow what a condition is about in variants.
     fn by_data(&mut self, acts: &[Act]) {
-        let Some((told, condition, ranks)) = self.told(acts) else { return self.acts(acts) };
-        let (before, after) = acts.split_at(told);
+        let Some(told) = self.told(acts) else { return self.acts(acts) };
+        let (before, after) = acts.split_at(told.after);
         self.acts_before(before, after);
         let floor = self.pin_tiles();
-        let hold = self.holds_everywhere(condition, &ranks);
-        self.either(hold, BTreeSet::from([condition]), after);
+        let hold = self.holds_everywhere(told.condition, &told.ranks);
+        self.either(hold, BTreeSet::from([told.condition]), after);
         self.builder.unpin(floor);
     }
 
-    /// A condition on what a tile holds, after how many of the acts it is there, and along which ranks it varies.
-    fn told(&self, acts: &[Act]) -> Option<(usize, ExprId, Vec<RankId>)> {
+    /// The first condition of acts on what a tile holds.
+    fn told(&self, acts: &[Act]) -> Option<Told> {
         let exprs = &self.cascade.exprs;
         let all: Option<Vec<&Einsum>> = acts.iter().map(einsum).collect();
         let all = all?;
@@ -86,7 +145,7 @@ impl Tiling<'_> {
         });
         conditions.flatten().filter(|it| !self.holding.contains(it)).find_map(|condition| {
             let &Expr::Compare(_, a, _) = exprs.get(condition) else { return None };
-            let told = exprs.reads(condition).map(|(it, _)| there(it)).max()?;
+            let after = exprs.reads(condition).map(|(it, _)| there(it)).max()?;
             // In the order of the tile, so that neighbours come last.
             let tile = exprs.reads(condition).map(|(it, _)| it).max_by_key(|it| there(*it))?;
             let order: Vec<RankId> = self.cascade.tensors[tile].dims.iter().map(|it| it.rank).collect();
@@ -96,8 +155,8 @@ impl Tiling<'_> {
                 .iter()
                 .all(|it| self.cascade.ranks[*it].parts.is_empty() && self.region.spans.contains_key(it));
             let is_worth_it =
-                exprs.kind(a) == Kind::Real && (1..all.len()).contains(&told) && !ranks.is_empty();
-            (plain && is_worth_it).then_some((told, condition, ranks))
+                exprs.kind(a) == Kind::Real && (1..all.len()).contains(&after) && !ranks.is_empty();
+            (plain && is_worth_it).then_some(Told { after, condition, ranks })
         })
     }
 
