@@ -36,27 +36,39 @@ impl Tiling<'_> {
     /// Acts for tiles at all points of which their conditions hold, and for others.
     pub(super) fn variants(&mut self, it: &Loop, acts: &[Act]) {
         let (conditions, hold) = self.all_hold(acts);
-        match (self.bold(it, acts), hold) {
-            (Some(bold), hold) => self.boldly(&bold, (hold, conditions), acts),
-            (None, hold) => self.timidly((hold, conditions), acts),
+        match self.bold(it, acts) {
+            Some(bold) => self.boldly(&bold, (hold, conditions), acts),
+            None => {
+                self.timidly((hold, conditions), acts, 0);
+            }
         }
     }
 
     /// Acts without tests of some conditions where it can be told that all of them hold, and where what they are about
-    /// is there and it can be told then.
-    pub(super) fn timidly(&mut self, (hold, conditions): (Option<ValueId>, BTreeSet<ExprId>), acts: &[Act]) {
-        let Some(hold) = hold else { return self.by_data(acts) };
+    /// is there and it can be told then. There the last `left` acts may be left to the caller; gives where they are.
+    pub(super) fn timidly(
+        &mut self,
+        (hold, conditions): (Option<ValueId>, BTreeSet<ExprId>),
+        acts: &[Act],
+        left: usize,
+    ) -> ValueId {
         let outside = self.holding.clone();
         self.holding.extend(&conditions);
         let told = self.told(acts);
         self.holding = outside;
-        match told {
+        let leaves = match (hold, told) {
             // What the data decide is told after acts that are the same either way, so it is told together.
-            Some(told) if !acts[..told.after].iter().any(|it| self.tests(it, &conditions)) => {
-                self.by_both((hold, conditions), told, acts);
+            (_, Some(told)) if !acts[..told.after].iter().any(|it| self.tests(it, &conditions)) => {
+                self.by_both((hold, conditions), told, acts, left)
             }
-            Some(_) | None => self.either(hold, conditions, acts),
-        }
+            (Some(hold), _) => self.either(hold, conditions, acts, left),
+            (None, _) => {
+                let (now, later) = acts.split_at(acts.len() - left);
+                self.acts_before(now, later);
+                Some(self.builder.bool(true))
+            }
+        };
+        leaves.unwrap_or_else(|| self.builder.bool(false))
     }
 
     /// Whether an act tests one of some conditions.
@@ -72,19 +84,31 @@ impl Tiling<'_> {
     }
 
     /// Acts, those that follow what a condition is about without any test if that and some others hold.
-    fn by_both(&mut self, (hold, mut conditions): (ValueId, BTreeSet<ExprId>), told: Told, acts: &[Act]) {
+    fn by_both(
+        &mut self,
+        (hold, mut conditions): (Option<ValueId>, BTreeSet<ExprId>),
+        told: Told,
+        acts: &[Act],
+        left: usize,
+    ) -> Option<ValueId> {
         let (before, after) = acts.split_at(told.after);
         self.acts_before(before, after);
         let floor = self.pin_tiles();
         let (memos, outside) = (self.builder.forget(), self.holding.clone());
         self.holding.extend(&conditions);
-        let all = self.once_if(hold, told.ranks[0], |it| it.holds_everywhere(told.condition, &told.ranks));
+        let all = match hold {
+            Some(hold) => {
+                self.once_if(hold, told.ranks[0], |it| it.holds_everywhere(told.condition, &told.ranks))
+            }
+            None => self.holds_everywhere(told.condition, &told.ranks),
+        };
         self.holding = outside;
         self.builder.forget();
         self.builder.recollect(memos);
         conditions.insert(told.condition);
-        self.either(all, conditions, after);
+        let leaves = self.either(all, conditions, after, left.min(after.len()));
         self.builder.unpin(floor);
+        leaves
     }
 
     /// What something comes to if a condition holds, else false: a loop that is run once if at all.
@@ -101,8 +125,15 @@ impl Tiling<'_> {
         self.builder.close_loop(&[value])[0]
     }
 
-    /// Acts without tests where some conditions hold, with them elsewhere.
-    fn either(&mut self, hold: ValueId, conditions: BTreeSet<ExprId>, acts: &[Act]) {
+    /// Acts without tests where some conditions hold, with them elsewhere. The last ones may be left out where they hold,
+    /// if nothing more is to be told there; gives where they are.
+    fn either(
+        &mut self,
+        hold: ValueId,
+        conditions: BTreeSet<ExprId>,
+        acts: &[Act],
+        left: usize,
+    ) -> Option<ValueId> {
         // First what may be absent, so that it is known which tensors in memory have masks.
         self.builder.open_branch();
         self.acts(acts);
@@ -110,24 +141,15 @@ impl Tiling<'_> {
         let memos = self.builder.forget();
         let outside = self.holding.clone();
         self.holding.extend(conditions);
+        let leaves = left > 0 && self.told(acts).is_none();
         self.builder.open_branch();
-        self.by_data(acts);
+        self.timidly((None, BTreeSet::new()), acts, if leaves { left } else { 0 });
         let full = self.builder.close_branch();
         self.holding = outside;
         self.builder.forget();
         self.builder.recollect(memos);
         self.builder.branch(hold, full, partial);
-    }
-
-    /// Acts, those that follow what a condition is about in variants.
-    fn by_data(&mut self, acts: &[Act]) {
-        let Some(told) = self.told(acts) else { return self.acts(acts) };
-        let (before, after) = acts.split_at(told.after);
-        self.acts_before(before, after);
-        let floor = self.pin_tiles();
-        let hold = self.holds_everywhere(told.condition, &told.ranks);
-        self.either(hold, BTreeSet::from([told.condition]), after);
-        self.builder.unpin(floor);
+        leaves.then_some(hold)
     }
 
     /// The first condition of acts on what a tile holds.
