@@ -22,6 +22,7 @@ use super::Tiling;
 use super::bounds::einsum;
 use super::loops::Lane;
 use super::stream::split;
+use super::variants::Left;
 use crate::ir::cascade::{Einsum, ExprId, Op, RankId, ReduceOp, TensorId};
 use crate::ir::expr::{BinaryOp, Expr, UnaryOp};
 use crate::ir::nest::{Block, ValueId};
@@ -210,7 +211,7 @@ impl Tiling<'_> {
         acts: &[Act],
     ) {
         if !bold.presence.iter().all(|it| conditions.contains(it) || self.holding.contains(it)) {
-            self.timidly((hold, conditions), acts, 0);
+            self.timidly((hold, conditions), acts, None);
             return;
         }
         let all: BTreeSet<ExprId> = conditions.union(&bold.conditions).copied().collect();
@@ -219,8 +220,14 @@ impl Tiling<'_> {
         let ok = self.where_they_hold(&all, |it| it.attempt(bold, hold_and_calm));
         let not = self.builder.not(ok);
         let rank = self.some_rank();
-        let raised = self.once_if(not, rank, |it| it.timidly((hold, conditions), acts, bold.folds.len()));
+        let left = Left { acts: &bold.folds, conditions: &bold.conditions };
+        let raised = self.once_if(not, rank, |it| {
+            let raised = it.timidly((hold, conditions), acts, Some(left));
+            raised.unwrap_or_else(|| it.builder.bool(false))
+        });
         let ready = self.builder.or(ok, raised);
+        // Where sums are added to here, all that was defined is there.
+        bold.defines.iter().filter_map(einsum).for_each(|it| self.forget_mask(it.tensor));
         let sums = self.where_they_hold(&all, |it| {
             it.builder.open_branch();
             it.acts(&bold.folds);

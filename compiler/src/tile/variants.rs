@@ -23,6 +23,13 @@ use crate::ir::expr::Expr;
 use crate::ir::nest::{Op as TileOp, Scalar, TileDim, ValueId};
 use crate::schedule::{Act, Loop, presence};
 
+/// The last of some acts, which a caller does itself where conditions hold that they need not test then.
+#[derive(Clone, Copy)]
+pub(super) struct Left<'a> {
+    pub(super) acts: &'a [Act],
+    pub(super) conditions: &'a BTreeSet<ExprId>,
+}
+
 /// A condition on what a tile holds.
 struct Told {
     /// After how many acts it can be told.
@@ -39,36 +46,36 @@ impl Tiling<'_> {
         match self.bold(it, acts) {
             Some(bold) => self.boldly(&bold, (hold, conditions), acts),
             None => {
-                self.timidly((hold, conditions), acts, 0);
+                self.timidly((hold, conditions), acts, None);
             }
         }
     }
 
     /// Acts without tests of some conditions where it can be told that all of them hold, and where what they are about
-    /// is there and it can be told then. There the last `left` acts may be left to the caller; gives where they are.
+    /// is there and it can be told then. There the last acts may be left to the caller; gives where they are.
     pub(super) fn timidly(
         &mut self,
         (hold, conditions): (Option<ValueId>, BTreeSet<ExprId>),
         acts: &[Act],
-        left: usize,
-    ) -> ValueId {
+        left: Option<Left<'_>>,
+    ) -> Option<ValueId> {
         let outside = self.holding.clone();
         self.holding.extend(&conditions);
         let told = self.told(acts);
         self.holding = outside;
-        let leaves = match (hold, told) {
+        match (hold, told) {
             // What the data decide is told after acts that are the same either way, so it is told together.
             (_, Some(told)) if !acts[..told.after].iter().any(|it| self.tests(it, &conditions)) => {
                 self.by_both((hold, conditions), told, acts, left)
             }
             (Some(hold), _) => self.either(hold, conditions, acts, left),
             (None, _) => {
-                let (now, later) = acts.split_at(acts.len() - left);
-                self.acts_before(now, later);
-                Some(self.builder.bool(true))
+                let later =
+                    left.filter(|it| it.conditions.is_subset(&self.holding)).map_or(&[][..], |it| it.acts);
+                self.acts_before(&acts[..acts.len() - later.len()], later);
+                (!later.is_empty()).then(|| self.builder.bool(true))
             }
-        };
-        leaves.unwrap_or_else(|| self.builder.bool(false))
+        }
     }
 
     /// Whether an act tests one of some conditions.
@@ -89,7 +96,7 @@ impl Tiling<'_> {
         (hold, mut conditions): (Option<ValueId>, BTreeSet<ExprId>),
         told: Told,
         acts: &[Act],
-        left: usize,
+        left: Option<Left<'_>>,
     ) -> Option<ValueId> {
         let (before, after) = acts.split_at(told.after);
         self.acts_before(before, after);
@@ -106,7 +113,8 @@ impl Tiling<'_> {
         self.builder.forget();
         self.builder.recollect(memos);
         conditions.insert(told.condition);
-        let leaves = self.either(all, conditions, after, left.min(after.len()));
+        let left = left.filter(|it| it.acts.len() <= after.len());
+        let leaves = self.either(all, conditions, after, left);
         self.builder.unpin(floor);
         leaves
     }
@@ -132,7 +140,7 @@ impl Tiling<'_> {
         hold: ValueId,
         conditions: BTreeSet<ExprId>,
         acts: &[Act],
-        left: usize,
+        left: Option<Left<'_>>,
     ) -> Option<ValueId> {
         // First what may be absent, so that it is known which tensors in memory have masks.
         self.builder.open_branch();
@@ -141,9 +149,10 @@ impl Tiling<'_> {
         let memos = self.builder.forget();
         let outside = self.holding.clone();
         self.holding.extend(conditions);
-        let leaves = left > 0 && self.told(acts).is_none();
+        // What is told in there is not known out here.
+        let left = left.filter(|_| self.told(acts).is_none());
         self.builder.open_branch();
-        self.timidly((None, BTreeSet::new()), acts, if leaves { left } else { 0 });
+        let leaves = self.timidly((None, BTreeSet::new()), acts, left).is_some();
         let full = self.builder.close_branch();
         self.holding = outside;
         self.builder.forget();
