@@ -14,6 +14,7 @@ use attnc_runtime::manifest::KernelInfo;
 
 use crate::choose::choose;
 use crate::codegen::{self, Backend, CodegenError};
+use crate::fit::{Tiled, emit_fitting};
 use crate::ir::cascade::Cascade;
 use crate::lower::lower;
 use crate::package::{Object, describe, describe_module};
@@ -134,19 +135,42 @@ pub fn compile_by(
     target: &Target,
     backend: Backend,
 ) -> Result<Object, CodegenError> {
-    let plans: Vec<_> = front.cascades.iter().map(|it| plan(it, mapping)).collect();
-    let nests: Vec<_> = plans.iter().map(tile).collect();
-    let kernels = plans.iter().zip(&nests).map(|(plan, nest)| describe(plan, nest, target, mapping));
-    let kernels: Vec<KernelInfo> = kernels.collect();
+    let mut tiled: Vec<Tiled> = front.cascades.iter().map(|it| Tiled::by(it, mapping)).collect();
+    let described = |tiled: &[Tiled]| -> Vec<KernelInfo> {
+        tiled.iter().map(|it| describe(&it.plan, &it.nest, target, &it.mapping)).collect()
+    };
     if target.gpu().is_none() {
-        let bytes = codegen::emit_object(&nests, target, backend)?;
+        let bytes = emit_fitting(&mut tiled, &front.cascades, target, backend)?;
+        let kernels = described(&tiled);
         return Ok(Object { bytes, target: target.triple().clone(), ptx: None, kernels });
     }
+    let kernels = described(&tiled);
+    let nests: Vec<_> = tiled.into_iter().map(|it| it.nest).collect();
     let module = codegen::ptx::emit(&nests, target)?;
     let kernels = kernels.into_iter().map(|it| describe_module(it, &module)).collect();
     let host = Target::default();
     let bytes = codegen::emit_host(&nests, &host)?;
     Ok(Object { bytes, target: host.triple().clone(), ptx: Some(module.to_string()), kernels })
+}
+
+/// The mapping that [`compile_by`] follows for a kernel: the one given, or fewer rows in registers than those of the
+/// machine, where its code would keep sums in memory.
+///
+/// # Errors
+/// As for [`compile`].
+pub fn fitted(
+    cascade: &Cascade,
+    mapping: &Mapping,
+    target: &Target,
+    backend: Backend,
+) -> Result<Mapping, CodegenError> {
+    if target.gpu().is_some() || backend == Backend::Cranelift {
+        return Ok(mapping.clone());
+    }
+    let mut tiled = [Tiled::by(cascade, mapping)];
+    emit_fitting(&mut tiled, std::slice::from_ref(cascade), target, backend)?;
+    let [tiled] = tiled;
+    Ok(tiled.mapping)
 }
 
 /// A cascade to a kernel in memory, for this machine and by its mapping.

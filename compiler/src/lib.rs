@@ -7,6 +7,7 @@ pub mod codegen;
 pub mod driver;
 pub mod explore;
 pub mod files;
+mod fit;
 pub mod ir;
 pub mod lower;
 pub mod machine;

@@ -6,56 +6,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use attnc::codegen::{Backend, listing};
-use attnc::driver::plan;
+use attnc::codegen::{Backend, HotLoop, emit_object, hot_loops};
+use attnc::driver::{self, plan};
 use attnc::schedule::Mapping;
-use attnc::target::Target;
+use attnc::target::{Target, Tiles};
 use attnc::tile::tile;
-
-/// A loop with so many fused products, and not many other instructions, is one of a register tile.
-const HOT: usize = 12;
-
-/// What a loop does, an iteration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Counts {
-    fused: usize,
-    instructions: usize,
-    stack: usize,
-}
-
-/// The loops of one block each that have many fused products.
-fn hot_loops(assembly: &str) -> Vec<Counts> {
-    let mut found = Vec::new();
-    let mut block: (&str, Vec<&str>) = ("", Vec::new());
-    for line in assembly.lines().map(without_comment) {
-        if let Some(label) = line.strip_suffix(':') {
-            block = (label, Vec::new());
-            continue;
-        }
-        if line.is_empty() || line.starts_with('.') {
-            continue;
-        }
-        block.1.push(line);
-        let jumps_back = line.starts_with(['j', 'b']) && line.split_whitespace().last() == Some(block.0);
-        if jumps_back {
-            let number = |test: &dyn Fn(&str) -> bool| block.1.iter().filter(|it| test(it)).count();
-            let fused = number(&|it| it.starts_with("vfmadd") || it.starts_with("fmla"));
-            // Of vectors; an address may well lie there.
-            let stack = number(&|it| {
-                it.contains("(%rsp)") && it.contains("mm") || it.contains("[sp") && it.contains(" q")
-            });
-            if fused >= HOT && 3 * fused >= block.1.len() {
-                found.push(Counts { fused, instructions: block.1.len(), stack });
-            }
-        }
-    }
-    found
-}
-
-fn without_comment(line: &str) -> &str {
-    let ends = ["//", "#"].map(|it| line.find(it).unwrap_or(line.len()));
-    line[..ends[0].min(ends[1])].trim()
-}
+use attnc_tests::spec;
 
 #[test]
 fn sums_of_register_tiles_stay_in_registers() {
@@ -67,19 +23,43 @@ fn sums_of_register_tiles_stay_in_registers() {
         let machine = Target::named(target).unwrap();
         for name in ["plain", "causal", "sigmoid"] {
             let text = std::fs::read_to_string(format!("{folder}/{name}.attn")).unwrap();
-            let cascade = attnc_tests::spec::cascade(&text).unwrap();
+            let cascade = spec::cascade(&text).unwrap();
             let nest = tile(&plan(&cascade, &Mapping::of(&machine, Backend::Llvm)));
-            let assembly = listing(&nest, &machine, Backend::Llvm).unwrap();
-            let loops = hot_loops(&assembly);
-            let spilled: Vec<&Counts> = loops.iter().filter(|it| it.stack > 0).collect();
+            let object = emit_object(&[nest], &machine, Backend::Llvm).unwrap();
+            let loops = hot_loops(&object, &machine).unwrap();
+            let spilled: Vec<&HotLoop> = loops.iter().filter(|it| it.stack > 0).collect();
             assert!(spilled.is_empty(), "{name} for {target} keeps sums in memory: {spilled:?}");
-            let mut kinds: BTreeMap<Counts, usize> = BTreeMap::new();
-            loops.into_iter().for_each(|it| *kinds.entry(it).or_default() += 1);
+            let mut kinds: BTreeMap<(usize, usize, usize), usize> = BTreeMap::new();
+            let counts = loops.iter().map(|it| (it.fused, it.instructions, it.stack));
+            counts.for_each(|it| *kinds.entry(it).or_default() += 1);
             assert!(!kinds.is_empty(), "{name} for {target} has no loop of a register tile");
-            for (Counts { fused, instructions, stack }, number) in kinds {
+            for ((fused, instructions, stack), number) in kinds {
                 writeln!(report, "{target} {name}: {fused}, {instructions}, {stack}: {number}").unwrap();
             }
         }
     }
     insta::assert_snapshot!(report);
+}
+
+/// Its scores are weighted by decays, for which LLVM keeps so many registers that sums of 6 rows do not fit.
+#[test]
+fn a_tile_that_does_not_fit_has_fewer_rows() {
+    let machine = Target::named("x86-64-v4").unwrap();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/gallery/vir_released_parallel.attn");
+    let front = spec::front_of(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let usual = Mapping::of(&machine, Backend::Llvm);
+    let kept =
+        |object: &[u8]| -> usize { hot_loops(object, &machine).unwrap().iter().map(|it| it.kept).sum() };
+    let nest = tile(&plan(&front.cascades[0], &usual));
+    assert!(
+        kept(&emit_object(&[nest], &machine, Backend::Llvm).unwrap()) > 0,
+        "the usual tile fits: take another"
+    );
+    let object = driver::compile(&front, &machine, Backend::Llvm).unwrap();
+    assert_eq!(kept(&object.bytes), 0);
+    assert_ne!(object.kernels[0].mapping, usual.to_json(), "the manifest has the mapping that was used");
+    // Who asks for a tile gets it.
+    let asked = Mapping { defaults: Tiles { strip: 7, ..usual.defaults }, ..usual };
+    let object = driver::compile_by(&front, &asked, &machine, Backend::Llvm).unwrap();
+    assert_eq!(object.kernels[0].mapping, asked.to_json());
 }

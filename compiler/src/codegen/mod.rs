@@ -99,6 +99,32 @@ pub fn emit_object(nests: &[Nest], target: &Target, backend: Backend) -> Result<
     }
 }
 
+/// The inner loop of a register tile in machine code, and what it does in an iteration.
+#[cfg(feature = "llvm")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HotLoop {
+    /// The symbol of the function that it is in.
+    pub function: String,
+    /// Fused products.
+    pub fused: usize,
+    /// Instructions, with those.
+    pub instructions: usize,
+    /// Vectors that it reads from the stack or writes there.
+    pub stack: usize,
+    /// Vectors that it writes there: sums for which there were too few registers.
+    pub kept: usize,
+}
+
+/// The inner loops of register tiles in an object that LLVM made for a target.
+///
+/// # Errors
+///
+/// When it is no object of the target, which is a fault of ours.
+#[cfg(feature = "llvm")]
+pub fn hot_loops(object: &[u8], target: &Target) -> Result<Vec<HotLoop>, CodegenError> {
+    llvm::hot_loops(object, target)
+}
+
 /// The machine code of a kernel, as its back end writes it for people.
 ///
 /// # Errors
@@ -195,7 +221,7 @@ impl fmt::Debug for Jit {
 }
 
 /// The name of a function of a kernel.
-fn symbol(nest: &Nest, suffix: &str) -> String {
+pub(crate) fn symbol(nest: &Nest, suffix: &str) -> String {
     format!("attnc_{}{suffix}", nest.name)
 }
 

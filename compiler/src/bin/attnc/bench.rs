@@ -255,6 +255,7 @@ fn subject(
     };
     let (target_name, target) = args.target.clone().unwrap_or_else(usual);
     let mapping = args.mapping.of(path, all, &target, backend)?;
+    let mapping = driver::fitted(cascade, &mapping, &target, backend).map_err(Stop::codegen)?;
     let chosen = choose(&saturate(&carried(cascade)), &mapping);
     let kernel = match target.gpu() {
         Some(gpu) => on_gpu(cascade, &mapping, gpu)?,

@@ -23,6 +23,7 @@ mod assembler;
 mod block;
 mod dtype;
 mod entry;
+mod hot;
 mod jit;
 mod lanes;
 mod machine;
@@ -38,6 +39,7 @@ use inkwell::context::Context;
 use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::FileType;
 
+pub(super) use hot::hot_loops;
 pub(super) use jit::jit;
 use machine::Machine;
 use unit::Unit;
