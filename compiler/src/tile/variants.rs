@@ -82,11 +82,9 @@ impl Tiling<'_> {
     fn tests(&self, act: &Act, conditions: &BTreeSet<ExprId>) -> bool {
         let exprs = &self.cascade.exprs;
         let mut values = einsum(act).into_iter().flat_map(|it| exprs.postorder(it.value));
-        values.any(|id| match *exprs.get(id) {
-            Expr::Where(_, condition) => {
-                presence::parts(exprs, condition).iter().any(|it| conditions.contains(it))
-            }
-            _ => false,
+        values.any(|id| {
+            let Expr::Where(_, condition) = *exprs.get(id) else { return false };
+            presence::parts(exprs, condition).iter().any(|it| conditions.contains(it))
         })
     }
 
