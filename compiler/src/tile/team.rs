@@ -58,7 +58,7 @@ impl Tiling<'_> {
         let Some(row) = self.row_of_team(stream) else { return false };
         let Some(said) = Said::of(blocks, stream, row) else { return false };
         let limits = blocks.limits;
-        // Where no sizes fit, a few registers that are kept in memory cost less than products by single threads.
+        // Where no sizes fit, some registers are kept in memory: single threads would have no products of matrices at all.
         let wide = Block { registers: limits.registers + SPARE, ..limits };
         let stage = self.team_that_fits(stream, said, &limits).or_else(|why| {
             if said == said.nothing() { self.team_that_fits(stream, said, &wide) } else { Err(why) }
