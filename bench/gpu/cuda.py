@@ -107,6 +107,7 @@ class Kernel(common.Abi):
         function = driver.module((folder / f"{name}.ptx").read_text())
         self.stages = [function(f'{self.info["symbol"]}_stage_{it}') for it in range(self.info["stages"])]
         self.shared = self.info.get("shared") or [0] * len(self.stages)
+        self.teams = self.info.get("teams") or [0] * len(self.stages)
         for stage, size in zip(self.stages, self.shared):
             driver.allow_shared(stage, size)
 
@@ -124,8 +125,9 @@ class Kernel(common.Abi):
         for stage, count in enumerate(tasks):
             if count == 0:
                 continue
-            if stage in self.info.get("teams", []):
-                blocks, block = min(count, most // THREADS), THREADS
+            if self.teams[stage]:
+                block = self.teams[stage]
+                blocks = min(count, most // block)
             else:
                 wanted = min(threads, -(-count // 32) * 32)
                 block = min(wanted, THREADS)

@@ -122,7 +122,7 @@ def compiled(args, path, folder, features):
 def describe(folder, name):
     info = common.Abi(folder, name).info
     teams, shared = info.get("teams", []), info.get("shared", [])
-    print(f'{name:10} stages {info["stages"]}, by blocks {teams}, dynamic shared memory {shared or 0}')
+    print(f'{name:10} stages {info["stages"]}, threads of blocks {teams or 0}, dynamic shared memory {shared or 0}')
     if not teams:
         print(f"{name:10} note: no stage is taken by blocks, so no tensor core is used", file=sys.stderr)
 

@@ -21,7 +21,7 @@ use crate::package::{Object, describe, describe_module};
 use crate::rewrite::{carried, saturate};
 use crate::schedule::{Mapping, Plan, Refusal};
 use crate::target::{Gpu, Target, Tiles};
-use crate::tile::tile;
+use crate::tile::{refused, tile};
 
 /// Reads an imported file, given its path relative to the root folder of the spec.
 pub type Fetch<'a> = &'a mut dyn FnMut(&str) -> Result<String, String>;
@@ -71,10 +71,10 @@ pub fn outline(request: Request<'_>) -> Result<Front, Box<Failure>> {
 /// Fibers are taken in one part where blocks of threads take rows together: sums of parts are as many registers again.
 pub fn plan(cascade: &Cascade, mapping: &Mapping) -> Plan {
     let variants = saturate(&carried(cascade));
-    if mapping.defaults.team {
+    if mapping.defaults.block.is_some() {
         let whole = Mapping { defaults: Tiles { parts: 1, ..mapping.defaults }, ..mapping.clone() };
         let plan = choose(&variants, &whole).plan;
-        if tile(&plan).stages.iter().any(|it| it.team.is_some()) {
+        if tile(&plan).stages.iter().any(|it| it.team.is_some()) || !refused(&plan).is_empty() {
             return plan;
         }
     }
@@ -113,7 +113,8 @@ pub fn mapping_beside(
         return Ok((Mapping::of(target, backend), Some(unsuited)));
     }
     let plans: Vec<_> = cascades.iter().map(|it| plan(it, &mapping)).collect();
-    let refusals = mapping.refusals(&plans);
+    let mut refusals = mapping.refusals(&plans);
+    refusals.extend(plans.iter().flat_map(refused).map(Refusal::of));
     if refusals.is_empty() { Ok((mapping, None)) } else { Err(refusals) }
 }
 

@@ -62,9 +62,24 @@ pub struct Tiles {
     pub lanes: u32,
     /// What remains of a rank is taken so many at a time, the last under a mask; 1 leaves it to plain loops.
     pub vector: u32,
-    /// A block of threads takes the rows of a box together where products of matrices can be taken of them.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub team: bool,
+    /// What a block of threads has that takes the rows of a box together where products of matrices can be taken of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block: Option<Block>,
+}
+
+/// What a block of threads has, and the largest tiles that it takes if they fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Block {
+    /// How many rows it takes at most: a multiple of 64.
+    pub rows: u32,
+    /// How many coordinates of what it streams over it takes at a time at most: a multiple of 16.
+    pub stream: u32,
+    /// How many registers of 32 bits a thread has for its elements of tiles, as far as a count of them tells: with more,
+    /// the assembler keeps some in memory.
+    pub registers: u32,
+    /// How many bytes of shared memory it has.
+    pub shared: u32,
 }
 
 /// How many points a box of rows times a tile of what it streams over may have: in f64, half a MiB of scratch.
@@ -83,7 +98,7 @@ const CPU: Tiles = Tiles {
     strip: 6,
     lanes: 8,
     vector: 1,
-    team: false,
+    block: None,
 };
 /// Thirty-two registers of four f32: twenty-four sums.
 const NEON: Tiles = Tiles { lanes: 16, ..CPU };
@@ -95,7 +110,7 @@ const AVX512: Tiles = Tiles { rows: 192, inner_rows: 24, stream: 256, lanes: 64,
 
 /// A GPU: a thread has one row, and what it holds of it lies in its scratch. There are no vectors, but four products that
 /// do not wait for each other, and enough threads without parts.
-const GPU: Tiles = Tiles {
+const SM80: Tiles = Tiles {
     rows: 1,
     inner_rows: 1,
     stream: 32,
@@ -106,8 +121,11 @@ const GPU: Tiles = Tiles {
     strip: 1,
     lanes: 4,
     vector: 1,
-    team: true,
+    block: Some(Block { rows: 128, stream: 64, registers: 152, shared: 163 * 1024 }),
 };
+/// A group of four warps takes the products of its 64 rows from shared memory, and two such groups share keys.
+const SM90A: Tiles =
+    Tiles { block: Some(Block { rows: 128, stream: 128, registers: 168, shared: 227 * 1024 }), ..SM80 };
 
 /// A name that stands for no machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,7 +195,8 @@ impl Target {
     pub fn tiles(&self, backend: Backend) -> Tiles {
         let has = |feature| self.cpu_features.contains(&feature);
         match (backend, self.triple.architecture) {
-            (_, Architecture::Nvptx64) => GPU,
+            (_, Architecture::Nvptx64) if has(Gpu::Sm90a.name()) => SM90A,
+            (_, Architecture::Nvptx64) => SM80,
             (Backend::Llvm, Architecture::Aarch64(_)) => NEON,
             (Backend::Llvm, _) if has("avx512bw") && has("avx512vl") => AVX512,
             (Backend::Llvm, _) if has("avx2") && has("fma") => AVX2,
@@ -191,7 +210,7 @@ impl Target {
             AVX512 => "avx512",
             AVX2 => "avx2",
             NEON => "neon",
-            GPU => "gpu",
+            SM80 | SM90A => "gpu",
             _ => "any",
         }
     }
@@ -201,7 +220,7 @@ impl Target {
         match self.tiles(backend) {
             AVX512 => 16,
             AVX2 => 8,
-            GPU => 1,
+            SM80 | SM90A => 1,
             _ => 4,
         }
     }

@@ -81,7 +81,7 @@ pub struct KernelInfo {
     pub words: u32,
     /// The number of its stages.
     pub stages: u32,
-    /// The positions of those of which a block of threads runs a task together; of others a thread does.
+    /// The threads of a block that runs a task of each stage together; 0 where a thread does, none where there are no blocks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub teams: Vec<u32>,
     /// The bytes of dynamic shared memory that a block of each stage is launched with; none where there are none at all.

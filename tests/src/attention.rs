@@ -63,6 +63,7 @@ pub const VARIANTS: &[Attention] = &[
     Attention { name: "40 features", features: (40, 40), ..CAUSAL },
     Attention { name: "80 and 72 features", features: (80, 72), ..CAUSAL },
     Attention { name: "128 features", features: (128, 128), ..CAUSAL },
+    Attention { name: "192 and 128 features", features: (192, 128), ..CAUSAL },
     Attention { name: "64 and 24 features", features: (64, 24), ..CAUSAL },
     Attention { name: "5 and 7 features", features: (5, 7), ..CAUSAL },
     Attention { name: "f16", dtype: "f16", ..CAUSAL },

@@ -38,13 +38,17 @@ fn nest_of(cascade: &Cascade) -> Nest {
 /// A call whose inputs are what short floats hold.
 fn call_of(cascade: &Cascade) -> Call {
     let mut call = call(cascade, &sized(SIZES), 4.0);
+    round_to_short(&mut call);
+    call
+}
+
+fn round_to_short(call: &mut Call) {
     for Array { data, .. } in call.inputs.values_mut() {
         if let Data::Real(it) = data {
             it.iter_mut()
                 .for_each(|it| *it = f64::from(f32::from_bits((*it as f32).to_bits() & 0xffff_0000)));
         }
     }
-    call
 }
 
 /// The norm of the difference over that of the expected, for each output.
@@ -157,6 +161,74 @@ fn tiles_that_nothing_cuts_are_not_masked() {
     assert_eq!(of("0.125 * sum[d](Q * K) where n <= m"), [false, true]);
     assert_eq!(of("0.125 * sum[d](Q * K) where n < m + |n| - |m|"), [false, true]);
     assert_eq!(of("0.125 * sum[d](Q * K) where abs(m - n) < 9"), [true]);
+}
+
+/// The mapping of a GPU but for tiles of these sizes.
+fn cut(gpu: Gpu, cascade: &Cascade, rows: u32, stream: u32) -> Result<Mapping, String> {
+    let text = format!("[ranks.m]\nrows = {rows}\n[ranks.n]\nstream = {stream}");
+    let mapping =
+        driver::mapping(&text, std::slice::from_ref(cascade), &Target::of_gpu(gpu), Backend::default());
+    mapping.map_err(|it| it.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+}
+
+#[test]
+fn tiles_have_the_sizes_that_a_mapping_says() {
+    let cascade = attention::Attention { features: (40, 24), ..attention::CAUSAL }.cascade();
+    let call = call_of(&cascade);
+    let right = expected(&cascade, &call);
+    for (gpu, rows, stream) in
+        [(Gpu::Sm80, 64, 48), (Gpu::Sm80, 192, 16), (Gpu::Sm90a, 64, 16), (Gpu::Sm90a, 128, 80)]
+    {
+        let mapping = cut(gpu, &cascade, rows, stream).unwrap();
+        let nest = tile(&driver::plan(&cascade, &mapping));
+        assert_eq!(nest.stages[0].team.unwrap().extent, rows);
+        let kernel = driver::emulate_by(&cascade, &mapping, gpu).unwrap();
+        assert_eq!(kernel.info().teams, [2 * rows]);
+        let found = jit::call_kernel(&kernel, &cascade, &call, jit::Placement::Dense);
+        let name = format!("{rows} × {stream} on {}", gpu.name());
+        is_close(&name, &found.unwrap_or_else(|it| panic!("{name}: {it}")), &right);
+    }
+}
+
+#[test]
+fn tiles_that_do_not_fit_are_refused_with_the_nearest_that_do() {
+    let cascade = attention::Attention { features: (128, 128), ..attention::CAUSAL }.cascade();
+    let refused = |gpu, rows, stream| cut(gpu, &cascade, rows, stream).unwrap_err();
+    let told = refused(Gpu::Sm80, 128, 256);
+    assert!(told.starts_with("`ranks.m.rows` of 128 with `ranks.n.stream` of 256 takes "), "{told}");
+    assert!(told.contains(" registers of a thread for tiles, of which there are "), "{told}");
+    assert!(
+        told.ends_with("the nearest that fits is `ranks.m.rows` of 128 with `ranks.n.stream` of 32"),
+        "{told}"
+    );
+    let told = refused(Gpu::Sm90a, 100, 64);
+    assert!(told.contains("rows are a multiple of 64, and tiles one of 16, at most 256"), "{told}");
+    // Sizes of what threads take are of no consequence.
+    let singles = attention::Attention { dtype: "f32", ..attention::CAUSAL }.cascade();
+    cut(Gpu::Sm80, &singles, 8, 24).unwrap();
+}
+
+#[test]
+fn features_may_be_many() {
+    let cascade = attention::Attention { features: (256, 256), ..attention::CAUSAL }.cascade();
+    let mut call = call(&cascade, &sized(&[("b", 1), ("h", 1), ("m", 70), ("n", 75)]), 4.0);
+    round_to_short(&mut call);
+    let right = expected(&cascade, &call);
+    for gpu in Gpu::ALL {
+        let found = emulated("256 features", (&cascade, gpu), &call, Schedule::RoundRobin);
+        assert!(driver::emulate(&cascade, gpu).unwrap().info().teams[0] > 0);
+        is_close(gpu.name(), &found, &right);
+    }
+}
+
+#[test]
+fn a_block_may_take_more_shared_memory_than_a_text_declares() {
+    let cascade = attention::Attention { features: (128, 128), ..attention::CAUSAL }.cascade();
+    for gpu in Gpu::ALL {
+        let kernel = driver::emulate(&cascade, gpu).unwrap();
+        let [bytes] = kernel.info().shared[..] else { panic!("it has one stage") };
+        assert!(bytes > 48 << 10, "{bytes} bytes on {}", gpu.name());
+    }
 }
 
 #[test]

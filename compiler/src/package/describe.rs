@@ -7,6 +7,7 @@ use attnc_runtime::manifest::{DimInfo, Extent, KernelInfo, ParamInfo, RankInfo, 
 use sha2::{Digest, Sha256};
 
 use super::hex;
+use crate::codegen::ptx;
 use crate::ir::array::Value;
 use crate::ir::cascade::{self, Cascade, ExtentFault, Param, ParamId, ParamValue, RankId, Tensor, TensorId};
 use crate::ir::expr::Expr;
@@ -21,6 +22,7 @@ pub fn describe(plan: &Plan, nest: &Nest, target: &Target, mapping: &Mapping) ->
     let cascade = &plan.cascade;
     let ranks = cascade.ranks.iter().filter(|(_, it)| !it.local).map(|(id, _)| rank(cascade, nest, id));
     let tensors = cascade.inputs().chain(cascade.outputs()).zip(nest.buffers.iter());
+    let stages = to_u32(nest.stages.len());
     KernelInfo {
         name: cascade.name.clone(),
         symbol: format!("attnc_{}", cascade.name),
@@ -29,9 +31,9 @@ pub fn describe(plan: &Plan, nest: &Nest, target: &Target, mapping: &Mapping) ->
         params: cascade.params.iter().map(|(id, it)| param(cascade, nest, id, it)).collect(),
         tensors: tensors.map(|(id, (_, buffer))| tensor(cascade, id, buffer)).collect(),
         words: to_u32(nest.words.len()),
-        stages: to_u32(nest.stages.len()),
+        stages,
         shared: Vec::new(),
-        teams: (0..).zip(&nest.stages).filter(|it| it.1.team.is_some()).map(|it| it.0).collect(),
+        teams: by_stage(stages, |it| nest.stages[it as usize].team.map_or(0, ptx::threads)),
         workspace: workspace(plan, nest),
         target: target.triple().to_string(),
         cpu_features: target.cpu_features().iter().map(|it| (*it).to_owned()).collect(),
@@ -49,9 +51,13 @@ pub fn describe_module(info: KernelInfo, module: &Module) -> KernelInfo {
         let dynamic = kernel.into_iter().flat_map(|it| &it.vars).filter(|it| it.place == VarPlace::Dynamic);
         dynamic.map(|it| it.bytes).max().unwrap_or(0)
     };
-    let shared: Vec<u32> = (0..info.stages).map(asked).collect();
-    let shared = if shared.iter().all(|it| *it == 0) { Vec::new() } else { shared };
-    KernelInfo { shared, ..info }
+    KernelInfo { shared: by_stage(info.stages, asked), ..info }
+}
+
+/// A number for each stage; none if there are none.
+fn by_stage(stages: u32, number: impl Fn(u32) -> u32) -> Vec<u32> {
+    let all: Vec<u32> = (0..stages).map(number).collect();
+    if all.iter().all(|it| *it == 0) { Vec::new() } else { all }
 }
 
 fn rank(cascade: &Cascade, nest: &Nest, id: RankId) -> RankInfo {

@@ -31,7 +31,10 @@ pub(super) fn header(object: &Object, stem: &str) -> String {
         text.push_str(&kernel(info));
         let rest = if object.ptx.is_some() { LAUNCHED } else { RUNNING };
         text.push_str(&rest.replace("NAME", &info.symbol).replace("STEM", &comment(stem)));
-        text.extend(info.teams.iter().map(|it| TEAM.replace("STAGE", &it.to_string())));
+        let teams = info.teams.iter().enumerate().filter(|it| *it.1 > 0);
+        text.extend(teams.map(|(stage, threads)| {
+            TEAM.replace("THREADS", &threads.to_string()).replace("STAGE", &stage.to_string())
+        }));
     }
     text.push_str("\n#ifdef __cplusplus\n}\n#endif\n\n#endif\n");
     text
@@ -110,7 +113,8 @@ const LAUNCHED: &str = r#"/* The stages are the entries NAME_stage_0, NAME_stage
 "#;
 
 /// Of a stage of which blocks run tasks.
-const TEAM: &str = "/* A block of 128 threads runs a task of stage STAGE, which takes no other number. */\n";
+const TEAM: &str =
+    "/* A block of THREADS threads runs a task of stage STAGE, which takes no other number. */\n";
 
 /// What is to be said of a rank that has no word.
 fn extent_line((idx, rank): (usize, &RankInfo)) -> Option<String> {

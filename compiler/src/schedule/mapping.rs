@@ -29,8 +29,9 @@ use serde::{Deserialize, Serialize};
 
 pub use legal::Refusal;
 
-use super::plan::Register;
+use super::plan::{Blocks, Register};
 use crate::codegen::Backend;
+use crate::ir::cascade::{Cascade, Rank};
 use crate::target::{Target, Tiles};
 
 /// How the work of a kernel is cut.
@@ -73,8 +74,18 @@ impl Mapping {
 
     /// What is worked on together in registers.
     pub(super) fn register(&self) -> Register {
-        let Tiles { strip, lanes, vector, team, .. } = self.defaults;
-        Register { strip, lanes, vector, team }
+        let Tiles { strip, lanes, vector, .. } = self.defaults;
+        Register { strip, lanes, vector }
+    }
+
+    /// What blocks of threads have, and what is said of the ranks of a cascade that they take.
+    pub(super) fn blocks(&self, cascade: &Cascade) -> Option<Blocks> {
+        let limits = self.defaults.block?;
+        let said = |size: fn(Cut) -> Option<u32>| {
+            let of = |rank: &Rank| size(self.cut(&rank.name));
+            cascade.ranks.iter().filter_map(|(id, it)| Some((id, of(it)?))).collect()
+        };
+        Some(Blocks { limits, rows: said(|it| it.rows), stream: said(|it| it.stream) })
     }
 
     /// What is said of a rank.

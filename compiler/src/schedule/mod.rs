@@ -33,7 +33,7 @@ pub use account::{SplitAccount, StageAccount};
 pub(crate) use flow::{features, live};
 pub use mapping::{Cut, Mapping, Refusal};
 pub(crate) use plan::loops;
-pub use plan::{Act, Axis, Gauge, Loop, Parts, Plan, Register, Stage, Stream, Unscaled, Walk};
+pub use plan::{Act, Axis, Blocks, Gauge, Loop, Parts, Plan, Register, Stage, Stream, Unscaled, Walk};
 pub(crate) use scaled::MOST_POWERS;
 
 use crate::ir::cascade::{Cascade, Einsum, Step};
@@ -94,7 +94,8 @@ pub fn schedule(cascade: &Cascade, mapping: &Mapping) -> Plan {
         }
     }
     let parts_powers = handed.parted || handed.sums_powers_whole(&planned, &stages);
-    Plan { cascade: planned, tiles, indices, stages, room_where, parts_powers, register: mapping.register() }
+    let (register, blocks) = (mapping.register(), mapping.blocks(&planned));
+    Plan { cascade: planned, tiles, indices, stages, room_where, parts_powers, register, blocks }
 }
 
 /// A plan that stores every tensor, for comparison.
@@ -107,7 +108,8 @@ pub fn materialise(cascade: &Cascade) -> Plan {
     let stages = cascade.steps.iter().filter(wanted).cloned().map(Stage::Whole).collect();
     let (tiles, indices, room_where) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
     let register = Mapping::default().register();
-    Plan { cascade: cascade.clone(), tiles, indices, stages, room_where, parts_powers: false, register }
+    let (cascade, parts_powers, blocks) = (cascade.clone(), false, None);
+    Plan { cascade, tiles, indices, stages, room_where, parts_powers, register, blocks }
 }
 
 impl Weaver<'_> {

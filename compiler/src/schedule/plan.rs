@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::flow::features;
 use crate::ir::cascade::{Cascade, Einsum, ExprId, RankId, Role, Step, TensorId};
+use crate::target::Block;
 
 /// A cascade, and the order in which it is evaluated.
 #[derive(Debug, Clone)]
@@ -37,6 +38,19 @@ pub struct Plan {
     pub parts_powers: bool,
     /// What is worked on together in registers.
     pub register: Register,
+    /// What blocks of threads have, where they take the rows of a box together.
+    pub blocks: Option<Blocks>,
+}
+
+/// What blocks of threads have, and what is said of the tiles that they take.
+#[derive(Debug, Clone)]
+pub struct Blocks {
+    /// What a block has.
+    pub limits: Block,
+    /// How many rows it takes, of ranks of which that is said.
+    pub rows: BTreeMap<RankId, u32>,
+    /// How many coordinates of what it streams over it takes at a time.
+    pub stream: BTreeMap<RankId, u32>,
 }
 
 /// What is worked on together in registers: a tile of some rows and neighbours along one rank.
@@ -48,8 +62,6 @@ pub struct Register {
     pub lanes: u32,
     /// How many of those that are left at the end of a rank, under a mask; 1 takes each by itself.
     pub vector: u32,
-    /// A block of threads takes the rows of a box together where products of matrices can be taken of them.
-    pub team: bool,
 }
 
 /// One stage.

@@ -82,6 +82,11 @@ impl Builder {
         Block { stmts: self.levels.pop().expect("a body is open").stmts }
     }
 
+    /// The prologue so far, outside of bodies.
+    pub(super) fn prologue(&self) -> Block {
+        Block { stmts: self.levels[0].stmts.clone() }
+    }
+
     /// Ends the prologue.
     pub(super) fn finish(mut self) -> Nest {
         self.nest.prologue = Block { stmts: self.levels.pop().expect("the prologue is open").stmts };

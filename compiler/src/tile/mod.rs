@@ -51,6 +51,15 @@ pub use width::in_f32;
 
 /// A plan as a tile program.
 pub fn tile(plan: &Plan) -> Nest {
+    tiled(plan).builder.finish()
+}
+
+/// Why blocks of threads cannot have tiles of the sizes that a mapping says, and with what sizes they can.
+pub fn refused(plan: &Plan) -> Vec<String> {
+    tiled(plan).refused
+}
+
+fn tiled(plan: &Plan) -> Tiling<'_> {
     let mut tiling = Tiling::new(plan);
     tiling.arguments();
     for (rank, it) in plan.cascade.ranks.iter() {
@@ -71,7 +80,7 @@ pub fn tile(plan: &Plan) -> Nest {
     tiling.defaults();
     tiling.workspace_size();
     tiling.call_checks();
-    tiling.builder.finish()
+    tiling
 }
 
 /// A nest on its way.
@@ -109,6 +118,8 @@ struct Tiling<'a> {
     rows: Option<Lanes>,
     /// What a block of threads holds, where it takes rows together.
     team: Option<Team>,
+    /// Why stages are not taken by blocks of threads with the tiles that a mapping says.
+    refused: Vec<String>,
     /// Parameters are read where they are used, not in the prologue.
     in_defaults: bool,
 }
@@ -154,6 +165,7 @@ impl<'a> Tiling<'a> {
             lane: None,
             rows: None,
             team: None,
+            refused: Vec::new(),
             in_defaults: false,
         }
     }

@@ -11,6 +11,8 @@
 //! O~[m, e] += sum[n](P~ * V)      ->   %15 = contract %13 [m, n], %14 [n, e] into 0;  carried: %16 = %12 + %15
 //! ```
 
+mod fit;
+mod order;
 mod sums;
 mod turns;
 
@@ -26,18 +28,23 @@ use crate::ir::cascade::{Einsum, ExprId, Extent, Op, RankId, ReduceOp, TensorId}
 use crate::ir::expr::{BinaryOp, Expr};
 use crate::ir::nest::{Scalar, Stage, TileDim, ValueId};
 use crate::schedule::{Act, Axis, Stream, loops};
+use crate::target::Block;
+use fit::{Need, Said, Sizes};
 
-/// The rows of a box: sixteen for each of four warps.
-const ROWS: u32 = 64;
 /// Extents of tiles are multiples of this, the depth of a product of matrices.
 const GRAIN: u32 = 16;
-/// The most features of which a thread can hold its part.
-const FEATURES: i64 = 128;
+/// The most features that one product of matrices has.
+const FEATURES: i64 = 256;
+
+/// Of the registers that are to be left for other things, how many tiles may take where nothing fits otherwise.
+const SPARE: u32 = 32;
 
 /// What a block of threads holds.
 pub(super) struct Team {
     /// The rank whose coordinates it shares.
     rows: TileDim,
+    /// How many coordinates of what it streams over it has at hand.
+    stream: u32,
     /// The coordinates at hand along each rank that has several.
     pub(super) lanes: Vec<Lanes>,
     /// The tiles.
@@ -45,31 +52,83 @@ pub(super) struct Team {
 }
 
 impl Tiling<'_> {
-    /// A stream as a stage of which a block runs a task, if it fits.
+    /// A stream as a stage of which a block runs a task, if it fits with tiles of some sizes.
     pub(super) fn in_team(&mut self, stream: &Stream) -> bool {
-        let Some(row) = self.row_of_team(stream).filter(|_| self.plan.register.team) else { return false };
+        let Some(blocks) = &self.plan.blocks else { return false };
+        let Some(row) = self.row_of_team(stream) else { return false };
+        let Some(said) = Said::of(blocks, stream, row) else { return false };
+        let limits = blocks.limits;
+        // Where no sizes fit, some registers are kept in memory: single threads would have no products of matrices at all.
+        let wide = Block { registers: limits.registers + SPARE, ..limits };
+        let stage = self.team_that_fits(stream, said, &limits).or_else(|why| {
+            if said == said.nothing() { self.team_that_fits(stream, said, &wide) } else { Err(why) }
+        });
+        if let Ok((_, stage)) = stage {
+            self.builder.nest.stages.push(stage);
+            return true;
+        }
+        if said != said.nothing() {
+            self.refuse_sizes(stream, said, &limits);
+        }
+        false
+    }
+
+    /// The stage with the best sizes that fit; else what the last of them lacks, in words, or none if blocks cannot take it
+    /// with any sizes.
+    fn team_that_fits(
+        &mut self,
+        stream: &Stream,
+        said: Said,
+        limits: &Block,
+    ) -> Result<(Sizes, Stage), String> {
+        let mut why = String::new();
+        for sizes in said.sizes(self.plan, limits) {
+            let before = (self.builder.clone(), self.extents.clone(), self.stored.clone(), self.workspace);
+            let stage =
+                self.team_stage(stream, TileDim { rank: said.rows.0, extent: sizes.rows }, sizes.stream);
+            let lacks = stage.as_ref().map(|stage| {
+                let rows = stage.team.expect("a block runs it");
+                Need::of(&self.builder, stage, rows).lacks(limits, sizes.rows)
+            });
+            if let (Some(stage), Some(None)) = (stage, &lacks) {
+                return Ok((sizes, stage));
+            }
+            (self.builder, self.extents, self.stored, self.workspace) = before;
+            // What cannot be taken with some sizes cannot be with others.
+            why = lacks.flatten().ok_or(String::new())?;
+        }
+        Err(why)
+    }
+
+    /// Notes why what is said of sizes cannot be, if it is for the sizes.
+    fn refuse_sizes(&mut self, stream: &Stream, said: Said, limits: &Block) {
+        let why = self.team_that_fits(stream, said, limits).err().unwrap_or_default();
         let before = (self.builder.clone(), self.extents.clone(), self.stored.clone(), self.workspace);
-        let rows = TileDim { rank: row, extent: ROWS };
-        self.team = Some(Team { rows, lanes: Vec::new(), held: BTreeMap::new() });
+        let nearest = self.team_that_fits(stream, said.nothing(), limits);
+        (self.builder, self.extents, self.stored, self.workspace) = before;
+        // Sizes are not why threads take what blocks cannot.
+        if !matches!(&nearest, Err(lacks) if lacks.is_empty()) {
+            self.refused.push(said.refusal(self.cascade, &why, nearest.ok().map(|it| it.0)));
+        }
+    }
+
+    fn team_stage(&mut self, stream: &Stream, rows: TileDim, tile: u32) -> Option<Stage> {
+        self.team = Some(Team { rows, stream: tile, lanes: Vec::new(), held: BTreeMap::new() });
         // Coordinates of features, which no loop gives, mean something else in other stages.
         let memos = self.builder.forget();
         self.builder.open_body();
-        let tasks = self.team_tasks(stream, row);
+        let tasks = self.team_tasks(stream, rows);
         self.team = None;
         self.region = Region::default();
-        let Some(Tasks { task, count }) = tasks else {
-            (self.builder, self.extents, self.stored, self.workspace) = before;
-            return false;
-        };
-        let body = self.builder.close_body();
+        let Tasks { task, count } = tasks?;
+        let mut body = self.builder.close_body();
+        order::products_late(&self.builder.prologue(), &mut body);
         self.builder.forget();
         self.builder.recollect(memos);
         self.builder.unbind_all();
         let defines = stores(&stream.acts, &self.plan.tiles);
         let names: Vec<&str> = defines.iter().map(|&it| self.cascade.tensors[it].name.as_str()).collect();
-        let stage = Stage { defines: names.join(", "), tasks: count, task, team: Some(rows), body };
-        self.builder.nest.stages.push(stage);
-        true
+        Some(Stage { defines: names.join(", "), tasks: count, task, team: Some(rows), body })
     }
 
     /// The rank of rows that share a factor of a sum of products: the last for which one factor varies, the other not.
@@ -105,12 +164,18 @@ impl Tiling<'_> {
         (over.len() == 1 && has(a) && has(b)).then_some((a, b))
     }
 
-    fn team_tasks(&mut self, stream: &Stream, row: RankId) -> Option<Tasks> {
-        let boxes = stream.rows.iter().map(|it| Axis { tile: if it.rank == row { ROWS } else { 1 }, ..*it });
+    fn team_tasks(&mut self, stream: &Stream, rows: TileDim) -> Option<Tasks> {
+        let row = rows.rank;
+        let tile = |it: &Axis| if it.rank == row { rows.extent } else { 1 };
+        let boxes = stream.rows.iter().map(|it| Axis { tile: tile(it), ..*it });
         let boxes: Vec<Axis> = boxes.collect();
         self.region.rows = boxes.iter().map(|it| it.rank).collect();
-        for axis in boxes.iter().chain(loops(&stream.acts).into_iter().flat_map(|it| &it.axes)) {
-            self.region.tiles.insert(axis.rank, axis.tile);
+        self.region.tiles.extend(boxes.iter().map(|it| (it.rank, it.tile)));
+        for it in loops(&stream.acts) {
+            let tile =
+                |axis: &Axis| it.parts.map_or(self.team.as_ref().map_or(1, |it| it.stream), |_| axis.tile);
+            let tiles: Vec<_> = it.axes.iter().map(|it| (it.rank, tile(it))).collect();
+            self.region.tiles.extend(tiles);
         }
         let mut tasks = self.boxes(&boxes);
         if let Some(condition) = stream.when {
@@ -118,7 +183,7 @@ impl Tiling<'_> {
             tasks.count = self.builder.select(holds, tasks.count, none);
         }
         let (from, to) = self.span(row);
-        self.enter_lane(TileDim { rank: row, extent: ROWS }, from, Some(to));
+        self.enter_lane(rows, from, Some(to));
         for rank in self.features_of(stream) {
             let Extent::Fixed(extent @ 1..=FEATURES) = self.cascade.ranks[rank].extent else { return None };
             let whole = u32::try_from(extent).ok()?.next_multiple_of(GRAIN);

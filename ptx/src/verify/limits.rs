@@ -14,7 +14,7 @@ pub(super) fn check(module: &Module, found: &mut Findings<'_>) {
 }
 
 /// The most shared memory that a text may declare with its size; more is asked for at a launch.
-const DECLARED: u64 = 48 * 1024;
+pub const DECLARED: u32 = 48 * 1024;
 
 /// The most shared memory of a block.
 fn shared_limit(target: Target) -> u64 {
@@ -40,7 +40,7 @@ fn shared(module: &Module, found: &mut Findings<'_>) {
             VarPlace::Local => {}
         }
     }
-    if end > DECLARED {
+    if end > u64::from(DECLARED) {
         let why = format!("{end} bytes of shared memory are declared, more than {DECLARED}");
         found.kernel(Rule::SharedMemory, why);
     }

@@ -19,6 +19,7 @@ mod defined;
 mod flight;
 mod flow;
 mod limits;
+pub use limits::DECLARED;
 mod place;
 mod post;
 mod shape;

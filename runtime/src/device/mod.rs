@@ -24,7 +24,7 @@ pub use emulated::{Emulated, EmulatedGpu};
 pub use memory::DeviceBuffer;
 pub use run::Resident;
 
-/// The most threads of a block.
+/// The most threads of a block whose threads run tasks by themselves.
 pub const THREADS: u32 = 128;
 
 /// What messages call the kernel of a symbol.

@@ -156,12 +156,13 @@ impl Work {
         let info = kernel.info();
         for (stage, &tasks) in (0..).zip(&self.tasks).filter(|it| *it.1 > 0) {
             let most = u32::try_from(tasks).unwrap_or(u32::MAX);
-            let (blocks, threads) = if info.teams.contains(&stage) {
-                (most.min(device.threads().div_ceil(THREADS)), THREADS)
-            } else {
-                let threads = self.threads.min(most.checked_next_multiple_of(32).unwrap_or(u32::MAX));
-                let block = threads.min(THREADS);
-                (threads / block, block)
+            let (blocks, threads) = match info.teams.get(stage as usize) {
+                Some(&team) if team > 0 => (most.min(device.threads().div_ceil(team)), team),
+                Some(_) | None => {
+                    let threads = self.threads.min(most.checked_next_multiple_of(32).unwrap_or(u32::MAX));
+                    let block = threads.min(THREADS);
+                    (threads / block, block)
+                }
             };
             let shared = info.shared.get(stage as usize).copied().unwrap_or(0);
             let launch = Launch { stage, blocks, threads, shared, words, workspace, tasks };

@@ -20,9 +20,9 @@ use attnc_ptx::{Inst, Op, args};
 use super::arith::{int_compare, select};
 use super::block::{Emitter, Range};
 use super::shared::Turn;
-use super::team::uses;
 use super::value::Value;
 use super::writer::{Closed, Writer};
+use crate::ir::factors::uses;
 use crate::ir::nest::{Loop, Op as TileOp, Stmt, ValueId};
 
 /// The loads of a loop that are copied ahead of their use.
@@ -160,7 +160,7 @@ impl<'a> Emitter<'a> {
                     body.changes.insert(*value);
                     let TileOp::Contract { a, b, .. } = op else { continue };
                     elsewhere.insert(*a);
-                    if !body.changes.contains(b) || !self.together().is_loaded_factor(*b) {
+                    if !body.changes.contains(b) || !self.together().factors.is_loaded(*b) {
                         continue;
                     }
                     match loads.iter().position(|it| it == b) {

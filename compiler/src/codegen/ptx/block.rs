@@ -88,7 +88,7 @@ impl<'a> Emitter<'a> {
         self.tile(value).elements[0]
     }
 
-    fn define(&mut self, value: ValueId, tile: Tile<'a>) {
+    pub(super) fn define(&mut self, value: ValueId, tile: Tile<'a>) {
         self.values[value.idx()] = Some(tile);
     }
 

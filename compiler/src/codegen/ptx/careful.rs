@@ -39,21 +39,15 @@ pub(super) struct Factor<'f> {
 }
 
 impl Factor<'_> {
-    /// How many bytes of room a factor with so many columns needs, for all warps.
-    pub(super) fn bytes(columns: u32) -> u32 {
-        4 * ROWS * columns * HALF
+    /// How many bytes of room a factor needs.
+    pub(super) fn bytes(rows: u32, columns: u32) -> u32 {
+        rows * columns * HALF
     }
 }
 
 impl Emitter<'_> {
-    /// Takes sums again where one of them is not finite: `before` and what was added to it.
-    pub(super) fn carefully(
-        &self,
-        factor: &Factor<'_>,
-        right: Staged,
-        is_turned: bool,
-        (before, sums): (&[Value], &[Value]),
-    ) {
+    /// Takes sums of products again where one of them is not finite.
+    pub(super) fn carefully(&self, factor: &Factor<'_>, right: Staged, is_turned: bool, sums: &[Value]) {
         let w = &self.writer;
         let total = w.fresh(RegType::F32);
         w.copy(total, sums[0]);
@@ -73,19 +67,13 @@ impl Emitter<'_> {
         let end = w.label("finite");
         w.bra(end, Some((all, true)));
         w.open(true);
-        self.one_by_one(factor, right, is_turned, (before, sums));
+        self.one_by_one(factor, right, is_turned, sums);
         let closed = w.close(&[]);
         w.append(closed);
         w.place(end);
     }
 
-    fn one_by_one(
-        &self,
-        factor: &Factor<'_>,
-        right: Staged,
-        is_turned: bool,
-        (before, sums): (&[Value], &[Value]),
-    ) {
+    fn one_by_one(&self, factor: &Factor<'_>, right: Staged, is_turned: bool, sums: &[Value]) {
         let w = &self.writer;
         let thread = Value::Reg(self.together().thread);
         let by = |op, a, b: u32| {
@@ -98,7 +86,7 @@ impl Emitter<'_> {
         let row = w.reg(RegType::B32, sum(factor.room, by(IntOp::MulLo, row, pitch)));
         self.spread_out(factor, sum(Value::Reg(row), by(IntOp::MulLo, pair, 2 * HALF)), pitch);
         let registers: Vec<Reg> = sums.iter().map(|it| w.reg(RegType::F32, *it)).collect();
-        registers.iter().zip(before).for_each(|(&sum, &it)| w.copy(sum, it));
+        registers.iter().for_each(|&sum| w.copy(sum, Value::F32(0)));
 
         // Where the left factor of the sum at hand lies, and its number.
         let (left, number) = (w.fresh(RegType::B32), w.fresh(RegType::B32));

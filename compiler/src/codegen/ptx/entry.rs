@@ -48,7 +48,7 @@ fn write(nest: &Nest, (at_stage, stage): (usize, &Stage), gpu: Gpu, hoists: bool
     let bytes = u32::try_from(8 * nest.words.len()).expect("arguments are fewer than 2^28");
     let words = builder.param("words", ParamType::Bytes { bytes: bytes.max(8), align: 8 });
     let [workspace, tasks] = ["workspace", "tasks"].map(|it| builder.param(it, ParamType::U64));
-    builder.threads(THREADS);
+    builder.threads(stage.team.map_or(THREADS, super::threads));
     // Otherwise ptxas would rather keep registers in memory than run fewer blocks.
     builder.min_blocks(1);
     let writer = Writer::new(builder, hoists);

@@ -8,13 +8,17 @@
 //! ```
 
 use attnc_dsl::ast::DType;
+use attnc_ptx::modifier::IntOp;
 use attnc_ptx::modifier::wgmma::{Wgmma, WgmmaTypes};
-use attnc_ptx::types::RegType;
+use attnc_ptx::types::{Int, RegType};
 use attnc_ptx::{Inst, Op, Reg, args};
 
 use super::block::Emitter;
 use super::layout::Staged;
 use super::value::Value;
+
+/// The threads of a group.
+const GROUP: u32 = 128;
 
 /// A left factor.
 pub(super) enum Left {
@@ -45,6 +49,15 @@ impl Emitter<'_> {
         let ordered: Vec<Reg> = (0..sums.len()).map(|at| sums[place(at)]).collect();
         let types = if right.dtype == DType::F16 { WgmmaTypes::F16 } else { WgmmaTypes::BF16 };
         let form = Wgmma { columns: u16::try_from(columns).expect("tiles are small"), types };
+        // Each group has its own rows of what all have together.
+        let group = match self.together().threads() / GROUP {
+            1 => Value::Int(0),
+            _ => w.pure(
+                RegType::B32,
+                Op::IntBinary { op: IntOp::Div, ty: Int::U32 },
+                &[Value::Reg(self.together().thread), Value::Int(GROUP.into())],
+            ),
+        };
         w.add(Inst::new(Op::WgmmaFence, args![]));
         for depth in 0..depths {
             let scale = w.reg(RegType::Pred, Value::Bool(depth > 0 || !starts_at_zero));
@@ -57,7 +70,7 @@ impl Emitter<'_> {
                     Inst::new(op, args![&ordered, fragment, from, scale, 1, 1, turned])
                 }
                 Left::Memory(staged, is_left_turned) => {
-                    let left = of(*staged, *is_left_turned);
+                    let left = of(staged.from(w, *is_left_turned, group), *is_left_turned);
                     let op = Op::WgmmaShared { form };
                     let left_turned = i64::from(*is_left_turned);
                     Inst::new(op, args![&ordered, left, from, scale, 1, 1, left_turned, turned])

@@ -147,6 +147,23 @@ impl Staged {
         }
     }
 
+    /// The same from so many times 64 of what is not summed over on.
+    pub(super) fn from(self, w: &Writer, is_turned: bool, times: Value) -> Staged {
+        let apart = match (self.layout, is_turned) {
+            (Layout::Padded { .. }, true) => 2 * COLUMNS,
+            (Layout::Padded { pitch }, false) => COLUMNS * pitch,
+            (Layout::Swizzled { slab }, true) => slab,
+            (Layout::Swizzled { .. }, false) => COLUMNS * ROW,
+        };
+        let word = |op, a, b| w.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[a, b]);
+        let start = match times.int() {
+            Some(0) => self.start,
+            Some(times) => word(IntOp::Add, self.start, Value::Int(times * i64::from(apart))),
+            None => word(IntOp::Add, self.start, word(IntOp::MulLo, times, Value::Int(apart.into()))),
+        };
+        Staged { start, ..self }
+    }
+
     /// What tells products of groups where it lies; of sixteen of what is summed over, so many times further on.
     pub(super) fn descriptor(&self, w: &Writer, is_turned: bool, depth: u32) -> Value {
         let Layout::Swizzled { slab } = self.layout else {

@@ -26,13 +26,12 @@ impl<'a> Emitter<'a> {
         guard: Option<ValueId>,
     ) -> Tile<'a> {
         let dtype = self.nest.buffers[buffer].dtype;
-        let addresses = self.addresses(buffer, index, ty);
-        let guards = self.guards(guard, ty);
-        let elements = addresses.into_iter().zip(guards).map(|(address, guard)| {
+        let (places, guards) = (self.places(buffer, index, ty), self.guards(guard, ty));
+        let elements = guards.into_iter().enumerate().map(|(at, guard)| {
             if guard == Value::Bool(false) {
                 return scalar::converted(&self.writer, Scalar::I64, ty.scalar, Value::Int(0));
             }
-            let raw = self.load_raw(dtype, address, guard);
+            let raw = self.load_raw(dtype, self.address_at(&places, at), guard);
             scalar::converted(&self.writer, Scalar::of(dtype), ty.scalar, self.widened(dtype, raw))
         });
         Tile { ty, elements: elements.collect() }
@@ -48,14 +47,16 @@ impl<'a> Emitter<'a> {
     ) {
         let dtype = self.nest.buffers[buffer].dtype;
         let ty = points::stored(self.nest, index, value, guard);
-        let addresses = self.addresses(buffer, index, &ty);
-        let guards = self.guards(guard, &ty);
-        let writes = self.writes(&ty);
-        let guards = guards.into_iter().map(|it| and(&self.writer, writes, it));
-        let values = self.tile(value).spread(&ty);
-        for ((address, guard), value) in addresses.into_iter().zip(guards).zip(values) {
+        let (places, guards) = (self.places(buffer, index, &ty), self.guards(guard, &ty));
+        let (writes, values) = (self.writes(&ty), self.tile(value).spread(&ty));
+        // What lies below each other shares most of its address, so that is written next.
+        let down = ty.shape.first().map_or(1, |it| it.extent as usize);
+        let along = ty.points() / down;
+        for at in (0..ty.points()).map(|it| it % down * along + it / down) {
+            let guard = and(&self.writer, writes, guards[at]);
             if guard != Value::Bool(false) {
-                self.store_raw(dtype, address, guard, self.stored(dtype, ty.scalar, value));
+                let address = self.address_at(&places, at);
+                self.store_raw(dtype, address, guard, self.stored(dtype, ty.scalar, values[at]));
             }
         }
     }
@@ -65,24 +66,29 @@ impl<'a> Emitter<'a> {
         guard.map_or_else(|| vec![Value::Bool(true); ty.points()], |it| self.tile(it).spread(ty))
     }
 
-    /// Where each point of a shape lies.
-    fn addresses(&mut self, buffer: BufferId, index: &[ValueId], ty: &TileType) -> Vec<Address> {
+    /// Where the points of a shape lie: the base, and the stride and the coordinates of each dimension.
+    fn places(&mut self, buffer: BufferId, index: &[ValueId], ty: &TileType) -> Places {
         let base = self.address(buffer);
         let bytes = Value::Int(bytes_of(self.nest.buffers[buffer].dtype).into());
+        let strides = &self.nest.buffers[buffer].strides;
+        let dims = strides.iter().zip(index).map(|(&stride, &coordinate)| {
+            let stride = int(&self.writer, IntOp::MulLo, self.scalar(stride), bytes);
+            (stride, self.tile(coordinate).spread(ty))
+        });
+        Places { base, dims: dims.collect() }
+    }
+
+    /// The address of one of them.
+    fn address_at(&self, places: &Places, at: usize) -> Address {
         // What coordinates differ by is added last, so that neighbours share the rest.
-        let mut places: Vec<(Vec<Value>, Value)> = vec![(vec![base], Value::Int(0)); ty.points()];
-        for (dim, &coordinate) in index.iter().enumerate() {
-            let stride = self.scalar(self.nest.buffers[buffer].strides[dim]);
-            let stride = int(&self.writer, IntOp::MulLo, stride, bytes);
-            for ((terms, apart), coordinate) in places.iter_mut().zip(self.tile(coordinate).spread(ty)) {
-                let (coordinate, number) = self.writer.split(coordinate);
-                terms.push(int(&self.writer, IntOp::MulLo, coordinate, stride));
-                let further = int(&self.writer, IntOp::MulLo, stride, Value::Int(number));
-                *apart = int(&self.writer, IntOp::Add, *apart, further);
-            }
+        let (mut terms, mut apart) = (vec![places.base], Value::Int(0));
+        for (stride, coordinates) in &places.dims {
+            let (coordinate, number) = self.writer.split(coordinates[at]);
+            terms.push(int(&self.writer, IntOp::MulLo, coordinate, *stride));
+            let further = int(&self.writer, IntOp::MulLo, *stride, Value::Int(number));
+            apart = int(&self.writer, IntOp::Add, apart, further);
         }
-        let at = |(terms, apart)| self.place(int(&self.writer, IntOp::Add, self.sum(terms), apart));
-        places.into_iter().map(at).collect()
+        self.place(int(&self.writer, IntOp::Add, self.sum(terms), apart))
     }
 
     /// An address with a number that is added to it as the instruction has it.
@@ -223,6 +229,13 @@ impl<'a> Emitter<'a> {
             Value::F32(_) | Value::F64(_) | Value::Int(_) | Value::Bool(_) => store,
         });
     }
+}
+
+/// Where the points of a shape lie.
+struct Places {
+    base: Value,
+    /// The bytes from one coordinate to the next, and the coordinate of each point.
+    dims: Vec<(Value, Vec<Value>)>,
 }
 
 /// An address that a caller gives as one of global memory.

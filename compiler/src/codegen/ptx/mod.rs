@@ -34,8 +34,9 @@ use attnc_ptx::{Module, verify};
 use super::CodegenError;
 use crate::ir::nest::Nest;
 use crate::target::{Gpu, Target};
+pub(crate) use team::threads;
 
-/// The most threads of a block.
+/// The most threads of a block whose threads run tasks by themselves.
 const THREADS: u32 = attnc_runtime::device::THREADS;
 
 /// The most bytes of arguments of a kernel.

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use attnc_ptx::types::RegType;
 use attnc_ptx::{Kernel, Op, Operand, Reg, Stmt};
 
+use crate::ir::lives::{Life, most_at_once};
+
 /// The most registers of 32 bits that hold values at the same time. What a loop reads lives until its last round.
 pub(super) fn pressure(kernel: &Kernel) -> u32 {
     let mut lives: HashMap<Reg, (usize, usize)> = HashMap::new();
@@ -28,32 +30,14 @@ pub(super) fn pressure(kernel: &Kernel) -> u32 {
             loops.push((start, at));
         }
     }
-    let mut change = vec![0i64; kernel.body.len() + 1];
-    for (reg, (first, mut last)) in sorted(lives) {
-        // Loops end in the order in which they are found, so those inside come first.
-        for &(start, end) in &loops {
-            if first < start && (start..=end).contains(&last) {
-                last = end;
-            }
-        }
+    // Loops end in the order in which they are found, so those inside come first.
+    let lives = lives.into_iter().map(|(reg, (first, last))| {
         let words = match reg.ty {
             RegType::Pred => 0,
             RegType::B16 | RegType::B32 | RegType::F32 => 1,
             RegType::B64 | RegType::F64 => 2,
         };
-        change[first] += words;
-        change[last] -= words;
-    }
-    let mut live = 0;
-    let most = change.iter().map(|it| {
-        live += it;
-        live
+        Life { first, last, words }
     });
-    u32::try_from(most.max().unwrap_or(0)).unwrap_or(u32::MAX)
-}
-
-fn sorted(lives: HashMap<Reg, (usize, usize)>) -> Vec<(Reg, (usize, usize))> {
-    let mut sorted: Vec<_> = lives.into_iter().collect();
-    sorted.sort_unstable();
-    sorted
+    most_at_once(lives.collect::<Vec<_>>(), &loops)
 }

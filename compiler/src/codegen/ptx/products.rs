@@ -19,10 +19,13 @@ use super::careful::Factor;
 use super::group::Left;
 use super::layout::{CHUNK, Layout, Staged};
 use super::op::Tile;
+use super::scalar;
 use super::team::Team;
 use super::value::Value;
 use crate::codegen::points::{lacking, positions};
-use crate::ir::nest::{TileDim, TileType, ValueId};
+use crate::ir::expr::BinaryOp;
+use crate::ir::factors::SLICE;
+use crate::ir::nest::{Scalar, TileDim, TileType, ValueId};
 
 /// Rows and columns of which `ldmatrix` takes four matrices.
 const SQUARE: u32 = 16;
@@ -64,7 +67,7 @@ impl<'a> Emitter<'a> {
         let right = self.together().staged[&b];
         let is_turned = right.rows == over.rank;
         let before = self.tile(into).spread(&shape(rows, out));
-        let [depths, squares] = [over, out].map(|it| self.together().whole(it) / SQUARE);
+        let [depth, columns] = [over, out].map(|it| self.together().whole(it));
         let there = there.map(|it| self.tile(it).spread(&shape(rows, over)));
         let left = match self.together().staged.get(&a) {
             Some(&staged) => Left::Memory(staged, staged.rows == over.rank),
@@ -73,21 +76,62 @@ impl<'a> Emitter<'a> {
                 Left::Registers(self.fragments(elements, there.as_deref(), right.dtype))
             }
         };
-        let sums = if self.together().groups {
-            self.by_group(&left, (right, is_turned), (depths, squares * SQUARE), &before)
-        } else {
-            self.by_warps(&left, (right, is_turned), (depths, squares), &before)
+        let sums = match (there, &left) {
+            (Some(there), Left::Registers(fragments)) => {
+                let team = self.team.as_mut().expect("a block works together");
+                let room = team.rooms.at_once(&self.writer, Factor::bytes(team.rows.extent, depth));
+                let factor = Factor { fragments, there, columns: depth, room };
+                self.slices(&left, &factor, (right, is_turned), columns, &before)
+            }
+            _ => self.products(&left, (right, is_turned), (depth, columns), &before),
         };
-        if let (Some(there), Left::Registers(fragments)) = (there, &left) {
-            let columns = depths * SQUARE;
-            let bytes = Factor::bytes(columns);
-            let team = self.team.as_mut().expect("a block works together");
-            let room = team.rooms.at_once(&self.writer, bytes);
-            let factor = Factor { fragments, there, columns, room };
-            self.carefully(&factor, right, is_turned, (&before, &sums));
-        }
         let places = positions(&[rows, out], &ty.shape);
         Tile { ty, elements: places.into_iter().map(|it| sums[it]).collect() }
+    }
+
+    /// Sums with products added, rows first: so deep, of so many columns.
+    fn products(
+        &self,
+        left: &Left,
+        right: (Staged, bool),
+        (depth, columns): (u32, u32),
+        before: &[Value],
+    ) -> Vec<Value> {
+        if self.together().groups {
+            self.by_group(left, right, (depth / SQUARE, columns), before)
+        } else {
+            self.by_warps(left, right, (depth / SQUARE, columns / SQUARE), before)
+        }
+    }
+
+    /// The same without what a factor leaves out. Products are looked at before they are added to what is there, some
+    /// columns at a time, so that few of them are held beside it.
+    fn slices(
+        &self,
+        left: &Left,
+        factor: &Factor<'_>,
+        (right, is_turned): (Staged, bool),
+        columns: u32,
+        before: &[Value],
+    ) -> Vec<Value> {
+        let (w, width) = (&self.writer, before.len() / 2);
+        let mut sums = before.to_vec();
+        for first in (0..columns).step_by(SLICE as usize) {
+            let count = SLICE.min(columns - first);
+            let own = (0..2).flat_map(|row| {
+                let start = row * width + first as usize / 4;
+                start..start + count as usize / 4
+            });
+            let own: Vec<usize> = own.collect();
+            let right = right.from(w, is_turned, Value::Int((first / SLICE).into()));
+            let zeros = vec![Value::F32(0); own.len()];
+            let products = self.products(left, (right, is_turned), (factor.columns, count), &zeros);
+            self.carefully(factor, right, is_turned, &products);
+            for (at, product) in own.into_iter().zip(products) {
+                sums[at] = scalar::binary(w, BinaryOp::Add, Scalar::F32, sums[at], product);
+            }
+        }
+        sums
     }
 
     /// Sums with products added, rows first, each warp those of its rows.

@@ -92,8 +92,8 @@ impl<'a> Emitter<'a> {
         let team = self.team.as_ref().expect("a block works together");
         let thread = Value::Reg(team.thread);
         let [height, width] = [rows, columns].map(|it| team.whole(it));
-        let per_row = width / CHUNK;
-        for first in (0..height * per_row).step_by(super::THREADS as usize) {
+        let (per_row, threads) = (width / CHUNK, team.threads());
+        for first in (0..height * per_row).step_by(threads as usize) {
             let w = &self.writer;
             let word = |op, a, b: u32| {
                 w.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[a, Value::Int(b.into())])
@@ -101,7 +101,7 @@ impl<'a> Emitter<'a> {
             let chunk = word(IntOp::Add, thread, first);
             let (row, column) = (word(IntOp::Div, chunk, per_row), word(IntOp::Rem, chunk, per_row));
             let wide = |it| convert(w, CvtRound::Exact, (RegType::B64, Number::U64), Number::U32, it);
-            let is_there = if first + super::THREADS <= height * per_row {
+            let is_there = if first + threads <= height * per_row {
                 Value::Bool(true)
             } else {
                 int_compare(w, Compare::Lt, wide(chunk), Value::Int((height * per_row).into()))

@@ -9,7 +9,7 @@
 //! S~[m in 64, n in 32]   ->   2 × 8 registers: rows 16 w + g, + 8; columns 2 t, 2 t + 1, 8 + 2 t, 8 + 2 t + 1, …
 //! ```
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use attnc_ptx::modifier::special::Special;
 use attnc_ptx::modifier::{Compare, CvtRound, IntOp, LogicOp, Shuffle};
@@ -26,40 +26,44 @@ use super::value::Value;
 use super::writer::Writer;
 use crate::codegen::points::combination;
 use crate::ir::cascade::ReduceOp;
-use crate::ir::nest::{Block, Nest, Op as TileOp, Scalar, Stage, Stmt, TileDim, TileType, ValueId};
+use crate::ir::factors::Factors;
+use crate::ir::nest::{Nest, Op as TileOp, Scalar, Stage, TileDim, TileType, ValueId};
 use crate::target::Gpu;
 
 /// How many threads share a row, and of how many neighbours one has one.
 const ACROSS: u32 = 4;
-/// Of how many rows a thread has one.
-const DOWN: u32 = 32;
+/// How many rows a thread has.
+const DOWN: u32 = 2;
 
 /// How a block works together.
 pub(super) struct Team<'a> {
-    /// The rank of the rows.
-    pub(super) rows: crate::ir::cascade::RankId,
+    /// The rows.
+    pub(super) rows: TileDim,
     /// The number of the thread.
     pub(super) thread: Reg,
     /// Its first row, and its first column.
     row: Value,
     column: Value,
-    /// What defines each value of the stage that an operation defines.
-    definitions: HashMap<ValueId, &'a TileOp>,
-    /// Loads and rounded values that are nothing but factors of products.
-    factors: HashSet<ValueId>,
+    /// What products of matrices take.
+    pub(super) factors: Factors<'a>,
     /// Those that lie in shared memory.
     pub(super) staged: HashMap<ValueId, Staged>,
     /// The room that they have there.
     pub(super) rooms: Rooms,
-    /// Its four warps take products together.
+    /// Each four of its warps take products together.
     pub(super) groups: bool,
+}
+
+/// How many threads a block of so many rows has: each warp has sixteen.
+pub(crate) fn threads(rows: TileDim) -> u32 {
+    2 * rows.extent
 }
 
 /// The nest with those elements of the tiles of a stage that a thread has.
 pub(super) fn own(nest: &Nest, rows: TileDim) -> Nest {
     let mut own = nest.clone();
     for dim in own.values.iter_mut().flat_map(|it| &mut it.shape) {
-        dim.extent /= if *dim == rows { DOWN } else { ACROSS };
+        dim.extent = if *dim == rows { DOWN } else { dim.extent / ACROSS };
     }
     own
 }
@@ -85,89 +89,38 @@ impl<'a> Team<'a> {
         );
         let row = int(writer, IntOp::Add, warp, wide(quad));
         let column = int(writer, IntOp::MulLo, wide(part(IntOp::Rem, 4)), Value::Int(2));
-        let mut definitions = HashMap::new();
-        note(&nest.prologue, &mut definitions);
-        note(&stage.body, &mut definitions);
-        let (mut factors, mut others) = (HashSet::new(), HashSet::new());
-        uses(&stage.body, &mut factors, &mut others);
-        let taken =
-            |it: &ValueId| matches!(definitions.get(it), Some(TileOp::Load { .. } | TileOp::Round(..)));
-        factors.retain(|it| taken(it) && !others.contains(it));
+        let factors = Factors::of(&nest.prologue, &stage.body);
         let Value::Reg(thread) = thread else { unreachable!("a special register is read into one") };
         let (staged, rooms) = (HashMap::new(), Rooms::default());
-        Team {
-            rows: rows.rank,
-            thread,
-            row,
-            column,
-            definitions,
-            factors,
-            staged,
-            rooms,
-            groups: gpu == Gpu::Sm90a,
-        }
+        Team { rows, thread, row, column, factors, staged, rooms, groups: gpu == Gpu::Sm90a }
+    }
+
+    /// How many threads a block has.
+    pub(super) fn threads(&self) -> u32 {
+        threads(self.rows)
     }
 
     /// How many coordinates a tile has along a rank of which a thread has some.
     pub(super) fn whole(&self, dim: TileDim) -> u32 {
-        dim.extent * if dim.rank == self.rows { DOWN } else { ACROSS }
+        if dim.rank == self.rows.rank { self.rows.extent } else { dim.extent * ACROSS }
     }
 
     /// What defines a value of which no thread has elements.
     pub(super) fn definition(&self, value: ValueId) -> &'a TileOp {
-        self.definitions[&value]
+        self.factors.definition(value).expect("an operation defines it")
     }
 
     /// A factor as it is before it is rounded, if products round it as they take it.
     pub(super) fn unrounded(&self, factor: ValueId) -> ValueId {
-        match self.definitions.get(&factor) {
-            Some(TileOp::Round(_, of)) if self.factors.contains(&factor) => *of,
+        match self.factors.definition(factor) {
+            Some(TileOp::Round(_, of)) if self.factors.is_factor(factor) => *of,
             Some(_) | None => factor,
         }
     }
 
-    /// A load that is nothing but a factor of products.
-    pub(super) fn is_loaded_factor(&self, value: ValueId) -> bool {
-        self.factors.contains(&value) && matches!(self.definitions.get(&value), Some(TileOp::Load { .. }))
-    }
-
     /// A tile that all rows share: its elements lie in shared memory when they are needed.
     fn is_shared(&self, ty: &TileType) -> bool {
-        ty.shape.len() == 2 && ty.shape.iter().all(|it| it.rank != self.rows)
-    }
-}
-
-fn note<'a>(block: &'a Block, definitions: &mut HashMap<ValueId, &'a TileOp>) {
-    for stmt in &block.stmts {
-        match stmt {
-            Stmt::Let(value, op) => _ = definitions.insert(*value, op),
-            Stmt::Loop(it) => note(&it.body, definitions),
-            Stmt::If { then, otherwise, .. } => [then, otherwise].iter().for_each(|it| note(it, definitions)),
-            Stmt::Store { .. } => {}
-        }
-    }
-}
-
-/// The values that are factors of products, and those that are used for anything else.
-pub(super) fn uses(block: &Block, factors: &mut HashSet<ValueId>, others: &mut HashSet<ValueId>) {
-    for stmt in &block.stmts {
-        match stmt {
-            Stmt::Let(_, TileOp::Contract { a, b, there, into }) => {
-                factors.extend([*a, *b]);
-                others.extend(there.iter().chain([into]));
-            }
-            Stmt::Let(_, op) => others.extend(op.operands()),
-            Stmt::Store { index, value, guard, .. } => {
-                others.extend(index.iter().chain([value]).chain(guard))
-            }
-            Stmt::Loop(it) => {
-                others.extend(it.carried.iter().flat_map(|it| [it.init, it.next]));
-                uses(&it.body, factors, others);
-            }
-            Stmt::If { then, otherwise, .. } => {
-                [then, otherwise].iter().for_each(|it| uses(it, factors, others))
-            }
-        }
+        ty.shape.len() == 2 && ty.shape.iter().all(|it| it.rank != self.rows.rank)
     }
 }
 
@@ -176,7 +129,7 @@ impl<'a> Emitter<'a> {
     #[allow(clippy::wildcard_enum_match_arm, reason = "others work on elements")]
     pub(super) fn shared_op(&mut self, value: ValueId, op: &'a TileOp) -> Option<Tile<'a>> {
         let (team, ty) = (self.team.as_ref()?, &self.nest.values[value]);
-        if team.factors.contains(&value) {
+        if team.factors.is_factor(value) {
             if matches!(op, TileOp::Load { .. }) && !self.is_ahead(value) {
                 let staged = self.stage(value);
                 self.team.as_mut()?.staged.insert(value, staged);
@@ -186,8 +139,18 @@ impl<'a> Emitter<'a> {
         if team.is_shared(ty) {
             return Some(Tile { ty, elements: Vec::new() });
         }
+        if team.factors.is_sum(value) {
+            return Some(self.tile(value).clone());
+        }
         match *op {
-            TileOp::Contract { a, b, there, into } => Some(self.product(ty, (a, b), there, into)),
+            TileOp::Contract { a, b, there, into } => {
+                let Some((sum, before)) = team.factors.sum(value) else {
+                    return Some(self.product(ty, (a, b), there, into));
+                };
+                let products = self.product(&self.nest.values[sum], (a, b), there, before);
+                self.define(sum, products);
+                Some(Tile { ty, elements: Vec::new() })
+            }
             TileOp::Reduce(op, a) => {
                 let own = self.reduce(ty, op, a);
                 let elements = own.elements.into_iter().map(|it| self.across(op, ty.scalar, it)).collect();
@@ -201,7 +164,7 @@ impl<'a> Emitter<'a> {
     pub(super) fn coordinates(&self, ty: &TileType) -> Vec<Value> {
         let count = i64::try_from(ty.points()).expect("tiles are small");
         let Some(team) = &self.team else { return (0..count).map(Value::Int).collect() };
-        let (first, place): (Value, fn(i64) -> i64) = match ty.shape[0].rank == team.rows {
+        let (first, place): (Value, fn(i64) -> i64) = match ty.shape[0].rank == team.rows.rank {
             true => (team.row, |it| 8 * it),
             false => (team.column, |it| it / 2 * 8 + it % 2),
         };
@@ -214,7 +177,7 @@ impl<'a> Emitter<'a> {
         let is_zero = |it| int_compare(&self.writer, Compare::Eq, it, Value::Int(0));
         let (mut along, mut down) = (is_zero(team.column), is_zero(team.row));
         for dim in &ty.shape {
-            *(if dim.rank == team.rows { &mut down } else { &mut along }) = Value::Bool(true);
+            *(if dim.rank == team.rows.rank { &mut down } else { &mut along }) = Value::Bool(true);
         }
         and(&self.writer, along, down)
     }

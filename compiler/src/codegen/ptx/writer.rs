@@ -8,11 +8,14 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use attnc_ptx::modifier::{Compare, Uniform};
+use attnc_ptx::modifier::{Compare, IntOp, Uniform};
 use attnc_ptx::types::{Int, RegType};
-use attnc_ptx::{Builder, Inst, Kernel, Label, Op, Operand, Reg, Stmt, args};
+use attnc_ptx::{Builder, Inst, Kernel, Label, Op, Operand, Reg, Stmt, VarPlace, args};
 
 use super::value::{Value, moved_as};
+
+/// The most shared memory that a text may declare with its size.
+const DECLARED: u32 = attnc_ptx::verify::DECLARED;
 
 /// A kernel in the making.
 pub(super) struct Writer(RefCell<State>);
@@ -26,8 +29,8 @@ struct State {
     sums: HashMap<Reg, (Value, i64)>,
     /// Whether what a loop does not change is computed before it, and what a block around computes is not again.
     hoists: bool,
-    /// How many tiles lie in shared memory.
-    shared: u32,
+    /// What lies in shared memory: the register of its address, its alignment, its bytes.
+    shared: Vec<(Reg, u32, u32)>,
 }
 
 impl State {
@@ -58,7 +61,7 @@ impl Writer {
             level: HashMap::new(),
             sums: HashMap::new(),
             hoists,
-            shared: 0,
+            shared: Vec::new(),
         }))
     }
 
@@ -227,19 +230,16 @@ impl Writer {
     /// The address of so many bytes of shared memory, a multiple of `align`.
     pub(super) fn shared(&self, bytes: u32, align: u32) -> Value {
         let mut state = self.0.borrow_mut();
-        let name = format!("tile_{}", state.shared);
-        state.shared += 1;
-        let var = state.builder.var(attnc_ptx::VarPlace::Shared, &name, align, bytes);
         let reg = state.builder.fresh(RegType::B32);
         state.level.insert(reg, 0);
-        let mov = Op::Mov { ty: attnc_ptx::types::Scalar::U32 };
-        state.open[0].stmts.push(Stmt::Inst(Inst::new(mov, args![reg, var])));
+        state.shared.push((reg, align, bytes));
         Value::Reg(reg)
     }
 
     /// The kernel.
     pub(super) fn finish(self) -> Kernel {
-        let State { mut builder, open, .. } = self.0.into_inner();
+        let State { mut builder, open, shared, .. } = self.0.into_inner();
+        place_shared(&mut builder, &shared);
         for stmt in open.into_iter().flat_map(|it| it.stmts) {
             match stmt {
                 Stmt::Inst(inst) => builder.add(inst),
@@ -249,5 +249,32 @@ impl Writer {
         }
         builder.push(Op::Ret, args![]);
         builder.finish()
+    }
+}
+
+/// Gives what lies in shared memory its place: variables of its own, or parts of one whose size a launch gives where a text
+/// may not declare as much.
+fn place_shared(builder: &mut Builder, shared: &[(Reg, u32, u32)]) {
+    let mut end = 0;
+    let places = shared.iter().map(|&(_, align, bytes)| {
+        let start = u32::next_multiple_of(end, align);
+        end = start + bytes;
+        start
+    });
+    let places: Vec<u32> = places.collect();
+    let mov = Op::Mov { ty: attnc_ptx::types::Scalar::U32 };
+    if end <= DECLARED {
+        for (at, &(reg, align, bytes)) in shared.iter().enumerate() {
+            let var = builder.var(VarPlace::Shared, &format!("tile_{at}"), align, bytes);
+            builder.push(mov, args![reg, var]);
+        }
+        return;
+    }
+    let align = shared.iter().map(|it| it.1).max().unwrap_or(1);
+    let var = builder.var(VarPlace::Dynamic, "tiles", align, end);
+    let start = builder.fresh(RegType::B32);
+    builder.push(mov, args![start, var]);
+    for (&(reg, ..), place) in shared.iter().zip(places) {
+        builder.push(Op::IntBinary { op: IntOp::Add, ty: Int::U32 }, args![reg, start, place]);
     }
 }

@@ -33,7 +33,7 @@ impl Display for Refusal {
 }
 
 impl Refusal {
-    pub(super) fn of(message: impl Into<String>) -> Refusal {
+    pub(crate) fn of(message: impl Into<String>) -> Refusal {
         Refusal { message: message.into(), nearest: None }
     }
 }
@@ -59,7 +59,7 @@ impl Mapping {
 
     /// Sizes that no kernel can follow.
     pub(super) fn sizes(&self) -> Vec<Refusal> {
-        let Tiles { rows, inner_rows, stream, outer, chunk, parts, tasks, strip, lanes, vector, team: _ } =
+        let Tiles { rows, inner_rows, stream, outer, chunk, parts, tasks, strip, lanes, vector, block } =
             self.defaults;
         let defaults = [
             ("rows", rows),
@@ -81,7 +81,14 @@ impl Mapping {
             Refusal::of(format!("`defaults.vector` is {vector}, expected at most `defaults.lanes`, {lanes}"))
         });
         let refused = defaults.chain(single).filter_map(|(name, key, size)| refused_size(&name, key, size));
-        refused.chain(narrow).collect()
+        let block = block.into_iter().flat_map(|it| [("rows", it.rows, 64), ("stream", it.stream, 16)]);
+        let block = block.filter(|(_, size, grain)| *size == 0 || size % grain > 0);
+        let block = block.map(|(key, size, grain)| {
+            let near = (size / grain * grain).max(grain);
+            let expected = format!("expected a multiple of {grain}; the nearest is {near}");
+            Refusal::of(format!("`defaults.block.{key}` is {size}, {expected}"))
+        });
+        refused.chain(narrow).chain(block).collect()
     }
 
     /// Why kernels cannot follow it, given the plans that they have by it; nothing if they can.

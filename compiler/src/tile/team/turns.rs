@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use attnc_dsl::ast::Kind;
 
-use super::{GRAIN, Tiling};
+use super::Tiling;
 use crate::ir::cascade::{ExprId, RankId};
 use crate::ir::expr::{BinaryOp, Expr};
 use crate::ir::nest::{TileDim, ValueId};
@@ -33,6 +33,7 @@ impl Tiling<'_> {
     /// A traversal; [`Tiling::traverse`] with values that are carried.
     pub(super) fn team_loop(&mut self, it: &Loop) -> Option<()> {
         let &[Axis { rank, tile }] = it.axes.as_slice() else { return None };
+        let tile = if it.parts.is_some() { tile } else { self.team_mut().stream };
         let outer = self.region.spans.get(&rank).copied();
         let span = self.span(rank);
         let (length, width) = (self.minus(span.1, span.0), self.builder.int(tile.into()));
@@ -43,8 +44,6 @@ impl Tiling<'_> {
             let (first, last) = self.tiles_of_box(it, of, length, count);
             range.0 = self.builder.binary(BinaryOp::Max, range.0, first);
             range.1 = self.builder.binary(BinaryOp::Min, range.1, last);
-        } else if tile % GRAIN != 0 {
-            return None;
         }
         let turns = Turns { rank, tile, span, width, parts, outer };
         let full = if parts.is_none() { self.full_tiles(it, &turns, range) } else { None };

@@ -1,0 +1,152 @@
+//! What the products of matrices of a stage take that a block of threads runs, and where they leave it.
+//!
+//! ```text
+//! %8 = load V;  %9 = contract %7, %8 into 0;  %10 = %4 + %9     ->   %8 is a factor only, %9 is added to %4 as it is taken
+//! ```
+
+use std::collections::{HashMap, HashSet};
+
+use super::expr::BinaryOp;
+use super::nest::{Block, Op, Stmt, ValueId};
+
+/// Columns of sums that are looked at before they are added, where some products are left out.
+pub(crate) const SLICE: u32 = 64;
+
+/// What is known of the values of a stage.
+pub(crate) struct Factors<'a> {
+    /// What defines each value that an operation defines.
+    definitions: HashMap<ValueId, &'a Op>,
+    /// Loads and rounded values that are nothing but factors of products.
+    only: HashSet<ValueId>,
+    /// By products that are added to something as they are taken: the sum, and to what.
+    sums: HashMap<ValueId, (ValueId, ValueId)>,
+}
+
+impl<'a> Factors<'a> {
+    /// Of a stage: the prologue of its nest, and its body.
+    pub(crate) fn of(prologue: &'a Block, body: &'a Block) -> Factors<'a> {
+        let mut walk = Walk::default();
+        walk.block(prologue);
+        walk.block(body);
+        let (mut factors, mut others) = (HashSet::new(), HashSet::new());
+        uses(body, &mut factors, &mut others);
+        let Walk { definitions, order, adds, counts } = walk;
+        let taken = |it: &ValueId| matches!(definitions.get(it), Some(Op::Load { .. } | Op::Round(..)));
+        factors.retain(|it| taken(it) && !others.contains(it));
+        let zero = |it| matches!(definitions.get(it), Some(Op::Real(zero)) if *zero == 0.0);
+        let starts_at_zero =
+            |it| matches!(definitions.get(&it), Some(Op::Contract { into, .. }) if zero(into));
+        let mut sums = HashMap::new();
+        for (sum, product, before) in adds {
+            // What is not defined in the order of statements is there before all of them.
+            let is_there = order.get(&before).is_none_or(|it| *it < order[&product]);
+            if starts_at_zero(product) && counts[&product] == 1 && is_there && before != product {
+                sums.insert(product, (sum, before));
+            }
+        }
+        Factors { definitions, only: factors, sums }
+    }
+
+    /// What defines a value.
+    pub(crate) fn definition(&self, value: ValueId) -> Option<&'a Op> {
+        self.definitions.get(&value).copied()
+    }
+
+    /// Whether a value is a load or rounded, and nothing but a factor of products.
+    pub(crate) fn is_factor(&self, value: ValueId) -> bool {
+        self.only.contains(&value)
+    }
+
+    /// Whether a value is a load and nothing but a factor of products.
+    pub(crate) fn is_loaded(&self, value: ValueId) -> bool {
+        self.is_factor(value) && matches!(self.definition(value), Some(Op::Load { .. }))
+    }
+
+    /// The sum that products are added to as they are taken, and what it is before.
+    pub(crate) fn sum(&self, products: ValueId) -> Option<(ValueId, ValueId)> {
+        self.sums.get(&products).copied()
+    }
+
+    /// Whether a value is a sum that its products are added to.
+    pub(crate) fn is_sum(&self, value: ValueId) -> bool {
+        let Some(&Op::Binary(BinaryOp::Add, a, b)) = self.definition(value) else { return false };
+        [a, b].into_iter().any(|it| self.sum(it).is_some_and(|(sum, _)| sum == value))
+    }
+}
+
+/// The values that are factors of products, and those that are used for anything else.
+pub(crate) fn uses(block: &Block, factors: &mut HashSet<ValueId>, others: &mut HashSet<ValueId>) {
+    for stmt in &block.stmts {
+        match stmt {
+            Stmt::Let(_, Op::Contract { a, b, there, into }) => {
+                factors.extend([*a, *b]);
+                others.extend(there.iter().chain([into]));
+            }
+            Stmt::Let(_, op) => others.extend(op.operands()),
+            Stmt::Store { index, value, guard, .. } => {
+                others.extend(index.iter().chain([value]).chain(guard));
+            }
+            Stmt::Loop(it) => {
+                others.extend(it.carried.iter().flat_map(|it| [it.init, it.next]));
+                uses(&it.body, factors, others);
+            }
+            Stmt::If { then, otherwise, .. } => {
+                [then, otherwise].iter().for_each(|it| uses(it, factors, others));
+            }
+        }
+    }
+}
+
+/// Values in the order of statements.
+#[derive(Default)]
+struct Walk<'a> {
+    definitions: HashMap<ValueId, &'a Op>,
+    order: HashMap<ValueId, usize>,
+    /// Sums of two values, of which the first named is defined in the same block.
+    adds: Vec<(ValueId, ValueId, ValueId)>,
+    /// How often each value is used.
+    counts: HashMap<ValueId, usize>,
+}
+
+impl<'a> Walk<'a> {
+    fn block(&mut self, block: &'a Block) {
+        let mut here = HashSet::new();
+        for stmt in &block.stmts {
+            match stmt {
+                Stmt::Let(value, op) => {
+                    self.define(*value);
+                    here.insert(*value);
+                    self.definitions.insert(*value, op);
+                    op.operands().into_iter().for_each(|it| self.count(it));
+                    if let Op::Binary(BinaryOp::Add, a, b) = *op {
+                        let both = [(a, b), (b, a)].into_iter().filter(|it| here.contains(&it.0));
+                        self.adds.extend(both.map(|(product, before)| (*value, product, before)));
+                    }
+                }
+                Stmt::Store { index, value, guard, .. } => {
+                    index.iter().chain([value]).chain(guard).for_each(|it| self.count(*it));
+                }
+                Stmt::Loop(it) => {
+                    it.carried.iter().for_each(|it| self.define(it.current));
+                    self.block(&it.body);
+                    for it in &it.carried {
+                        [it.init, it.next].into_iter().for_each(|it| self.count(it));
+                        self.define(it.result);
+                    }
+                }
+                Stmt::If { then, otherwise, .. } => {
+                    [then, otherwise].into_iter().for_each(|it| self.block(it));
+                }
+            }
+        }
+    }
+
+    fn define(&mut self, value: ValueId) {
+        let next = self.order.len();
+        self.order.insert(value, next);
+    }
+
+    fn count(&mut self, value: ValueId) {
+        *self.counts.entry(value).or_default() += 1;
+    }
+}

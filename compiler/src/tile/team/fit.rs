@@ -1,0 +1,296 @@
+//! What a stage takes of a block of threads, and the sizes of tiles with which it fits.
+//!
+//! A thread has two elements of each row tile and a quarter of those along other ranks. Held are what loops carry, what
+//! products of matrices give, and what several operations read; what one operation reads of another goes by element
+//! and is held by neither. Loads that are nothing but factors lie in shared memory.
+//!
+//! ```text
+//! S [m in 128, n in 64], P packed, O [m in 128, e in 128]   ->   32 + 16 + 64 registers of a thread
+//! ```
+
+use std::collections::HashMap;
+
+use super::GRAIN;
+use crate::ir::cascade::{Cascade, Extent, RankId};
+use crate::ir::expr::BinaryOp;
+use crate::ir::factors::{Factors, SLICE};
+use crate::ir::lives::{Life, most_at_once};
+use crate::ir::nest::{Block, Nest, Op, Scalar, Stage, Stmt, TileDim, ValueId};
+use crate::schedule::{Blocks, Plan, Stream, loops};
+use crate::target;
+use crate::tile::builder::Builder;
+
+/// The rows of a group of four warps: what a block has is a multiple of that.
+const ROWS: u32 = 64;
+/// The most coordinates of what is streamed over that one product of matrices has.
+const STREAM: u32 = 256;
+/// The registers of all threads of a block, and the most of one.
+const REGISTERS: u32 = 1 << 16;
+const OF_THREAD: u32 = 255;
+
+/// The sizes of the tiles of a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sizes {
+    /// How many rows a block has.
+    pub(super) rows: u32,
+    /// How many coordinates of what it streams over it has at hand.
+    pub(super) stream: u32,
+}
+
+/// What sizes a mapping says, of which ranks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) rows: (RankId, Option<u32>),
+    pub(super) stream: (RankId, Option<u32>),
+}
+
+impl Said {
+    /// What a plan says of a stream; nothing if it streams over no rank.
+    pub(super) fn of(plan: &Blocks, stream: &Stream, row: RankId) -> Option<Said> {
+        let whole = loops(&stream.acts).into_iter().filter(|it| it.parts.is_none());
+        let ranks: Vec<RankId> = whole.flat_map(|it| &it.axes).map(|it| it.rank).collect();
+        let said = ranks.iter().find(|it| plan.stream.contains_key(it)).or(ranks.first())?;
+        Some(Said {
+            rows: (row, plan.rows.get(&row).copied()),
+            stream: (*said, plan.stream.get(said).copied()),
+        })
+    }
+
+    /// The same ranks, of which nothing is said.
+    pub(super) fn nothing(self) -> Said {
+        Said { rows: (self.rows.0, None), stream: (self.stream.0, None) }
+    }
+
+    /// Why it cannot be, and what can.
+    pub(super) fn refusal(self, cascade: &Cascade, why: &str, nearest: Option<Sizes>) -> String {
+        let named =
+            |what, rank: RankId, size: u32| format!("`ranks.{}.{what}` of {size}", cascade.ranks[rank].name);
+        let named = |rows: Option<u32>, stream: Option<u32>| {
+            let both = [("rows", self.rows.0, rows), ("stream", self.stream.0, stream)];
+            let both = both.into_iter().filter_map(|(what, rank, size)| Some(named(what, rank, size?)));
+            both.collect::<Vec<_>>().join(" with ")
+        };
+        let fits = nearest.map_or("no other sizes fit".to_owned(), |it| {
+            format!("the nearest that fits is {}", named(Some(it.rows), Some(it.stream)))
+        });
+        let takes = if why.is_empty() {
+            format!(
+                "suits no products of matrices: rows are a multiple of {ROWS}, and tiles one of {GRAIN}, at most {STREAM}"
+            )
+        } else {
+            format!("takes {why}")
+        };
+        format!("{} {takes}; {fits}", named(self.rows.1, self.stream.1))
+    }
+
+    /// The sizes to try, the best first.
+    pub(super) fn sizes(self, plan: &Plan, limits: &target::Block) -> Vec<Sizes> {
+        let [rows, streams] =
+            [(self.rows, ROWS, limits.rows, OF_THREAD * ROWS), (self.stream, GRAIN, limits.stream, STREAM)]
+                .map(|((rank, said), grain, most, bound)| match said {
+                    Some(size) if size % grain == 0 && size <= bound => vec![size],
+                    Some(_) => Vec::new(),
+                    None => halves(most, grain, extent(&plan.cascade, rank)),
+                });
+        let of = |rows: u32| streams.iter().map(move |&stream| Sizes { rows, stream });
+        rows.into_iter().flat_map(of).collect()
+    }
+}
+
+/// A number of rows or columns and its halves, without those that are twice what there is.
+fn halves(most: u32, least: u32, extent: u32) -> Vec<u32> {
+    let all = std::iter::successors(Some(most), |it| Some(it / 2)).take_while(|it| *it >= least);
+    all.filter(|it| it % least == 0 && (*it == least || it / 2 < extent)).collect()
+}
+
+fn extent(cascade: &Cascade, rank: RankId) -> u32 {
+    match cascade.ranks[rank].extent {
+        Extent::Fixed(extent) => u32::try_from(extent).unwrap_or(u32::MAX),
+        Extent::Carried | Extent::Derived(_) => u32::MAX,
+    }
+}
+
+/// What a stage takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Need {
+    /// Registers of a thread.
+    registers: u32,
+    /// Bytes of shared memory of a block.
+    shared: u32,
+}
+
+impl Need {
+    /// That of a stage of the nest that is being written.
+    pub(super) fn of(builder: &Builder, stage: &Stage, rows: TileDim) -> Need {
+        let prologue = builder.prologue();
+        let factors = Factors::of(&prologue, &stage.body);
+        let mut count =
+            Count { nest: &builder.nest, rows, factors, entries: Vec::new(), loops: Vec::new(), blocks: 0 };
+        let shared = count.block(&stage.body);
+        Need { registers: count.registers(), shared }
+    }
+
+    /// What of a block it has too little of, in words.
+    pub(super) fn lacks(self, limits: &target::Block, rows: u32) -> Option<String> {
+        let others = OF_THREAD - limits.registers.min(OF_THREAD);
+        let registers = (REGISTERS / (2 * rows)).min(OF_THREAD).saturating_sub(others);
+        let Need { registers: held, shared } = self;
+        if held > registers {
+            return Some(format!("{held} registers of a thread for tiles, of which there are {registers}"));
+        }
+        let limit = limits.shared;
+        (shared > limit).then(|| format!("{shared} bytes of shared memory, of which there are {limit}"))
+    }
+}
+
+/// What is done with a value at a position.
+enum Entry<'a> {
+    /// It is defined, in that block.
+    Define(ValueId, Option<&'a Op>, usize),
+    /// It is used by what is no operation.
+    Use(ValueId),
+}
+
+struct Count<'a> {
+    nest: &'a Nest,
+    rows: TileDim,
+    factors: Factors<'a>,
+    entries: Vec<Entry<'a>>,
+    loops: Vec<(usize, usize)>,
+    blocks: usize,
+}
+
+impl<'a> Count<'a> {
+    /// Notes the statements of a block in their order; the bytes of shared memory that it takes.
+    fn block(&mut self, block: &'a Block) -> u32 {
+        self.blocks += 1;
+        let (here, mut own, mut inner) = (self.blocks, 0, 0);
+        for stmt in &block.stmts {
+            match stmt {
+                Stmt::Let(value, op) => {
+                    own += self.shared(*value, op);
+                    self.entries.push(Entry::Define(*value, Some(op), here));
+                }
+                Stmt::Store { index, value, guard, .. } => {
+                    let used = index.iter().chain([value]).chain(guard);
+                    self.entries.extend(used.map(|it| Entry::Use(*it)));
+                }
+                Stmt::Loop(it) => {
+                    self.entries.extend(it.carried.iter().map(|it| Entry::Use(it.init)));
+                    let start = self.entries.len();
+                    self.entries.extend(it.carried.iter().map(|it| Entry::Define(it.current, None, 0)));
+                    // Loops that follow each other have the same room.
+                    inner = inner.max(self.block(&it.body));
+                    self.entries.extend(it.carried.iter().map(|it| Entry::Use(it.next)));
+                    self.loops.push((start, self.entries.len() - 1));
+                    self.entries.extend(it.carried.iter().map(|it| Entry::Define(it.result, None, 0)));
+                }
+                Stmt::If { then, otherwise, .. } => {
+                    inner = [then, otherwise].into_iter().fold(inner, |most, it| most.max(self.block(it)));
+                }
+            }
+        }
+        own + inner
+    }
+
+    /// The bytes of shared memory that an operation takes, in whichever layout takes more.
+    fn shared(&self, value: ValueId, op: &Op) -> u32 {
+        if let Op::Contract { a, there: Some(_), .. } = op {
+            // What products are left out of is written down for each warp.
+            return self.nest.values[*a].shape.iter().map(|it| it.extent).product::<u32>() * 2;
+        }
+        let &[first, second] = self.nest.values[value].shape.as_slice() else { return 0 };
+        if !matches!(op, Op::Load { .. })
+            || !(self.factors.is_loaded(value) || first != self.rows && second != self.rows)
+        {
+            return 0;
+        }
+        let of = |rows: u32, columns: u32| rows * (2 * columns + 16).max(128 * columns.div_ceil(64));
+        of(first.extent, second.extent).max(of(second.extent, first.extent))
+    }
+
+    fn registers(&self) -> u32 {
+        let mut counts: HashMap<ValueId, (usize, usize)> = HashMap::new();
+        for entry in &self.entries {
+            let (used, block) = match entry {
+                Entry::Define(_, op, block) => (op.map_or(Vec::new(), Op::operands), *block),
+                Entry::Use(value) => (vec![*value], 0),
+            };
+            for it in used {
+                let (count, only) = counts.entry(it).or_insert((0, block));
+                *count += 1;
+                *only = if *only == block { block } else { 0 };
+            }
+        }
+        // Backwards, so that uses are known before what is used.
+        let (mut last, mut lives): (HashMap<ValueId, usize>, Vec<Life>) = (HashMap::new(), Vec::new());
+        for (at, entry) in self.entries.iter().enumerate().rev() {
+            match entry {
+                Entry::Use(value) => _ = last.entry(*value).or_insert(at),
+                Entry::Define(value, op, block) => {
+                    let is_passed_on = counts.get(value) == Some(&(1, *block));
+                    let end = last.get(value).copied().unwrap_or(at);
+                    let passes = is_passed_on && op.is_some_and(|it| self.goes_by_element(*value, it));
+                    let at = if passes { end } else { at };
+                    for it in op.map_or(Vec::new(), Op::operands) {
+                        let end = last.entry(it).or_insert(at);
+                        *end = (*end).max(at);
+                    }
+                    if !passes {
+                        lives.push(Life { first: at, last: end, words: self.words(*value, *op) });
+                    }
+                }
+            }
+        }
+        most_at_once(lives, &self.loops)
+    }
+
+    /// Whether an operation gives each element when it is wanted.
+    fn goes_by_element(&self, value: ValueId, op: &Op) -> bool {
+        match op {
+            Op::Contract { .. } | Op::Reduce(..) => false,
+            Op::Int(_)
+            | Op::Real(_)
+            | Op::Bool(_)
+            | Op::Word(_)
+            | Op::Address(_)
+            | Op::WorkspaceAddress
+            | Op::WorkspaceBytes
+            | Op::Threads
+            | Op::Iota
+            | Op::Unary(..)
+            | Op::Power(_)
+            | Op::Binary(..)
+            | Op::Compare(..)
+            | Op::Select(..)
+            | Op::Convert(_)
+            | Op::Round(..)
+            | Op::Load { .. } => !self.factors.is_factor(value) && !self.factors.is_sum(value),
+        }
+    }
+
+    /// The registers of a thread that hold a value.
+    fn words(&self, value: ValueId, op: Option<&Op>) -> u32 {
+        let ty = &self.nest.values[value];
+        let own = |it: &TileDim| if it.rank == self.rows.rank { 2 } else { it.extent / 4 };
+        let elements: u32 = ty.shape.iter().map(own).product();
+        let is_iota = |it| matches!(self.factors.definition(it), Some(Op::Iota));
+        match (op, ty.scalar) {
+            _ if self.factors.is_loaded(value) => 0,
+            // Coordinates are sums of one with numbers, and truth values are bits.
+            (Some(Op::Int(_) | Op::Real(_) | Op::Bool(_) | Op::Iota), _) => 0,
+            (Some(Op::Contract { there, .. }), _) if self.factors.sum(value).is_some() => {
+                if there.is_some() {
+                    elements.min(SLICE / 2)
+                } else {
+                    0
+                }
+            }
+            (_, Scalar::Bool) => elements.div_ceil(8),
+            (Some(&Op::Binary(BinaryOp::Add, a, b)), Scalar::I64) if is_iota(a) || is_iota(b) => 2,
+            (Some(Op::Round(..)), _) if self.factors.is_factor(value) => elements.div_ceil(2),
+            (_, Scalar::F32) => elements,
+            (_, Scalar::F64 | Scalar::I64) => 2 * elements,
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Products come as late as they are wanted, so that what they are made of need not be held beside them.
+//!
+//! ```text
+//! O += P · V; any(S != -inf)   ->   any(S != -inf); O += P · V
+//! ```
+
+use crate::ir::factors::Factors;
+use crate::ir::nest::{Block, Op, Stmt, ValueId};
+
+/// Moves products, and sums that they are added to, to their first uses in the block.
+pub(super) fn products_late(prologue: &Block, body: &mut Block) {
+    let own = body.clone();
+    late(&Factors::of(prologue, &own), body);
+}
+
+fn late(factors: &Factors<'_>, block: &mut Block) {
+    // From the end, so that a sum has moved before its products do.
+    for at in (0..block.stmts.len()).rev() {
+        match &mut block.stmts[at] {
+            Stmt::Let(value, op) => {
+                let value = *value;
+                if !matches!(op, Op::Contract { .. }) && !factors.is_sum(value) {
+                    continue;
+                }
+                let rest = &block.stmts[at + 1..];
+                let stays = rest.iter().position(|it| uses(it, value)).unwrap_or(rest.len());
+                block.stmts[at..=at + stays].rotate_left(1);
+            }
+            Stmt::Loop(it) => late(factors, &mut it.body),
+            Stmt::If { then, otherwise, .. } => {
+                [then, otherwise].into_iter().for_each(|it| late(factors, it))
+            }
+            Stmt::Store { .. } => {}
+        }
+    }
+}
+
+/// Whether a statement, or one within it, uses a value.
+fn uses(stmt: &Stmt, value: ValueId) -> bool {
+    let within = |block: &Block| block.stmts.iter().any(|it| uses(it, value));
+    match stmt {
+        Stmt::Let(_, op) => op.operands().contains(&value),
+        Stmt::Store { index, value: stored, guard, .. } => {
+            index.iter().chain([stored]).chain(guard).any(|it| *it == value)
+        }
+        Stmt::Loop(it) => {
+            let carried = it.carried.iter().any(|it| it.init == value || it.next == value);
+            carried || it.from == value || it.to == value || within(&it.body)
+        }
+        Stmt::If { condition, then, otherwise } => *condition == value || within(then) || within(otherwise),
+    }
+}
