@@ -122,6 +122,9 @@ impl<'a, 'f, 'm> Emitter<'a, 'f, 'm> {
     }
 
     fn tiles(&mut self, it: &'a Loop) {
+        if self.outlined(it) {
+            return;
+        }
         let (from, to) = (self.scalar(it.from), self.scalar(it.to));
         let step = i64::from(it.step);
         let mut start = vec![from];
