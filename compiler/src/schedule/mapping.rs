@@ -73,8 +73,8 @@ impl Mapping {
 
     /// What is worked on together in registers.
     pub(super) fn register(&self) -> Register {
-        let Tiles { strip, lanes, vector, team, .. } = self.defaults;
-        Register { strip, lanes, vector, team }
+        let Tiles { strip, lanes, vector, square, team, .. } = self.defaults;
+        Register { strip, lanes, vector, square, team }
     }
 
     /// What is said of a rank.

@@ -48,6 +48,8 @@ pub struct Register {
     pub lanes: u32,
     /// How many of those that are left at the end of a rank, under a mask; 1 takes each by itself.
     pub vector: u32,
+    /// How many rows and columns of a tile are turned together; 1 turns none.
+    pub square: u32,
     /// A block of threads takes the rows of a box together where products of matrices can be taken of them.
     pub team: bool,
 }

@@ -75,7 +75,9 @@ impl Emitter<'_, '_, '_> {
                 });
                 bases[at].push(known);
                 match self.constant(scale) {
-                    Some(scale) => lines[at].offset = lines[at].offset.wrapping_add(constant.wrapping_mul(scale)),
+                    Some(scale) => {
+                        lines[at].offset = lines[at].offset.wrapping_add(constant.wrapping_mul(scale))
+                    }
                     None if *constant == 0 => {}
                     None => lines[at].strides.push((scale, *constant)),
                 }

@@ -37,7 +37,8 @@ impl<'a> Emitter<'a, '_, '_> {
         let registers = if whole {
             places.into_iter().map(|it| self.load_vector(dtype, it)).collect()
         } else {
-            let raw: Vec<Value> = places.into_iter().map(|it| load_one(&mut self.builder, dtype, it)).collect();
+            let raw: Vec<Value> =
+                places.into_iter().map(|it| load_one(&mut self.builder, dtype, it)).collect();
             self.widened(dtype, ty.scalar, form, &raw)
         };
         Tile { ty, form, registers }
@@ -184,7 +185,11 @@ impl<'a> Emitter<'a, '_, '_> {
 }
 
 /// An element as it lies in memory: a float of its own width, an I64, an I8 for a bool, else the bits as an I32.
-pub(super) fn load_one(builder: &mut FunctionBuilder<'_>, dtype: DType, Place { address, offset }: Place) -> Value {
+pub(super) fn load_one(
+    builder: &mut FunctionBuilder<'_>,
+    dtype: DType,
+    Place { address, offset }: Place,
+) -> Value {
     let ins = builder.ins();
     match dtype {
         DType::F64 => ins.load(F64, DATA, address, offset),
@@ -209,7 +214,11 @@ pub(super) fn load_one(builder: &mut FunctionBuilder<'_>, dtype: DType, Place { 
 }
 
 /// Four neighbouring floats: f32, or the bits of narrower ones.
-pub(super) fn load_four(builder: &mut FunctionBuilder<'_>, dtype: DType, Place { address, offset }: Place) -> Value {
+pub(super) fn load_four(
+    builder: &mut FunctionBuilder<'_>,
+    dtype: DType,
+    Place { address, offset }: Place,
+) -> Value {
     match dtype {
         DType::F32 => builder.ins().load(F32X4, DATA, address, offset),
         DType::F16 | DType::BF16 => builder.ins().uload16x4(DATA, address, offset),

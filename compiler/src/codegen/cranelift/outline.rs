@@ -2,7 +2,9 @@
 
 use attnc_dsl::ast::DType;
 use cranelift_codegen::ir::types::I64;
-use cranelift_codegen::ir::{InstBuilder, InstructionData, Opcode, StackSlotData, StackSlotKind, Value, ValueDef};
+use cranelift_codegen::ir::{
+    InstBuilder, InstructionData, Opcode, StackSlot, StackSlotData, StackSlotKind, Value, ValueDef,
+};
 use indexmap::{IndexMap, IndexSet};
 
 use super::address::Line;
@@ -41,7 +43,8 @@ impl<'a> Emitter<'a, '_, '_> {
         let Some((sides, shape)) = self.sides(&body, carried) else { return false };
         let ty = &self.nest.values[carried.result];
         let form = Form::of(ty);
-        let Some(kinds) = sides.map(|it| self.kinds(it, &shape, form)).into_iter().collect::<Option<Vec<_>>>()
+        let Some(kinds) =
+            sides.map(|it| self.kinds(it, &shape, form)).into_iter().collect::<Option<Vec<_>>>()
         else {
             return false;
         };
@@ -103,7 +106,12 @@ impl<'a> Emitter<'a, '_, '_> {
     }
 
     /// What is read of a factor, by position, and which of these each point needs.
-    fn kinds(&self, side: Side<'_>, shape: &[TileDim], form: Form) -> Option<(Vec<(Kind, usize)>, Vec<usize>)> {
+    fn kinds(
+        &self,
+        side: Side<'_>,
+        shape: &[TileDim],
+        form: Form,
+    ) -> Option<(Vec<(Kind, usize)>, Vec<usize>)> {
         let dtype = self.nest.buffers[side.buffer].dtype;
         let mut reads: IndexSet<(Kind, usize)> = IndexSet::new();
         let mut uses = Vec::new();
@@ -144,7 +152,8 @@ impl<'a> Emitter<'a, '_, '_> {
         let reads = reads.iter().map(|&(kind, at)| {
             let Line { base, ref strides, offset } = lines[at];
             let base = handed.bases.insert_full(base).0;
-            let strides = strides.iter().map(|&(it, times)| (handed.strides.insert_full(it).0, times)).collect();
+            let strides =
+                strides.iter().map(|&(it, times)| (handed.strides.insert_full(it).0, times)).collect();
             // Room for the distance of a few steps.
             let offset = i32::try_from(offset).ok().filter(|it| it.unsigned_abs() < 1 << 28)?;
             Some(Read { kind, base, strides, offset })
@@ -155,7 +164,13 @@ impl<'a> Emitter<'a, '_, '_> {
     }
 
     /// How far one step moves what is read.
-    fn ahead(&mut self, it: &Loop, slopes: &[i64], scales: &[Value], handed: &mut Handed) -> Option<Distance> {
+    fn ahead(
+        &mut self,
+        it: &Loop,
+        slopes: &[i64],
+        scales: &[Value],
+        handed: &mut Handed,
+    ) -> Option<Distance> {
         let mut bytes = 0i64;
         let mut sum: Option<Value> = None;
         for (&slope, &scale) in slopes.iter().zip(scales).filter(|it| *it.0 != 0) {
@@ -205,7 +220,8 @@ impl<'a> Emitter<'a, '_, '_> {
     ) -> Vec<Value> {
         let register = products.register;
         let size = register.bytes() * init.len() as u32;
-        let room = self.builder.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, size, 4));
+        let room =
+            self.builder.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, size, 4));
         let room = self.builder.ins().stack_addr(I64, room, 0);
         let offsets: Vec<i32> = (0..init.len()).map(|it| products.offset_of(it)).collect();
         if !products.fresh {
@@ -219,6 +235,17 @@ impl<'a> Emitter<'a, '_, '_> {
         let function = self.linker.products(products);
         self.call(function, &args);
         offsets.into_iter().map(|it| self.builder.ins().load(register, DATA, room, it)).collect()
+    }
+
+    /// So many bytes of the frame, which nothing holds on to beyond a call.
+    fn room(&mut self, size: u32) -> StackSlot {
+        if let Some(&known) = self.rooms.get(&size) {
+            return known;
+        }
+        let room = StackSlotData::new(StackSlotKind::ExplicitSlot, size, 4);
+        let room = self.builder.create_sized_stack_slot(room);
+        self.rooms.insert(size, room);
+        room
     }
 
     /// Whether a register is known to hold nothing but 0.

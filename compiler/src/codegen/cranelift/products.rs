@@ -147,7 +147,8 @@ pub(super) fn emit<'f>(
     for (at, factor) in products.factors.iter().enumerate() {
         if let Distance::Stride(stride) = factor.ahead {
             let steps = 1..=products.steps() as i64;
-            emitter.ahead[at] = steps.map(|it| emitter.builder.ins().imul_imm_s(strides[stride], it)).collect();
+            emitter.ahead[at] =
+                steps.map(|it| emitter.builder.ins().imul_imm_s(strides[stride], it)).collect();
         }
     }
     let state = State { pointers, left, sums: emitter.first_sums(room) };
@@ -243,9 +244,6 @@ impl Emitter<'_, '_> {
         for (at, reads) in self.products.products.iter().enumerate() {
             let [a, b] = [0, 1].map(|factor| {
                 let read = (factor, reads[factor]);
-                if std::env::var("VB").is_ok() && self.products.factors[factor].reads[read.1].kind == Kind::Splat {
-                    return self.read(pointers, read, step);
-                }
                 *known.entry(read).or_insert_with(|| self.read(pointers, read, step))
             });
             // On x86-64 the first factor is overwritten, so it should be the one that is used up first.
@@ -281,7 +279,6 @@ impl Emitter<'_, '_> {
             Kind::Splat => {
                 let element = load_one(&mut self.builder, dtype, place);
                 let vector = self.builder.ins().splat(if is_narrow { I32X4 } else { F32X4 }, element);
-                if std::env::var("VB").is_ok() { return vector; }
                 self.once(vector)
             }
             Kind::Vector => load_four(&mut self.builder, dtype, place),

@@ -43,8 +43,7 @@ impl<'m> Unit<'m> {
     pub(super) fn new(module: &'m mut dyn Module) -> Unit<'m> {
         let context = module.make_context();
         let (rounds, fuses) = (has_rounding(module.isa()), has_fused(module.isa()));
-        let linker =
-            Linker { module, rounds, fuses, formulas: IndexMap::new(), products: IndexMap::new() };
+        let linker = Linker { module, rounds, fuses, formulas: IndexMap::new(), products: IndexMap::new() };
         Unit { linker, context, listing: None, scratch: FunctionBuilderContext::new() }
     }
 
@@ -99,16 +98,20 @@ impl<'m> Unit<'m> {
         self.context.compute_domtree();
         let (func, domtree) = (&self.context.func, &self.context.domtree);
         let (isa, listed) = (self.linker.module.isa(), self.listing.is_some());
-        let compiled =
-            isa.compile_function(func, domtree, &mut Default::default(), listed, &mut ControlPlane::default());
+        let compiled = isa.compile_function(
+            func,
+            domtree,
+            &mut Default::default(),
+            listed,
+            &mut ControlPlane::default(),
+        );
         let compiled = compiled.map_err(|it| CodegenError::new(&function.name, &it))?;
         let compiled = compiled.apply_params(&func.params);
         let code = &compiled.buffer;
         let relocs = code.relocs().iter().map(|it| ModuleReloc::from_mach_reloc(it, func, function.id));
         let relocs: Vec<ModuleReloc> = relocs.collect();
         let alignment = code.alignment.into();
-        let defined =
-            self.linker.module.define_function_bytes(function.id, alignment, code.data(), &relocs);
+        let defined = self.linker.module.define_function_bytes(function.id, alignment, code.data(), &relocs);
         defined.map_err(|it| CodegenError::new(&function.name, &it))?;
         self.list(function, compiled.vcode.as_deref());
         Ok(())
@@ -196,8 +199,7 @@ impl Linker<'_> {
             return id;
         }
         let name = format!("attnc.products.{}", self.products.len());
-        let declared =
-            self.declare(name, Linkage::Local, signature(CallConv::Fast, &products.types(), &[]));
+        let declared = self.declare(name, Linkage::Local, signature(CallConv::Fast, &products.types(), &[]));
         let id = declared.expect("no kernel has a dot in its name").id;
         self.products.insert(products, id);
         id
