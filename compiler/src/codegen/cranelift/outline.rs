@@ -10,7 +10,7 @@ use indexmap::{IndexMap, IndexSet};
 use super::address::Line;
 use super::block::Emitter;
 use super::memory::DATA;
-use super::products::{Distance, Factor, Kind, Products, Read};
+use super::products::{Distance, Factor, Kind, Products, Read, Spot};
 use super::tile::{Form, LANES, Tile};
 use crate::codegen::points::{lacking, positions};
 use crate::ir::expr::BinaryOp;
@@ -18,6 +18,9 @@ use crate::ir::nest::{BufferId, Carried, Loop, Op, Scalar, Stmt, TileDim, TileTy
 
 /// The operations of a loop's body.
 type Body<'a> = IndexMap<ValueId, &'a Op>;
+
+/// How a register is read, and the positions of what it holds.
+type Wanted = (Kind, Vec<usize>);
 
 /// A factor that is read in every step.
 #[derive(Clone, Copy)]
@@ -105,32 +108,25 @@ impl<'a> Emitter<'a, '_, '_> {
         fits.then(|| (sides, [&summed[..], &ty.shape].concat()))
     }
 
-    /// What is read of a factor, by position, and which of these each point needs.
-    fn kinds(
-        &self,
-        side: Side<'_>,
-        shape: &[TileDim],
-        form: Form,
-    ) -> Option<(Vec<(Kind, usize)>, Vec<usize>)> {
+    /// What is read of a factor, by positions, and which of these each point needs.
+    fn kinds(&self, side: Side<'_>, shape: &[TileDim], form: Form) -> Option<(Vec<Wanted>, Vec<usize>)> {
         let dtype = self.nest.buffers[side.buffer].dtype;
-        let mut reads: IndexSet<(Kind, usize)> = IndexSet::new();
+        let mut reads: IndexSet<Wanted> = IndexSet::new();
         let mut uses = Vec::new();
         for at in positions(&side.ty.shape, shape).chunks(form.lanes()) {
             let first = at[0];
-            let kind = match form {
-                Form::Elements if matches!(dtype, DType::F64 | DType::F32) => Kind::Element,
-                Form::Elements => return None,
-                Form::Vectors if at.iter().all(|it| *it == first) => Kind::Splat,
-                Form::Vectors => {
-                    let neighbours = at.iter().enumerate().all(|(lane, it)| *it == first + lane);
-                    let fits = side.ty.shape.last()?.extent as usize % LANES == 0;
-                    if !neighbours || !fits || !side.contiguous {
-                        return None;
-                    }
-                    Kind::Vector
-                }
+            let is_run = || {
+                let fits = side.ty.shape.last().is_some_and(|last| last.extent as usize % LANES == 0);
+                fits && side.contiguous && at.iter().enumerate().all(|(lane, it)| *it == first + lane)
             };
-            uses.push(reads.insert_full((kind, first)).0);
+            let wanted = match form {
+                Form::Elements if matches!(dtype, DType::F64 | DType::F32) => (Kind::Element, vec![first]),
+                Form::Elements => return None,
+                Form::Vectors if at.iter().all(|it| *it == first) => (Kind::Splat, vec![first]),
+                Form::Vectors if is_run() => (Kind::Vector, vec![first]),
+                Form::Vectors => (Kind::Apart, at.to_vec()),
+            };
+            uses.push(reads.insert_full(wanted).0);
         }
         Some((reads.into_iter().collect(), uses))
     }
@@ -141,7 +137,7 @@ impl<'a> Emitter<'a, '_, '_> {
         it: &'a Loop,
         body: &Body<'a>,
         side: Side<'a>,
-        reads: &[(Kind, usize)],
+        reads: &[Wanted],
         handed: &mut Handed,
     ) -> Option<Factor> {
         let slopes: Vec<i64> =
@@ -149,14 +145,18 @@ impl<'a> Emitter<'a, '_, '_> {
         side.index.iter().for_each(|value| self.at_first(body, *value));
         let scales = self.scales(side.buffer);
         let lines = self.lines(side.buffer, side.index, &scales, &side.ty.shape, 1);
-        let reads = reads.iter().map(|&(kind, at)| {
-            let Line { base, ref strides, offset } = lines[at];
+        let mut spot = |at: &usize| {
+            let Line { base, ref strides, offset } = lines[*at];
             let base = handed.bases.insert_full(base).0;
             let strides =
                 strides.iter().map(|&(it, times)| (handed.strides.insert_full(it).0, times)).collect();
             // Room for the distance of a few steps.
             let offset = i32::try_from(offset).ok().filter(|it| it.unsigned_abs() < 1 << 28)?;
-            Some(Read { kind, base, strides, offset })
+            Some(Spot { base, strides, offset })
+        };
+        let reads = reads.iter().map(|(kind, at)| {
+            let spots = at.iter().map(&mut spot).collect::<Option<_>>()?;
+            Some(Read { kind: *kind, spots })
         });
         let reads = reads.collect::<Option<_>>()?;
         let ahead = self.ahead(it, &slopes, &scales, handed)?;
@@ -220,8 +220,7 @@ impl<'a> Emitter<'a, '_, '_> {
     ) -> Vec<Value> {
         let register = products.register;
         let size = register.bytes() * init.len() as u32;
-        let room =
-            self.builder.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, size, 4));
+        let room = self.room(size);
         let room = self.builder.ins().stack_addr(I64, room, 0);
         let offsets: Vec<i32> = (0..init.len()).map(|it| products.offset_of(it)).collect();
         if !products.fresh {

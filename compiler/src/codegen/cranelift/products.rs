@@ -21,6 +21,7 @@ use super::address::Place;
 use super::arith::float_const;
 use super::library;
 use super::memory::{load_four, load_one};
+use super::tile::gather;
 use crate::codegen::formula::Formula;
 
 /// So many products in an iteration, or those of four steps, if that is less.
@@ -59,6 +60,13 @@ pub(super) struct Factor {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Read {
     pub(super) kind: Kind,
+    /// Where it lies; of lanes that lie apart, each.
+    pub(super) spots: Vec<Spot>,
+}
+
+/// Where something is read in the first step.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Spot {
     /// Which of the addresses.
     pub(super) base: usize,
     /// Which of the distances are added, and how many times.
@@ -75,6 +83,8 @@ pub(super) enum Kind {
     Splat,
     /// Four neighbours.
     Vector,
+    /// Four elements that lie apart.
+    Apart,
 }
 
 /// A number of bytes.
@@ -99,8 +109,8 @@ struct State {
 struct Emitter<'p, 'f> {
     products: &'p Products,
     builder: FunctionBuilder<'f>,
-    /// The pointer of each read of each factor.
-    pointer_of: [Vec<usize>; 2],
+    /// The pointers of each read of each factor.
+    pointers_of: [Vec<Vec<usize>>; 2],
     /// The factor of each pointer.
     factor_of: Vec<usize>,
     /// For each factor that moves by what is not constant: as far as one step, two steps, and so on.
@@ -138,7 +148,7 @@ pub(super) fn emit<'f>(
     let mut emitter = Emitter {
         products,
         builder,
-        pointer_of: [Vec::new(), Vec::new()],
+        pointers_of: [Vec::new(), Vec::new()],
         factor_of: Vec::new(),
         ahead: [Vec::new(), Vec::new()],
         fuses,
@@ -146,9 +156,7 @@ pub(super) fn emit<'f>(
     let pointers = emitter.pointers(bases, strides);
     for (at, factor) in products.factors.iter().enumerate() {
         if let Distance::Stride(stride) = factor.ahead {
-            let steps = 1..=products.steps() as i64;
-            emitter.ahead[at] =
-                steps.map(|it| emitter.builder.ins().imul_imm_s(strides[stride], it)).collect();
+            emitter.ahead[at] = emitter.multiples(strides[stride], products.steps());
         }
     }
     let state = State { pointers, left, sums: emitter.first_sums(room) };
@@ -167,18 +175,32 @@ impl Emitter<'_, '_> {
         let mut pointers: IndexMap<(usize, usize, &[(usize, i64)]), Value> = IndexMap::new();
         for (at, factor) in self.products.factors.iter().enumerate() {
             for read in &factor.reads {
-                let entry = pointers.entry((at, read.base, &read.strides));
-                self.pointer_of[at].push(entry.index());
-                entry.or_insert_with(|| {
-                    read.strides.iter().fold(bases[read.base], |sum, &(stride, times)| {
-                        let distance = self.builder.ins().imul_imm_s(strides[stride], times);
-                        self.builder.ins().iadd(sum, distance)
-                    })
+                let of_read = read.spots.iter().map(|spot| {
+                    let entry = pointers.entry((at, spot.base, &spot.strides));
+                    let index = entry.index();
+                    entry.or_insert_with(|| {
+                        spot.strides.iter().fold(bases[spot.base], |sum, &(stride, times)| {
+                            let distance = self.builder.ins().imul_imm_s(strides[stride], times);
+                            self.builder.ins().iadd(sum, distance)
+                        })
+                    });
+                    index
                 });
+                let of_read = of_read.collect();
+                self.pointers_of[at].push(of_read);
             }
         }
         self.factor_of = pointers.keys().map(|it| it.0).collect();
         pointers.into_values().collect()
+    }
+
+    /// A distance once, twice, and so on. Of sums, because AArch64 would multiply anew wherever a product is added.
+    fn multiples(&mut self, distance: Value, count: usize) -> Vec<Value> {
+        let mut multiples = vec![distance];
+        while multiples.len() < count {
+            multiples.push(self.builder.ins().iadd(multiples[multiples.len() - 1], distance));
+        }
+        multiples
     }
 
     fn first_sums(&mut self, room: Value) -> Vec<Value> {
@@ -261,27 +283,37 @@ impl Emitter<'_, '_> {
 
     /// A register of a factor.
     fn read(&mut self, pointers: &[Value], (factor, read): (usize, usize), step: usize) -> Value {
-        let pointer = pointers[self.pointer_of[factor][read]];
         let products = self.products;
         let Factor { dtype, ref reads, ahead } = products.factors[factor];
-        let Read { kind, offset, .. } = reads[read];
-        let place = match ahead {
-            Distance::Bytes(bytes) => Place { address: pointer, offset: offset + bytes * step as i32 },
-            Distance::Stride(_) if step == 0 => Place { address: pointer, offset },
-            Distance::Stride(_) => {
-                let address = self.builder.ins().iadd(pointer, self.ahead[factor][step - 1]);
-                Place { address, offset }
+        let Read { kind, ref spots } = reads[read];
+        let places = spots.iter().zip(self.pointers_of[factor][read].clone()).map(|(spot, pointer)| {
+            let (address, offset) = (pointers[pointer], spot.offset);
+            match ahead {
+                Distance::Bytes(bytes) => Place { address, offset: offset + bytes * step as i32 },
+                Distance::Stride(_) if step == 0 => Place { address, offset },
+                Distance::Stride(_) => {
+                    let ahead = self.ahead[factor][step - 1];
+                    Place { address: self.builder.ins().iadd(address, ahead), offset }
+                }
             }
-        };
+        });
+        let places: Vec<Place> = places.collect();
+        let builder = &mut self.builder;
         let is_narrow = !matches!(dtype, DType::F64 | DType::F32);
+        let vector = if is_narrow { I32X4 } else { F32X4 };
         let register = match kind {
-            Kind::Element => load_one(&mut self.builder, dtype, place),
+            Kind::Element => load_one(builder, dtype, places[0]),
+            Kind::Vector => load_four(builder, dtype, places[0]),
             Kind::Splat => {
-                let element = load_one(&mut self.builder, dtype, place);
-                let vector = self.builder.ins().splat(if is_narrow { I32X4 } else { F32X4 }, element);
-                self.once(vector)
+                let element = load_one(builder, dtype, places[0]);
+                let all = builder.ins().splat(vector, element);
+                self.once(all)
             }
-            Kind::Vector => load_four(&mut self.builder, dtype, place),
+            Kind::Apart => {
+                let lanes: Vec<Value> = places.into_iter().map(|it| load_one(builder, dtype, it)).collect();
+                let all = gather(builder, vector, &lanes);
+                self.once(all)
+            }
         };
         if !is_narrow {
             return register;
