@@ -116,7 +116,8 @@ impl<'a> Emitter<'a, '_, '_> {
         for at in positions(&side.ty.shape, shape).chunks(form.lanes()) {
             let first = at[0];
             let is_run = || {
-                let fits = side.ty.shape.last().is_some_and(|last| last.extent as usize % LANES == 0);
+                let fits =
+                    side.ty.shape.last().is_some_and(|last| (last.extent as usize).is_multiple_of(LANES));
                 fits && side.contiguous && at.iter().enumerate().all(|(lane, it)| *it == first + lane)
             };
             let wanted = match form {

@@ -95,6 +95,9 @@ pub(super) enum Distance {
     Stride(usize),
 }
 
+/// What is read with one pointer: of a factor, from an address on, at a distance.
+type Pointer<'p> = (usize, usize, &'p [(usize, i64)]);
+
 /// What changes from iteration to iteration.
 #[derive(Debug, Clone)]
 struct State {
@@ -172,7 +175,7 @@ pub(super) fn emit<'f>(
 impl Emitter<'_, '_> {
     /// A pointer for all reads of a factor that are apart by constants.
     fn pointers(&mut self, bases: &[Value], strides: &[Value]) -> Vec<Value> {
-        let mut pointers: IndexMap<(usize, usize, &[(usize, i64)]), Value> = IndexMap::new();
+        let mut pointers: IndexMap<Pointer<'_>, Value> = IndexMap::new();
         for (at, factor) in self.products.factors.iter().enumerate() {
             for read in &factor.reads {
                 let of_read = read.spots.iter().map(|spot| {
