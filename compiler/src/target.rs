@@ -62,6 +62,9 @@ pub struct Tiles {
     pub lanes: u32,
     /// What remains of a rank is taken so many at a time, the last under a mask; 1 leaves it to plain loops.
     pub vector: u32,
+    /// Where neighbours lie along another rank than they are wanted along, squares of so many rows and columns are turned
+    /// in registers: a power of two; 1 leaves it to plain loops.
+    pub square: u32,
     /// What a block of threads has that takes the rows of a box together where products of matrices can be taken of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block: Option<Block>,
@@ -98,15 +101,20 @@ const CPU: Tiles = Tiles {
     strip: 6,
     lanes: 8,
     vector: 1,
+    square: 4,
     block: None,
 };
+/// The same by Cranelift, whose products overwrite a factor and not the sum: with more than eight sums it runs out of
+/// registers.
+const SSE: Tiles = Tiles { strip: 4, ..CPU };
 /// Thirty-two registers of four f32: twenty-four sums.
 const NEON: Tiles = Tiles { lanes: 16, ..CPU };
 /// Sixteen registers of eight f32; loads and stores can be masked.
-const AVX2: Tiles = Tiles { rows: 96, stream: 128, lanes: 16, vector: 8, ..CPU };
+const AVX2: Tiles = Tiles { rows: 96, stream: 128, lanes: 16, vector: 8, square: 8, ..CPU };
 /// Thirty-two registers of sixteen f32, of which one is loaded in the time of two products: a tile of 6 × 64 takes 10
 /// loads for 24 products. A box and a tile stay in the second level of cache, what a strip of them is at in the first.
-const AVX512: Tiles = Tiles { rows: 192, inner_rows: 24, stream: 256, lanes: 64, vector: 16, ..CPU };
+const AVX512: Tiles =
+    Tiles { rows: 192, inner_rows: 24, stream: 256, lanes: 64, vector: 16, square: 16, ..CPU };
 
 /// A GPU: a thread has one row, and what it holds of it lies in its scratch. There are no vectors, but four products that
 /// do not wait for each other, and enough threads without parts.
@@ -121,6 +129,7 @@ const SM80: Tiles = Tiles {
     strip: 1,
     lanes: 4,
     vector: 1,
+    square: 1,
     block: Some(Block { rows: 128, stream: 64, registers: 152, shared: 163 * 1024 }),
 };
 /// A group of four warps takes the products of its 64 rows from shared memory, and two such groups share keys.
@@ -200,6 +209,7 @@ impl Target {
             (Backend::Llvm, Architecture::Aarch64(_)) => NEON,
             (Backend::Llvm, _) if has("avx512bw") && has("avx512vl") => AVX512,
             (Backend::Llvm, _) if has("avx2") && has("fma") => AVX2,
+            (Backend::Cranelift, Architecture::X86_64) => SSE,
             (Backend::Llvm | Backend::Cranelift, _) => CPU,
         }
     }

@@ -58,6 +58,7 @@ fn in_small_tiles(cascade: &Cascade) -> Result<Kernel<'_>, String> {
         strip: 2,
         lanes: 4,
         vector: 1,
+        square: 2,
         block: None,
     };
     let plan = attnc::driver::plan(cascade, &Mapping { defaults, ..Mapping::default() });

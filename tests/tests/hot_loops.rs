@@ -1,49 +1,105 @@
-//! The innermost loops of contractions, as LLVM writes them: how many instructions of which kind, and none that keeps
-//! a sum in memory. A check of speed that needs no clock.
-#![cfg(feature = "llvm")]
+//! The innermost loops of contractions, as the back ends write them: how many instructions of which kind, and none that
+//! keeps a sum in memory. A check of speed that needs no clock.
 #![allow(clippy::unwrap_used, reason = "what a test cannot do fails it")]
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use attnc::codegen::{Backend, HotLoop, emit_object, hot_loops};
-use attnc::driver::{self, plan};
+use attnc::codegen::{Backend, listing};
+#[cfg(feature = "llvm")]
+use attnc::codegen::{emit_object, hot_loops};
+use attnc::driver::plan;
+use attnc::ir::nest::Nest;
 use attnc::schedule::Mapping;
-use attnc::target::{Target, Tiles};
+use attnc::target::Target;
 use attnc::tile::tile;
 use attnc_tests::spec;
 
-#[test]
-fn sums_of_register_tiles_stay_in_registers() {
+/// A function with so many fused products is one of a register tile.
+const HOT: usize = 12;
+
+/// What a loop does in an iteration, or a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Counts {
+    fused: usize,
+    instructions: usize,
+    stack: usize,
+}
+
+/// The loops of one block each that have many fused products, as LLVM writes them.
+#[cfg(feature = "llvm")]
+fn loops(nest: &Nest, machine: &Target) -> Vec<Counts> {
+    let object = emit_object(std::slice::from_ref(nest), machine, Backend::Llvm).unwrap();
+    let found = hot_loops(&object, machine).unwrap().into_iter();
+    found.map(|it| Counts { fused: it.fused, instructions: it.instructions, stack: it.stack }).collect()
+}
+
+/// What the functions do that add products by Cranelift, in an iteration of several steps and one of a single step.
+fn products(nest: &Nest, machine: &Target) -> Vec<Counts> {
+    let listing = listing(nest, machine, Backend::Cranelift).unwrap();
+    let functions = listing.split("attnc.products.").skip(1);
+    // A line that is not indented is a label; what has a `label` is a jump, of which most go nowhere.
+    let is_instruction = |line: &&str| line.starts_with("  ") && !line.contains("label");
+    let all = functions.map(|function| {
+        let end = function.find("\nattnc").unwrap_or(function.len());
+        counts(&function[..end].lines().filter(is_instruction).collect::<Vec<_>>())
+    });
+    all.filter(|it| it.fused >= HOT).collect()
+}
+
+fn counts(lines: &[&str]) -> Counts {
+    let number = |test: &dyn Fn(&str) -> bool| lines.iter().map(|it| it.trim()).filter(|it| test(it)).count();
+    let fused = number(&|it| it.starts_with("vfmadd") || it.starts_with("fmla"));
+    // Of vectors; an address may well lie there.
+    let stack =
+        number(&|it| it.contains("(%rsp)") && it.contains("mm") || it.contains("[sp") && it.contains(" q"));
+    Counts { fused, instructions: lines.len(), stack }
+}
+
+/// Checks the loops of each kind of attention on each target, and lists them.
+fn report(backend: Backend, targets: &[&str], found: fn(&Nest, &Target) -> Vec<Counts>) -> String {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../bench/cpu/specs");
     let mut report = String::from(
-        "fused products, instructions, and accesses of vectors on the stack, in an iteration: loops\n",
+        "fused products, instructions, and accesses of vectors on the stack, in each: how many\n",
     );
-    for target in ["x86-64-v4", "x86-64-v3", "aarch64"] {
+    for target in targets {
         let machine = Target::named(target).unwrap();
         for name in ["plain", "causal", "sigmoid"] {
             let text = std::fs::read_to_string(format!("{folder}/{name}.attn")).unwrap();
             let cascade = spec::cascade(&text).unwrap();
-            let nest = tile(&plan(&cascade, &Mapping::of(&machine, Backend::Llvm)));
-            let object = emit_object(&[nest], &machine, Backend::Llvm).unwrap();
-            let loops = hot_loops(&object, &machine).unwrap();
-            let spilled: Vec<&HotLoop> = loops.iter().filter(|it| it.stack > 0).collect();
+            let nest = tile(&plan(&cascade, &Mapping::of(&machine, backend)));
+            let loops = found(&nest, &machine);
+            let spilled: Vec<&Counts> = loops.iter().filter(|it| it.stack > 0).collect();
             assert!(spilled.is_empty(), "{name} for {target} keeps sums in memory: {spilled:?}");
-            let mut kinds: BTreeMap<(usize, usize, usize), usize> = BTreeMap::new();
-            let counts = loops.iter().map(|it| (it.fused, it.instructions, it.stack));
-            counts.for_each(|it| *kinds.entry(it).or_default() += 1);
+            let mut kinds: BTreeMap<Counts, usize> = BTreeMap::new();
+            loops.into_iter().for_each(|it| *kinds.entry(it).or_default() += 1);
             assert!(!kinds.is_empty(), "{name} for {target} has no loop of a register tile");
-            for ((fused, instructions, stack), number) in kinds {
+            for (Counts { fused, instructions, stack }, number) in kinds {
                 writeln!(report, "{target} {name}: {fused}, {instructions}, {stack}: {number}").unwrap();
             }
         }
     }
-    insta::assert_snapshot!(report);
+    report
+}
+
+#[cfg(feature = "llvm")]
+#[test]
+fn sums_of_register_tiles_stay_in_registers() {
+    insta::assert_snapshot!(report(Backend::Llvm, &["x86-64-v4", "x86-64-v3", "aarch64"], loops));
+}
+
+#[test]
+fn sums_stay_in_registers_by_cranelift() {
+    insta::assert_snapshot!(report(Backend::Cranelift, &["x86-64-v3", "aarch64"], products));
 }
 
 /// Its scores are weighted by decays, for which LLVM keeps so many registers that sums of 6 rows do not fit.
+#[cfg(feature = "llvm")]
 #[test]
 fn a_tile_that_does_not_fit_has_fewer_rows() {
+    use attnc::driver::{compile, compile_by};
+    use attnc::target::Tiles;
+
     let machine = Target::named("x86-64-v4").unwrap();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/gallery/vir_released_parallel.attn");
     let front = spec::front_of(&std::fs::read_to_string(path).unwrap()).unwrap();
@@ -51,15 +107,13 @@ fn a_tile_that_does_not_fit_has_fewer_rows() {
     let kept =
         |object: &[u8]| -> usize { hot_loops(object, &machine).unwrap().iter().map(|it| it.kept).sum() };
     let nest = tile(&plan(&front.cascades[0], &usual));
-    assert!(
-        kept(&emit_object(&[nest], &machine, Backend::Llvm).unwrap()) > 0,
-        "the usual tile fits: take another"
-    );
-    let object = driver::compile(&front, &machine, Backend::Llvm).unwrap();
+    let object = emit_object(&[nest], &machine, Backend::Llvm).unwrap();
+    assert!(kept(&object) > 0, "the usual tile fits: take another kernel");
+    let object = compile(&front, &machine, Backend::Llvm).unwrap();
     assert_eq!(kept(&object.bytes), 0);
     assert_ne!(object.kernels[0].mapping, usual.to_json(), "the manifest has the mapping that was used");
     // Who asks for a tile gets it.
     let asked = Mapping { defaults: Tiles { strip: 7, ..usual.defaults }, ..usual };
-    let object = driver::compile_by(&front, &asked, &machine, Backend::Llvm).unwrap();
+    let object = compile_by(&front, &asked, &machine, Backend::Llvm).unwrap();
     assert_eq!(object.kernels[0].mapping, asked.to_json());
 }

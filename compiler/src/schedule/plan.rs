@@ -62,6 +62,8 @@ pub struct Register {
     pub lanes: u32,
     /// How many of those that are left at the end of a rank, under a mask; 1 takes each by itself.
     pub vector: u32,
+    /// How many rows and columns of a tile are turned together; 1 turns none.
+    pub square: u32,
 }
 
 /// One stage.

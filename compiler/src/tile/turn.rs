@@ -30,7 +30,7 @@ impl Tiling<'_> {
         let plain = |it: RankId| self.cascade.ranks[it].parts.is_empty() && open.contains(&it);
         let single = self.widths.scalar(self.cascade, einsum.value) == Scalar::F32;
         let from = self.read_along(einsum.value, to)?;
-        if from == to || !single || !plain(from) || !plain(to) || self.plan.register.vector == 1 {
+        if from == to || !single || !plain(from) || !plain(to) || self.plan.register.square == 1 {
             return None;
         }
         let [read, written] = [self.unit_strides(einsum, from), self.unit_stride(einsum.tensor)];
@@ -73,7 +73,7 @@ impl Tiling<'_> {
                     it.close_piece(&[]);
                     continue;
                 }
-                begin = it.open_piece(across, (piece, it.plan.register.vector), begin, &[]).0;
+                begin = it.open_piece(across, (piece, it.plan.register.square), begin, &[]).0;
                 let columns = it.lane.take();
                 it.squares(einsum, from, columns);
                 it.close_piece(&[]);
@@ -84,8 +84,20 @@ impl Tiling<'_> {
     /// Squares at some coordinates along the rank that they are written along.
     fn squares(&mut self, einsum: &Einsum, from: Lane, columns: Option<Lanes>) {
         let mut begin = self.span(from.rank).0;
-        for piece in self.pieces_of(from).into_iter().filter(|it| *it != Piece::Points) {
-            begin = self.open_piece(from, (piece, self.plan.register.vector), begin, &[]).0;
+        for piece in self.pieces_of(from) {
+            if piece == Piece::Points {
+                // Under masks, nothing is left; else what is left is read element by element.
+                if self.plan.register.vector == 1 {
+                    self.lane = columns;
+                    self.builder.minor = columns.map(|it| it.dim.rank);
+                    self.open_from(from.rank, begin, &[]);
+                    let known = self.value(einsum.value);
+                    self.store(einsum.tensor, &einsum.at, known);
+                    self.builder.close_loop(&[]);
+                }
+                continue;
+            }
+            begin = self.open_piece(from, (piece, self.plan.register.square), begin, &[]).0;
             self.rows = columns;
             let known = self.value(einsum.value);
             let square: Vec<TileDim> = self.lane.iter().chain(&self.rows).map(|it| it.dim).collect();

@@ -2,7 +2,9 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
-use cranelift_codegen::ir::{BlockArg, FuncRef, InstBuilder, MemFlagsData, StackSlot, Type, Value};
+use cranelift_codegen::ir::{
+    Block as ClifBlock, BlockArg, FuncRef, InstBuilder, MemFlagsData, StackSlot, Type, Value,
+};
 use cranelift_frontend::FunctionBuilder;
 use cranelift_module::FuncId;
 use indexmap::IndexMap;
@@ -24,6 +26,8 @@ pub(super) struct Emitter<'a, 'f, 'm> {
     pub(super) zeros: Option<StackSlot>,
     /// A place to write what a guard forbids to write.
     pub(super) waste: Option<StackSlot>,
+    /// Places for sums that functions hand back, by their size.
+    pub(super) rooms: IndexMap<u32, StackSlot>,
     values: Vec<Option<Tile<'a>>>,
     references: IndexMap<FuncId, FuncRef>,
 }
@@ -68,7 +72,17 @@ impl<'a, 'f, 'm> Emitter<'a, 'f, 'm> {
         args: Args,
     ) -> Emitter<'a, 'f, 'm> {
         let values = vec![None; nest.values.len()];
-        Emitter { nest, builder, linker, args, zeros: None, waste: None, values, references: IndexMap::new() }
+        Emitter {
+            nest,
+            builder,
+            linker,
+            args,
+            zeros: None,
+            waste: None,
+            rooms: IndexMap::new(),
+            values,
+            references: IndexMap::new(),
+        }
     }
 
     /// Ends the function.
@@ -122,34 +136,46 @@ impl<'a, 'f, 'm> Emitter<'a, 'f, 'm> {
     }
 
     fn tiles(&mut self, it: &'a Loop) {
+        if self.outlined(it) {
+            return;
+        }
         let (from, to) = (self.scalar(it.from), self.scalar(it.to));
         let step = i64::from(it.step);
         let mut start = vec![from];
         for carried in &it.carried {
             start.extend(self.canonical(carried.init));
         }
-        let [header, body, exit] = std::array::from_fn(|_| self.builder.create_block());
-        self.jump(header, &start);
-        self.builder.switch_to_block(header);
-        let index = self.builder.append_block_param(header, I64);
-        for carried in &it.carried {
-            let registers = self.receive(header, carried.current);
-            self.define(carried.current, registers.clone());
-            self.define(carried.result, registers);
-        }
-        let after = self.builder.ins().iadd_imm_s(index, step);
-        let fits = self.builder.ins().icmp(IntCC::SignedLessThanOrEqual, after, to);
-        self.builder.ins().brif(fits, body, &[], exit, &[]);
+        let [body, exit] = std::array::from_fn(|_| self.builder.create_block());
+        self.jump_while(to, step, &start, [body, exit]);
 
         self.builder.switch_to_block(body);
+        let index = self.builder.append_block_param(body, I64);
         self.define_scalar(it.index, index);
+        for carried in &it.carried {
+            let registers = self.receive(body, carried.current);
+            self.define(carried.current, registers);
+        }
         self.block(&it.body);
-        let mut again = vec![after];
+        let mut again = vec![self.builder.ins().iadd_imm_s(index, step)];
         for carried in &it.carried {
             again.extend(self.canonical(carried.next));
         }
-        self.jump(header, &again);
+        self.jump_while(to, step, &again, [body, exit]);
+
         self.builder.switch_to_block(exit);
+        for carried in &it.carried {
+            let registers = self.receive(exit, carried.result);
+            self.define(carried.result, registers);
+        }
+    }
+
+    /// Goes to the body of a loop while a step from the first of these values on is no further than the end; else behind
+    /// it, with the others.
+    fn jump_while(&mut self, to: Value, step: i64, state: &[Value], [body, exit]: [ClifBlock; 2]) {
+        let after = self.builder.ins().iadd_imm_s(state[0], step);
+        let fits = self.builder.ins().icmp(IntCC::SignedLessThanOrEqual, after, to);
+        let args: Vec<BlockArg> = state.iter().map(|&it| it.into()).collect();
+        self.builder.ins().brif(fits, body, &args, exit, &args[1..]);
     }
 
     /// The registers of a value in the form that its type alone decides.
@@ -159,7 +185,7 @@ impl<'a, 'f, 'm> Emitter<'a, 'f, 'm> {
     }
 
     /// A value that a block gets as parameters.
-    fn receive(&mut self, block: cranelift_codegen::ir::Block, value: ValueId) -> Tile<'a> {
+    fn receive(&mut self, block: ClifBlock, value: ValueId) -> Tile<'a> {
         let ty = &self.nest.values[value];
         let form = Form::of(ty);
         let register = form.register(ty.scalar);
@@ -182,7 +208,7 @@ impl<'a, 'f, 'm> Emitter<'a, 'f, 'm> {
     }
 
     /// Goes to a block.
-    pub(super) fn jump(&mut self, block: cranelift_codegen::ir::Block, args: &[Value]) {
+    pub(super) fn jump(&mut self, block: ClifBlock, args: &[Value]) {
         let args: Vec<BlockArg> = args.iter().map(|&it| it.into()).collect();
         self.builder.ins().jump(block, &args);
     }

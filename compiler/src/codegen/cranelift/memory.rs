@@ -6,6 +6,7 @@ use cranelift_codegen::ir::types::{F32, F32X4, F64, I8X16, I32, I32X4, I64};
 use cranelift_codegen::ir::{
     Endianness, InstBuilder, MemFlagsData, StackSlot, StackSlotData, StackSlotKind, Value,
 };
+use cranelift_frontend::FunctionBuilder;
 
 use super::address::Place;
 use super::block::Emitter;
@@ -15,7 +16,7 @@ use crate::codegen::points::{self, positions};
 use crate::ir::nest::{BufferId, Scalar, TileDim, TileType, ValueId};
 
 /// The address of an element need not be aligned to more than the element.
-const DATA: MemFlagsData = MemFlagsData::new().with_notrap();
+pub(super) const DATA: MemFlagsData = MemFlagsData::new().with_notrap();
 
 impl<'a> Emitter<'a, '_, '_> {
     /// The elements of a buffer.
@@ -36,7 +37,8 @@ impl<'a> Emitter<'a, '_, '_> {
         let registers = if whole {
             places.into_iter().map(|it| self.load_vector(dtype, it)).collect()
         } else {
-            let raw: Vec<Value> = places.into_iter().map(|it| self.load_raw(dtype, it)).collect();
+            let raw: Vec<Value> =
+                places.into_iter().map(|it| load_one(&mut self.builder, dtype, it)).collect();
             self.widened(dtype, ty.scalar, form, &raw)
         };
         Tile { ty, form, registers }
@@ -114,31 +116,6 @@ impl<'a> Emitter<'a, '_, '_> {
         self.zeros = Some(slot);
     }
 
-    /// An element as it lies in memory: a float of its own width, an I64, an I8 for a bool, else the bits as an I32.
-    fn load_raw(&mut self, dtype: DType, Place { address, offset }: Place) -> Value {
-        let ins = self.builder.ins();
-        match dtype {
-            DType::F64 => ins.load(F64, DATA, address, offset),
-            DType::F32 => ins.load(F32, DATA, address, offset),
-            DType::F16 | DType::BF16 => ins.uload16(I32, DATA, address, offset),
-            DType::F8E4M3 | DType::F8E5M2 => ins.uload8(I32, DATA, address, offset),
-            DType::I64 => ins.load(I64, DATA, address, offset),
-            DType::I32 => ins.sload32(DATA, address, offset),
-            DType::I16 => ins.sload16(I64, DATA, address, offset),
-            DType::I8 => ins.sload8(I64, DATA, address, offset),
-            DType::U8 => ins.uload8(I64, DATA, address, offset),
-            DType::I4 => {
-                let byte = ins.uload8(I64, DATA, address, offset);
-                let top = self.builder.ins().ishl_imm_u(byte, 60);
-                self.builder.ins().sshr_imm_u(top, 60)
-            }
-            DType::Bool => {
-                let byte = ins.uload8(I32, DATA, address, offset);
-                self.builder.ins().icmp_imm_u(IntCC::NotEqual, byte, 0)
-            }
-        }
-    }
-
     /// Elements as they lie in memory in registers of the scalar that they are computed with.
     fn widened(&mut self, dtype: DType, scalar: Scalar, form: Form, raw: &[Value]) -> Vec<Value> {
         let stored = Scalar::of(dtype);
@@ -160,28 +137,9 @@ impl<'a> Emitter<'a, '_, '_> {
     }
 
     /// Four neighbouring floats.
-    fn load_vector(&mut self, dtype: DType, Place { address, offset }: Place) -> Value {
-        let bits = match dtype {
-            DType::F32 => return self.builder.ins().load(F32X4, DATA, address, offset),
-            DType::F16 | DType::BF16 => self.builder.ins().uload16x4(DATA, address, offset),
-            DType::F8E4M3 | DType::F8E5M2 => {
-                let flags = MemFlagsData::new().with_endianness(Endianness::Little);
-                let four = self.builder.ins().load(I32, DATA, address, offset);
-                let low = self.builder.ins().scalar_to_vector(I32X4, four);
-                let bytes = self.builder.ins().bitcast(I8X16, flags, low);
-                let halves = self.builder.ins().uwiden_low(bytes);
-                self.builder.ins().uwiden_low(halves)
-            }
-            DType::F64
-            | DType::I64
-            | DType::I32
-            | DType::I16
-            | DType::I8
-            | DType::U8
-            | DType::I4
-            | DType::Bool => unreachable!("{} is not widened to f32", dtype.name()),
-        };
-        self.formula(Formula::Decode(dtype), F32X4, &[bits])
+    fn load_vector(&mut self, dtype: DType, place: Place) -> Value {
+        let raw = load_four(&mut self.builder, dtype, place);
+        if dtype == DType::F32 { raw } else { self.formula(Formula::Decode(dtype), F32X4, &[raw]) }
     }
 
     /// The registers of a tile as a dtype stores them.
@@ -223,5 +181,62 @@ impl<'a> Emitter<'a, '_, '_> {
                 ins.istore8(DATA, value, address, offset)
             }
         };
+    }
+}
+
+/// An element as it lies in memory: a float of its own width, an I64, an I8 for a bool, else the bits as an I32.
+pub(super) fn load_one(
+    builder: &mut FunctionBuilder<'_>,
+    dtype: DType,
+    Place { address, offset }: Place,
+) -> Value {
+    let ins = builder.ins();
+    match dtype {
+        DType::F64 => ins.load(F64, DATA, address, offset),
+        DType::F32 => ins.load(F32, DATA, address, offset),
+        DType::F16 | DType::BF16 => ins.uload16(I32, DATA, address, offset),
+        DType::F8E4M3 | DType::F8E5M2 => ins.uload8(I32, DATA, address, offset),
+        DType::I64 => ins.load(I64, DATA, address, offset),
+        DType::I32 => ins.sload32(DATA, address, offset),
+        DType::I16 => ins.sload16(I64, DATA, address, offset),
+        DType::I8 => ins.sload8(I64, DATA, address, offset),
+        DType::U8 => ins.uload8(I64, DATA, address, offset),
+        DType::I4 => {
+            let byte = ins.uload8(I64, DATA, address, offset);
+            let top = builder.ins().ishl_imm_u(byte, 60);
+            builder.ins().sshr_imm_u(top, 60)
+        }
+        DType::Bool => {
+            let byte = ins.uload8(I32, DATA, address, offset);
+            builder.ins().icmp_imm_u(IntCC::NotEqual, byte, 0)
+        }
+    }
+}
+
+/// Four neighbouring floats: f32, or the bits of narrower ones.
+pub(super) fn load_four(
+    builder: &mut FunctionBuilder<'_>,
+    dtype: DType,
+    Place { address, offset }: Place,
+) -> Value {
+    match dtype {
+        DType::F32 => builder.ins().load(F32X4, DATA, address, offset),
+        DType::F16 | DType::BF16 => builder.ins().uload16x4(DATA, address, offset),
+        DType::F8E4M3 | DType::F8E5M2 => {
+            let flags = MemFlagsData::new().with_endianness(Endianness::Little);
+            let four = builder.ins().load(I32, DATA, address, offset);
+            let low = builder.ins().scalar_to_vector(I32X4, four);
+            let bytes = builder.ins().bitcast(I8X16, flags, low);
+            let halves = builder.ins().uwiden_low(bytes);
+            builder.ins().uwiden_low(halves)
+        }
+        DType::F64
+        | DType::I64
+        | DType::I32
+        | DType::I16
+        | DType::I8
+        | DType::U8
+        | DType::I4
+        | DType::Bool => unreachable!("{} is not widened to f32", dtype.name()),
     }
 }

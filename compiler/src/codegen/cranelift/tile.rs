@@ -7,6 +7,7 @@ use cranelift_codegen::ir::types::{F32, F32X4, F64, I8, I32, I32X4, I64};
 use cranelift_codegen::ir::{InstBuilder, Type, Value};
 use cranelift_frontend::FunctionBuilder;
 
+use super::arith::shuffle;
 use crate::codegen::points::positions;
 use crate::ir::nest::{Scalar, TileDim, TileType};
 
@@ -90,10 +91,34 @@ impl Tile<'_> {
         if self.form == form && self.ty.shape == shape {
             return self.registers.clone();
         }
+        if let Some(turned) = self.turned(builder, shape, form) {
+            return turned;
+        }
         let positions = positions(&self.ty.shape, shape);
         let mut known: HashMap<&[usize], Value> = HashMap::new();
         let mut register = |at| *known.entry(at).or_insert_with(|| self.register(builder, at));
         positions.chunks(form.lanes()).map(&mut register).collect()
+    }
+
+    /// The registers of a tile of two ranks in the other order: squares are turned.
+    fn turned(&self, builder: &mut FunctionBuilder<'_>, shape: &[TileDim], form: Form) -> Option<Vec<Value>> {
+        let (&[a, b], &[c, d]) = (&self.ty.shape[..], shape) else { return None };
+        let whole = self.form == Form::Vectors && form == Form::Vectors;
+        if (a, b) != (d, c) || !whole || self.ty.scalar != Scalar::F32 {
+            return None;
+        }
+        let [rows, columns] = [a, b].map(|it| it.extent as usize / LANES);
+        let mut turned = Vec::new();
+        for column in 0..columns {
+            let squares: Vec<[Value; LANES]> = (0..rows)
+                .map(|row| {
+                    let first = row * LANES * columns + column;
+                    square(builder, std::array::from_fn(|it| self.registers[first + it * columns]))
+                })
+                .collect();
+            turned.extend((0..LANES).flat_map(|lane| squares.iter().map(move |it| it[lane])));
+        }
+        Some(turned)
     }
 
     /// The elements at these positions, which are one or four.
@@ -113,6 +138,15 @@ impl Tile<'_> {
         let in_lanes: Vec<Value> = in_lanes.collect();
         gather(builder, Form::Vectors.register(self.ty.scalar), &in_lanes)
     }
+}
+
+/// The columns of a square of four rows.
+fn square(builder: &mut FunctionBuilder<'_>, [a, b, c, d]: [Value; LANES]) -> [Value; LANES] {
+    let (low, high) = ([0, 4, 1, 5], [2, 6, 3, 7]);
+    let [ab, cd] = [(a, b), (c, d)].map(|(x, y)| [low, high].map(|it| shuffle(builder, x, y, it)));
+    let (left, right) = ([0, 1, 4, 5], [2, 3, 6, 7]);
+    let [first, second] = [0, 1].map(|it| [left, right].map(|of| shuffle(builder, ab[it], cd[it], of)));
+    [first[0], first[1], second[0], second[1]]
 }
 
 /// One element of a vector.

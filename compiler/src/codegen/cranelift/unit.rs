@@ -1,14 +1,16 @@
 //! Function bodies to a module: what all functions of one module share.
 
 use cranelift_codegen::Context;
+use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{AbiParam, FuncRef, Function, InstBuilder, Signature, Type, Value};
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use cranelift_module::{FuncId, Linkage, Module};
+use cranelift_module::{FuncId, Linkage, Module, ModuleReloc};
 use indexmap::IndexMap;
 use target_lexicon::Architecture;
 
 use super::library;
+use super::products::{self, Products};
 use crate::codegen::CodegenError;
 use crate::codegen::formula::Formula;
 
@@ -27,6 +29,7 @@ pub(super) struct Linker<'m> {
     rounds: bool,
     fuses: bool,
     formulas: IndexMap<(Formula, Type), FuncId>,
+    products: IndexMap<Products, FuncId>,
 }
 
 /// A function under its name.
@@ -40,7 +43,7 @@ impl<'m> Unit<'m> {
     pub(super) fn new(module: &'m mut dyn Module) -> Unit<'m> {
         let context = module.make_context();
         let (rounds, fuses) = (has_rounding(module.isa()), has_fused(module.isa()));
-        let linker = Linker { module, rounds, fuses, formulas: IndexMap::new() };
+        let linker = Linker { module, rounds, fuses, formulas: IndexMap::new(), products: IndexMap::new() };
         Unit { linker, context, listing: None, scratch: FunctionBuilderContext::new() }
     }
 
@@ -76,6 +79,49 @@ impl<'m> Unit<'m> {
         function: &Declared,
         body: impl FnOnce(FunctionBuilder<'_>, &[Value], &mut Linker<'m>),
     ) -> Result<(), CodegenError> {
+        self.build(function, body);
+        let defined = self.linker.module.define_function(function.id, &mut self.context);
+        defined.map_err(|it| CodegenError::new(&function.name, &it))?;
+        let code = self.context.compiled_code().and_then(|it| it.vcode.clone());
+        self.list(function, code.as_deref());
+        Ok(())
+    }
+
+    /// The same, with the instructions of the body as they stand.
+    fn define_plain(
+        &mut self,
+        function: &Declared,
+        body: impl FnOnce(FunctionBuilder<'_>, &[Value], &mut Linker<'m>),
+    ) -> Result<(), CodegenError> {
+        self.build(function, body);
+        self.context.compute_cfg();
+        self.context.compute_domtree();
+        let (func, domtree) = (&self.context.func, &self.context.domtree);
+        let (isa, listed) = (self.linker.module.isa(), self.listing.is_some());
+        let compiled = isa.compile_function(
+            func,
+            domtree,
+            &mut Default::default(),
+            listed,
+            &mut ControlPlane::default(),
+        );
+        let compiled = compiled.map_err(|it| CodegenError::new(&function.name, &it))?;
+        let compiled = compiled.apply_params(&func.params);
+        let code = &compiled.buffer;
+        let relocs = code.relocs().iter().map(|it| ModuleReloc::from_mach_reloc(it, func, function.id));
+        let relocs: Vec<ModuleReloc> = relocs.collect();
+        let alignment = code.alignment.into();
+        let defined = self.linker.module.define_function_bytes(function.id, alignment, code.data(), &relocs);
+        defined.map_err(|it| CodegenError::new(&function.name, &it))?;
+        self.list(function, compiled.vcode.as_deref());
+        Ok(())
+    }
+
+    fn build(
+        &mut self,
+        function: &Declared,
+        body: impl FnOnce(FunctionBuilder<'_>, &[Value], &mut Linker<'m>),
+    ) {
         self.linker.module.clear_context(&mut self.context);
         self.context.set_disasm(self.listing.is_some());
         self.context.func.signature = function.signature.clone();
@@ -85,13 +131,13 @@ impl<'m> Unit<'m> {
         builder.switch_to_block(start);
         let params = builder.block_params(start).to_vec();
         body(builder, &params, &mut self.linker);
-        let defined = self.linker.module.define_function(function.id, &mut self.context);
-        defined.map_err(|it| CodegenError::new(&function.name, &it))?;
-        let code = self.context.compiled_code().and_then(|it| it.vcode.as_deref());
+    }
+
+    /// Adds a function to the listing, if there is one.
+    fn list(&mut self, function: &Declared, code: Option<&str>) {
         if let (Some(listing), Some(code)) = (&mut self.listing, code) {
             listing.extend([&function.name, ":\n", code, "\n"]);
         }
-        Ok(())
     }
 
     /// Adds the scalar functions that have been called; gives the listing, empty if none was asked for.
@@ -104,6 +150,13 @@ impl<'m> Unit<'m> {
                 let result = library::emit(&mut builder, formula, ty, params, linker.fuses);
                 builder.ins().return_(&[result]);
                 linker.close(builder);
+            })?;
+        }
+        for (at, (products, id)) in std::mem::take(&mut self.linker.products).into_iter().enumerate() {
+            let (name, types) = (format!("attnc.products.{at}"), products.types());
+            let declared = Declared { id, name, signature: signature(CallConv::Fast, &types, &[]) };
+            self.define_plain(&declared, |builder, params, linker| {
+                linker.close(products::emit(builder, &products, params, linker.fuses));
             })?;
         }
         Ok(self.listing.unwrap_or_default())
@@ -137,6 +190,18 @@ impl Linker<'_> {
             self.declare(formula.name(ty), Linkage::Local, signature(CallConv::Fast, &from, &[to]));
         let id = declared.expect("no kernel has a dot in its name").id;
         self.formulas.insert((formula, ty), id);
+        id
+    }
+
+    /// The function that adds these products.
+    pub(super) fn products(&mut self, products: Products) -> FuncId {
+        if let Some(&id) = self.products.get(&products) {
+            return id;
+        }
+        let name = format!("attnc.products.{}", self.products.len());
+        let declared = self.declare(name, Linkage::Local, signature(CallConv::Fast, &products.types(), &[]));
+        let id = declared.expect("no kernel has a dot in its name").id;
+        self.products.insert(products, id);
         id
     }
 

@@ -59,8 +59,20 @@ impl Mapping {
 
     /// Sizes that no kernel can follow.
     pub(super) fn sizes(&self) -> Vec<Refusal> {
-        let Tiles { rows, inner_rows, stream, outer, chunk, parts, tasks, strip, lanes, vector, block } =
-            self.defaults;
+        let Tiles {
+            rows,
+            inner_rows,
+            stream,
+            outer,
+            chunk,
+            parts,
+            tasks,
+            strip,
+            lanes,
+            vector,
+            square,
+            block,
+        } = self.defaults;
         let defaults = [
             ("rows", rows),
             ("inner-rows", inner_rows),
@@ -72,6 +84,7 @@ impl Mapping {
             ("strip", strip),
             ("lanes", lanes),
             ("vector", vector),
+            ("square", square),
         ];
         let defaults = defaults.into_iter().map(|(key, size)| (format!("defaults.{key}"), key, size));
         let single = self.ranks.iter().flat_map(|(rank, cut)| {
@@ -150,11 +163,12 @@ fn refused_size(name: &str, key: &str, size: u32) -> Option<Refusal> {
         "strip" => (1, 16),
         "lanes" => (4, 64),
         "vector" => (1, 64),
+        "square" => (1, 16),
         _ => (1, MOST_POINTS),
     };
     let whole = size.clamp(least, most);
     // Tiles of registers are cut off by masks of bits.
-    let is_power = matches!(key, "lanes" | "vector");
+    let is_power = matches!(key, "lanes" | "vector" | "square");
     let legal = if is_power { 1 << whole.ilog2() } else { whole };
     let kind = if is_power { "a power of two, " } else { "" };
     (legal != size).then(|| {
