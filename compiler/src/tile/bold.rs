@@ -10,8 +10,8 @@
 //! c~ = raised(c~, max[n](S~)); …       if ok
 //! P~[m, n] = exp(S~ - c~)        ->      P~[m, n] = power(… - c~)        as scores come out of registers
 //! Z~[m] += P~                            ok = all[m](0 <= sum[n](P~) <= 2^40)
-//! O~[m, e] += P~ * V                   if not ok: S~ = …; c~ = …; P~ = …
-//!                                      Z~ += P~; O~ += P~ * V
+//! O~[m, e] += P~ * V                   if ok: Z~ += P~; O~ += P~ * V
+//!                                      else:  S~ = …; c~ = …; P~ = …; Z~ += …; O~ += …
 //! ```
 
 use std::collections::BTreeSet;
@@ -22,10 +22,9 @@ use super::Tiling;
 use super::bounds::einsum;
 use super::loops::Lane;
 use super::stream::split;
-use super::variants::Left;
 use crate::ir::cascade::{Einsum, ExprId, Op, RankId, ReduceOp, TensorId};
 use crate::ir::expr::{BinaryOp, Expr, UnaryOp};
-use crate::ir::nest::{Block, ValueId};
+use crate::ir::nest::ValueId;
 use crate::schedule::{Act, Gauge, Loop, MOST_POWERS};
 
 /// Acts that may be run under the scales that are there.
@@ -82,12 +81,7 @@ impl Tiling<'_> {
             let mut read = einsum(act).into_iter().flat_map(|it| self.cascade.exprs.reads(it.value));
             !read.any(|(tensor, _)| bold.scales.contains(&tensor))
         });
-        // What is defined must be told to be absent by nobody else, for it is by one of several variants.
-        let own = bold.defines.iter().filter_map(einsum).all(|it| !self.keeps_mask(it.tensor));
-        let last = acts[acts.len() - bold.folds.len()..].iter().filter_map(einsum);
-        let sums_last = last.eq(bold.folds.iter().filter_map(einsum));
-        let apart = !bold.defines.iter().filter_map(einsum).any(reads);
-        (only_sums && own && sums_last && apart).then_some(bold)
+        (only_sums && !bold.defines.iter().filter_map(einsum).any(reads)).then_some(bold)
     }
 
     /// Finds the powers under scales; `None` if a scale is read by anything else.
@@ -202,8 +196,7 @@ impl Tiling<'_> {
         self.builder.close_loop(&[next])[0]
     }
 
-    /// Acts under the scales that are there where a condition holds and they turn out to do, else as they stand. Sums are
-    /// added to by the same code wherever nothing has to be left out.
+    /// Acts under the scales that are there where a condition holds and they turn out to do, else as they stand.
     pub(super) fn boldly(
         &mut self,
         bold: &Bold,
@@ -211,50 +204,31 @@ impl Tiling<'_> {
         acts: &[Act],
     ) {
         if !bold.presence.iter().all(|it| conditions.contains(it) || self.holding.contains(it)) {
-            self.timidly((hold, conditions), acts, None);
-            return;
+            return self.timidly((hold, conditions), acts);
         }
-        let all: BTreeSet<ExprId> = conditions.union(&bold.conditions).copied().collect();
-        let are_calm = self.are_calm(bold);
-        let hold_and_calm = hold.map_or(are_calm, |it| self.builder.and(it, are_calm));
-        let ok = self.where_they_hold(&all, |it| it.attempt(bold, hold_and_calm));
-        let not = self.builder.not(ok);
-        let rank = self.some_rank();
-        let left = Left { acts: &bold.folds, conditions: &bold.conditions };
-        let raised = self.once_if(not, rank, |it| {
-            let raised = it.timidly((hold, conditions), acts, Some(left));
-            raised.unwrap_or_else(|| it.builder.bool(false))
-        });
-        let ready = self.builder.or(ok, raised);
-        // Where sums are added to here, all that was defined is there.
-        bold.defines.iter().filter_map(einsum).for_each(|it| self.forget_mask(it.tensor));
-        let sums = self.where_they_hold(&all, |it| {
-            it.builder.open_branch();
-            it.acts(&bold.folds);
-            it.builder.close_branch()
-        });
-        self.builder.branch(ready, sums, Block::default());
-    }
-
-    /// Writes something as if some conditions held everywhere.
-    fn where_they_hold<T>(&mut self, conditions: &BTreeSet<ExprId>, then: impl FnOnce(&mut Self) -> T) -> T {
-        let (memos, outside) = (self.builder.forget(), self.holding.clone());
+        // First what may be absent, so that it is known which tensors in memory have masks.
+        self.builder.open_branch();
+        self.timidly((hold, conditions.clone()), acts);
+        let as_they_stand = self.builder.close_branch();
+        let memos = self.builder.forget();
+        let outside = self.holding.clone();
         self.holding.extend(conditions);
-        let it = then(self);
+        self.holding.extend(&bold.conditions);
+        let are_calm = self.are_calm(bold);
+        let hold = hold.map_or(are_calm, |it| self.builder.and(it, are_calm));
+        let ok = self.attempt(bold, hold);
+        self.builder.open_branch();
+        self.acts(&bold.folds);
+        let sums = self.builder.close_branch();
         self.holding = outside;
         self.builder.forget();
         self.builder.recollect(memos);
-        it
-    }
-
-    /// A rank to name a loop by that goes along none.
-    fn some_rank(&self) -> RankId {
-        *self.region.tiles.keys().next().expect("a stream has tiles")
+        self.builder.branch(ok, sums, as_they_stand);
     }
 
     /// Defines the powers under the scales that are there, in a loop that is run once if at all; gives whether they do.
     fn attempt(&mut self, bold: &Bold, hold: ValueId) -> ValueId {
-        let rank = self.some_rank();
+        let rank = *self.region.tiles.keys().next().expect("a stream has tiles");
         self.once_if(hold, rank, |it| {
             it.powers.clone_from(&bold.powers);
             it.acts_before(&bold.defines, &bold.folds);

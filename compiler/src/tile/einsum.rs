@@ -121,11 +121,6 @@ impl Tiling<'_> {
         at.iter().map(coordinate).collect()
     }
 
-    /// Whoever reads a tensor asks its mask, if it has one, whatever wrote it last.
-    pub(super) fn keeps_mask(&self, tensor: TensorId) -> bool {
-        !self.is_tile(tensor) || self.always_masked.contains(&tensor) || self.is_read_after_strips(tensor)
-    }
-
     /// Writes one point (or tile) of a tensor.
     pub(super) fn store(&mut self, tensor: TensorId, at: &[At], known: Known) {
         let index = self.coordinates(tensor, at);
@@ -135,7 +130,8 @@ impl Tiling<'_> {
         let guard = if self.is_tile(tensor) { None } else { self.exists() };
         // Rounded here and not by the store, so that it is rounded once.
         let mut value = self.cast(dtype, known.value, Scalar::of(dtype));
-        if known.present.is_none() && !self.keeps_mask(tensor) {
+        let is_masked = self.always_masked.contains(&tensor) || self.is_read_after_strips(tensor);
+        if self.is_tile(tensor) && known.present.is_none() && !is_masked {
             self.forget_mask(tensor);
         }
         if self.read.contains(&tensor) && (known.present.is_some() || self.stored[&tensor].mask.is_some()) {

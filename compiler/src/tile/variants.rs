@@ -23,13 +23,6 @@ use crate::ir::expr::Expr;
 use crate::ir::nest::{Op as TileOp, Scalar, TileDim, ValueId};
 use crate::schedule::{Act, Loop, presence};
 
-/// The last of some acts, which a caller does itself where conditions hold that they need not test then.
-#[derive(Clone, Copy)]
-pub(super) struct Left<'a> {
-    pub(super) acts: &'a [Act],
-    pub(super) conditions: &'a BTreeSet<ExprId>,
-}
-
 /// A condition on what a tile holds.
 struct Told {
     /// After how many acts it can be told.
@@ -43,38 +36,26 @@ impl Tiling<'_> {
     /// Acts for tiles at all points of which their conditions hold, and for others.
     pub(super) fn variants(&mut self, it: &Loop, acts: &[Act]) {
         let (conditions, hold) = self.all_hold(acts);
-        match self.bold(it, acts) {
-            Some(bold) => self.boldly(&bold, (hold, conditions), acts),
-            None => {
-                self.timidly((hold, conditions), acts, None);
-            }
+        match (self.bold(it, acts), hold) {
+            (Some(bold), hold) => self.boldly(&bold, (hold, conditions), acts),
+            (None, hold) => self.timidly((hold, conditions), acts),
         }
     }
 
     /// Acts without tests of some conditions where it can be told that all of them hold, and where what they are about
-    /// is there and it can be told then. There the last acts may be left to the caller; gives where they are.
-    pub(super) fn timidly(
-        &mut self,
-        (hold, conditions): (Option<ValueId>, BTreeSet<ExprId>),
-        acts: &[Act],
-        left: Option<Left<'_>>,
-    ) -> Option<ValueId> {
+    /// is there and it can be told then.
+    pub(super) fn timidly(&mut self, (hold, conditions): (Option<ValueId>, BTreeSet<ExprId>), acts: &[Act]) {
+        let Some(hold) = hold else { return self.by_data(acts) };
         let outside = self.holding.clone();
         self.holding.extend(&conditions);
         let told = self.told(acts);
         self.holding = outside;
-        match (hold, told) {
+        match told {
             // What the data decide is told after acts that are the same either way, so it is told together.
-            (_, Some(told)) if !acts[..told.after].iter().any(|it| self.tests(it, &conditions)) => {
-                self.by_both((hold, conditions), told, acts, left)
+            Some(told) if !acts[..told.after].iter().any(|it| self.tests(it, &conditions)) => {
+                self.by_both((hold, conditions), told, acts);
             }
-            (Some(hold), _) => self.either(hold, conditions, acts, left),
-            (None, _) => {
-                let later =
-                    left.filter(|it| it.conditions.is_subset(&self.holding)).map_or(&[][..], |it| it.acts);
-                self.acts_before(&acts[..acts.len() - later.len()], later);
-                (!later.is_empty()).then(|| self.builder.bool(true))
-            }
+            Some(_) | None => self.either(hold, conditions, acts),
         }
     }
 
@@ -89,32 +70,19 @@ impl Tiling<'_> {
     }
 
     /// Acts, those that follow what a condition is about without any test if that and some others hold.
-    fn by_both(
-        &mut self,
-        (hold, mut conditions): (Option<ValueId>, BTreeSet<ExprId>),
-        told: Told,
-        acts: &[Act],
-        left: Option<Left<'_>>,
-    ) -> Option<ValueId> {
+    fn by_both(&mut self, (hold, mut conditions): (ValueId, BTreeSet<ExprId>), told: Told, acts: &[Act]) {
         let (before, after) = acts.split_at(told.after);
         self.acts_before(before, after);
         let floor = self.pin_tiles();
         let (memos, outside) = (self.builder.forget(), self.holding.clone());
         self.holding.extend(&conditions);
-        let all = match hold {
-            Some(hold) => {
-                self.once_if(hold, told.ranks[0], |it| it.holds_everywhere(told.condition, &told.ranks))
-            }
-            None => self.holds_everywhere(told.condition, &told.ranks),
-        };
+        let all = self.once_if(hold, told.ranks[0], |it| it.holds_everywhere(told.condition, &told.ranks));
         self.holding = outside;
         self.builder.forget();
         self.builder.recollect(memos);
         conditions.insert(told.condition);
-        let left = left.filter(|it| it.acts.len() <= after.len());
-        let leaves = self.either(all, conditions, after, left);
+        self.either(all, conditions, after);
         self.builder.unpin(floor);
-        leaves
     }
 
     /// What something comes to if a condition holds, else false: a loop that is run once if at all.
@@ -131,15 +99,8 @@ impl Tiling<'_> {
         self.builder.close_loop(&[value])[0]
     }
 
-    /// Acts without tests where some conditions hold, with them elsewhere. The last ones may be left out where they hold,
-    /// if nothing more is to be told there; gives where they are.
-    fn either(
-        &mut self,
-        hold: ValueId,
-        conditions: BTreeSet<ExprId>,
-        acts: &[Act],
-        left: Option<Left<'_>>,
-    ) -> Option<ValueId> {
+    /// Acts without tests where some conditions hold, with them elsewhere.
+    fn either(&mut self, hold: ValueId, conditions: BTreeSet<ExprId>, acts: &[Act]) {
         // First what may be absent, so that it is known which tensors in memory have masks.
         self.builder.open_branch();
         self.acts(acts);
@@ -147,16 +108,24 @@ impl Tiling<'_> {
         let memos = self.builder.forget();
         let outside = self.holding.clone();
         self.holding.extend(conditions);
-        // What is told in there is not known out here.
-        let left = left.filter(|_| self.told(acts).is_none());
         self.builder.open_branch();
-        let leaves = self.timidly((None, BTreeSet::new()), acts, left).is_some();
+        self.by_data(acts);
         let full = self.builder.close_branch();
         self.holding = outside;
         self.builder.forget();
         self.builder.recollect(memos);
         self.builder.branch(hold, full, partial);
-        leaves.then_some(hold)
+    }
+
+    /// Acts, those that follow what a condition is about in variants.
+    fn by_data(&mut self, acts: &[Act]) {
+        let Some(told) = self.told(acts) else { return self.acts(acts) };
+        let (before, after) = acts.split_at(told.after);
+        self.acts_before(before, after);
+        let floor = self.pin_tiles();
+        let hold = self.holds_everywhere(told.condition, &told.ranks);
+        self.either(hold, BTreeSet::from([told.condition]), after);
+        self.builder.unpin(floor);
     }
 
     /// The first condition of acts on what a tile holds.
