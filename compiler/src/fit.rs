@@ -78,7 +78,7 @@ fn fitting(
     Ok(best)
 }
 
-/// How many sums the hot loops of each kernel keep in memory. Cranelift's tiles leave registers to spare.
+/// How many sums the hot loops of each kernel keep in memory that do not fit. Cranelift's tiles leave registers to spare.
 fn kept(
     object: &[u8],
     nests: &[Nest],
@@ -90,7 +90,8 @@ fn kept(
         let loops = codegen::hot_loops(object, target)?;
         let of = |nest: &Nest| {
             let stages = codegen::symbol(nest, "_stage_");
-            loops.iter().filter(|it| it.function.starts_with(&stages)).map(|it| it.kept).sum()
+            let own = loops.iter().filter(|it| it.function.starts_with(&stages));
+            own.filter(|it| !it.fits()).map(|it| it.kept).sum()
         };
         return Ok(nests.iter().map(of).collect());
     }

@@ -115,6 +115,15 @@ pub struct HotLoop {
     pub kept: usize,
 }
 
+#[cfg(feature = "llvm")]
+impl HotLoop {
+    /// Whether it keeps few sums in memory: with one for twelve products, a tile of 6 × 4 vectors still has no more than
+    /// one load for two products, which every core keeps up with.
+    pub fn fits(&self) -> bool {
+        12 * self.kept <= self.fused
+    }
+}
+
 /// The inner loops of register tiles in an object that LLVM made for a target.
 ///
 /// # Errors
