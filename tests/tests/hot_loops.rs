@@ -37,7 +37,8 @@ fn loops(nest: &Nest, machine: &Target) -> Vec<Counts> {
 /// What the functions do that add products by Cranelift, in an iteration of several steps and one of a single step.
 fn products(nest: &Nest, machine: &Target) -> Vec<Counts> {
     let listing = listing(nest, machine, Backend::Cranelift).unwrap();
-    let functions = listing.split("attnc.products.").skip(1);
+    let mut functions = listing.split("attnc.products.");
+    functions.next().expect("what stands before the first of them");
     // A line that is not indented is a label; what has a `label` is a jump, of which most go nowhere.
     let is_instruction = |line: &&str| line.starts_with("  ") && !line.contains("label");
     let all = functions.map(|function| {

@@ -45,17 +45,17 @@ impl Tiling<'_> {
     /// Acts without tests of some conditions where it can be told that all of them hold, and where what they are about
     /// is there and it can be told then.
     pub(super) fn timidly(&mut self, (hold, conditions): (Option<ValueId>, BTreeSet<ExprId>), acts: &[Act]) {
-        let Some(hold) = hold else { return self.by_data(acts) };
         let outside = self.holding.clone();
         self.holding.extend(&conditions);
         let told = self.told(acts);
         self.holding = outside;
-        match told {
+        match (hold, told) {
             // What the data decide is told after acts that are the same either way, so it is told together.
-            Some(told) if !acts[..told.after].iter().any(|it| self.tests(it, &conditions)) => {
-                self.by_both((hold, conditions), told, acts);
+            (_, Some(told)) if !acts[..told.after].iter().any(|it| self.tests(it, &conditions)) => {
+                self.by_data((hold, conditions), told, acts);
             }
-            Some(_) | None => self.either(hold, conditions, acts),
+            (Some(hold), _) => self.either(hold, conditions, acts),
+            (None, _) => self.acts(acts),
         }
     }
 
@@ -70,16 +70,27 @@ impl Tiling<'_> {
     }
 
     /// Acts, those that follow what a condition is about without any test if that and some others hold.
-    fn by_both(&mut self, (hold, mut conditions): (ValueId, BTreeSet<ExprId>), told: Told, acts: &[Act]) {
+    fn by_data(
+        &mut self,
+        (hold, mut conditions): (Option<ValueId>, BTreeSet<ExprId>),
+        told: Told,
+        acts: &[Act],
+    ) {
         let (before, after) = acts.split_at(told.after);
         self.acts_before(before, after);
         let floor = self.pin_tiles();
-        let (memos, outside) = (self.builder.forget(), self.holding.clone());
-        self.holding.extend(&conditions);
-        let all = self.once_if(hold, told.ranks[0], |it| it.holds_everywhere(told.condition, &told.ranks));
-        self.holding = outside;
-        self.builder.forget();
-        self.builder.recollect(memos);
+        let all = match hold {
+            None => self.holds_everywhere(&told),
+            Some(hold) => {
+                let (memos, outside) = (self.builder.forget(), self.holding.clone());
+                self.holding.extend(&conditions);
+                let all = self.once_if(hold, told.ranks[0], |it| it.holds_everywhere(&told));
+                self.holding = outside;
+                self.builder.forget();
+                self.builder.recollect(memos);
+                all
+            }
+        };
         conditions.insert(told.condition);
         self.either(all, conditions, after);
         self.builder.unpin(floor);
@@ -109,23 +120,12 @@ impl Tiling<'_> {
         let outside = self.holding.clone();
         self.holding.extend(conditions);
         self.builder.open_branch();
-        self.by_data(acts);
+        self.timidly((None, BTreeSet::new()), acts);
         let full = self.builder.close_branch();
         self.holding = outside;
         self.builder.forget();
         self.builder.recollect(memos);
         self.builder.branch(hold, full, partial);
-    }
-
-    /// Acts, those that follow what a condition is about in variants.
-    fn by_data(&mut self, acts: &[Act]) {
-        let Some(told) = self.told(acts) else { return self.acts(acts) };
-        let (before, after) = acts.split_at(told.after);
-        self.acts_before(before, after);
-        let floor = self.pin_tiles();
-        let hold = self.holds_everywhere(told.condition, &told.ranks);
-        self.either(hold, BTreeSet::from([told.condition]), after);
-        self.builder.unpin(floor);
     }
 
     /// The first condition of acts on what a tile holds.
@@ -159,8 +159,9 @@ impl Tiling<'_> {
     }
 
     /// Whether a condition holds at all points of the box.
-    fn holds_everywhere(&mut self, condition: ExprId, ranks: &[RankId]) -> ValueId {
-        let op = Op::Reduce(ReduceOp::All, ranks.to_vec());
+    fn holds_everywhere(&mut self, told: &Told) -> ValueId {
+        let Told { condition, ref ranks, .. } = *told;
+        let op = Op::Reduce(ReduceOp::All, ranks.clone());
         let tensor = self.cascade.exprs.reads(condition).map(|(it, _)| it).next();
         let tensor = tensor.expect("a condition on what a tile holds reads one");
         let lane = self.lane(&Einsum { tensor, at: Vec::new(), op, value: condition, exact: false }, &[]);

@@ -19,7 +19,6 @@ mod defined;
 mod flight;
 mod flow;
 mod limits;
-pub use limits::DECLARED;
 mod place;
 mod post;
 mod shape;
@@ -29,6 +28,7 @@ use std::fmt::{self, Display, Formatter};
 
 use crate::module::{Inst, Kernel, Module};
 use flow::Flow;
+pub use limits::DECLARED;
 
 /// A rule that is broken, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]

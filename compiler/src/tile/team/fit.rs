@@ -247,26 +247,8 @@ impl<'a> Count<'a> {
 
     /// Whether an operation gives each element when it is wanted.
     fn goes_by_element(&self, value: ValueId, op: &Op) -> bool {
-        match op {
-            Op::Contract { .. } | Op::Reduce(..) => false,
-            Op::Int(_)
-            | Op::Real(_)
-            | Op::Bool(_)
-            | Op::Word(_)
-            | Op::Address(_)
-            | Op::WorkspaceAddress
-            | Op::WorkspaceBytes
-            | Op::Threads
-            | Op::Iota
-            | Op::Unary(..)
-            | Op::Power(_)
-            | Op::Binary(..)
-            | Op::Compare(..)
-            | Op::Select(..)
-            | Op::Convert(_)
-            | Op::Round(..)
-            | Op::Load { .. } => !self.factors.is_factor(value) && !self.factors.is_sum(value),
-        }
+        let mixes = matches!(op, Op::Contract { .. } | Op::Reduce(..));
+        !mixes && !self.factors.is_factor(value) && !self.factors.is_sum(value)
     }
 
     /// The registers of a thread that hold a value.
