@@ -65,6 +65,9 @@ pub struct Tiles {
     /// Where neighbours lie along another rank than they are wanted along, squares of so many rows and columns are turned
     /// in registers: a power of two; 1 leaves it to plain loops.
     pub square: u32,
+    /// Four products of bytes are added in one instruction: what a machine has, of which a mapping says nothing.
+    #[serde(skip)]
+    pub words: bool,
     /// What a block of threads has that takes the rows of a box together where products of matrices can be taken of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block: Option<Block>,
@@ -102,6 +105,7 @@ const CPU: Tiles = Tiles {
     lanes: 8,
     vector: 1,
     square: 4,
+    words: false,
     block: None,
 };
 /// The same by Cranelift, whose products overwrite a factor and not the sum: with more than eight sums it runs out of
@@ -130,6 +134,7 @@ const SM80: Tiles = Tiles {
     lanes: 4,
     vector: 1,
     square: 1,
+    words: false,
     block: Some(Block { rows: 128, stream: 64, registers: 152, shared: 163 * 1024 }),
 };
 /// A group of four warps takes the products of its 64 rows from shared memory, and two such groups share keys.
@@ -207,16 +212,21 @@ impl Target {
             (_, Architecture::Nvptx64) if has(Gpu::Sm90a.name()) => SM90A,
             (_, Architecture::Nvptx64) => SM80,
             (Backend::Llvm, Architecture::Aarch64(_)) => NEON,
-            (Backend::Llvm, _) if has("avx512bw") && has("avx512vl") => AVX512,
-            (Backend::Llvm, _) if has("avx2") && has("fma") => AVX2,
+            (Backend::Llvm, _) if has("avx512bw") && has("avx512vl") => Tiles { words: has("avx512vnni"), ..AVX512 },
+            (Backend::Llvm, _) if has("avx2") && has("fma") => Tiles { words: has("avxvnni"), ..AVX2 },
             (Backend::Cranelift, Architecture::X86_64) => SSE,
             (Backend::Llvm | Backend::Cranelift, _) => CPU,
         }
     }
 
+    /// The same, whatever else it has.
+    fn sizes(&self, backend: Backend) -> Tiles {
+        Tiles { words: false, ..self.tiles(backend) }
+    }
+
     /// What its vectors are called, as a back end uses them: `avx512`, `avx2`, `neon`, `gpu`, or `any`, which all have.
     pub fn vectors(&self, backend: Backend) -> &'static str {
-        match self.tiles(backend) {
+        match self.sizes(backend) {
             AVX512 => "avx512",
             AVX2 => "avx2",
             NEON => "neon",
@@ -227,7 +237,7 @@ impl Target {
 
     /// How many elements of f32 the vectors have that a back end uses.
     pub fn lanes(&self, backend: Backend) -> u32 {
-        match self.tiles(backend) {
+        match self.sizes(backend) {
             AVX512 => 16,
             AVX2 => 8,
             SM80 | SM90A => 1,

@@ -122,27 +122,12 @@ impl<'a> Uses<'a> {
 
     fn op(&mut self, op: &Op) {
         match op {
-            Op::Int(_)
-            | Op::Real(_)
-            | Op::Bool(_)
-            | Op::Word(_)
-            | Op::WorkspaceAddress
-            | Op::WorkspaceBytes
-            | Op::Threads
-            | Op::Iota => {}
             Op::Address(buffer) => self.place(*buffer),
-            Op::Unary(_, a) | Op::Power(a) | Op::Convert(a) | Op::Round(_, a) | Op::Reduce(_, a) => {
-                self.values([*a])
-            }
-            Op::Binary(_, a, b) | Op::Compare(_, a, b) => self.values([*a, *b]),
-            Op::Select(a, b, c) => self.values([*a, *b, *c]),
-            Op::Contract { a, b, there, into } => {
-                self.values([*a, *b, *into].into_iter().chain(*there));
-            }
             Op::Load { buffer, index, guard, .. } => {
                 self.access(*buffer, index);
                 self.values(*guard);
             }
+            other => self.values(other.operands()),
         }
     }
 

@@ -170,6 +170,11 @@ impl Exprs {
         self.nodes.iter()
     }
 
+    /// The id of an operation, if it is there.
+    pub fn find(&self, expr: &Expr) -> Option<ExprId> {
+        self.ids.get(expr).copied()
+    }
+
     /// The id of an operation, which is added if it is new.
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     pub fn add(&mut self, expr: Expr) -> ExprId {

@@ -179,6 +179,8 @@ pub enum Scalar {
     F64,
     F32,
     I64,
+    /// Bytes of a word and sums of their products, where a target takes four at a time ([`Op::Dot`]); nothing overflows.
+    I32,
     Bool,
 }
 
@@ -312,6 +314,19 @@ pub enum Op {
         /// What is added to; the result has its ranks.
         into: ValueId,
     },
+    /// Integers from −128 to 127, as reals, four neighbours along the last rank in a word, the first in its low byte. The
+    /// result is an I32 with a quarter of the extent along that rank.
+    Pack(ValueId),
+    /// `into + Σ a · b` over the four bytes of each word, those of `a` taken without a sign and those of `b` with one; I32s.
+    /// Words are broadcast to each other, and the result has the ranks of `into`.
+    Dot {
+        /// Words of bytes without sign.
+        a: ValueId,
+        /// Words of bytes with one.
+        b: ValueId,
+        /// What is added to.
+        into: ValueId,
+    },
     /// The value combined over the ranks that the result lacks: sum, prod, max, min, any or all.
     Reduce(ReduceOp, ValueId),
 }
@@ -329,10 +344,13 @@ impl Op {
             | Op::WorkspaceBytes
             | Op::Threads
             | Op::Iota => Vec::new(),
-            Op::Unary(_, a) | Op::Power(a) | Op::Convert(a) | Op::Round(_, a) | Op::Reduce(_, a) => vec![*a],
+            Op::Unary(_, a) | Op::Power(a) | Op::Convert(a) | Op::Round(_, a) | Op::Pack(a) | Op::Reduce(_, a) => {
+                vec![*a]
+            }
             Op::Binary(_, a, b) | Op::Compare(_, a, b) => vec![*a, *b],
             Op::Select(a, b, c) => vec![*a, *b, *c],
             Op::Contract { a, b, there, into } => [*a, *b, *into].into_iter().chain(*there).collect(),
+            Op::Dot { a, b, into } => vec![*a, *b, *into],
             Op::Load { index, guard, .. } => index.iter().chain(guard).copied().collect(),
         }
     }
@@ -367,6 +385,7 @@ impl Scalar {
             Scalar::F64 => "f64",
             Scalar::F32 => "f32",
             Scalar::I64 => "i64",
+            Scalar::I32 => "i32",
             Scalar::Bool => "bool",
         }
     }

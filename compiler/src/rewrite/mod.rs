@@ -26,6 +26,7 @@ mod write;
 use std::collections::HashMap;
 
 pub(crate) use setting::sizes_of_plan;
+pub(crate) use whole::most_of;
 
 pub use explain::{Block, Derivation, Disagreement, Replay, Step, explain};
 

@@ -68,7 +68,7 @@ fn magnitude(cascade: &Cascade, value: ExprId) -> Option<f64> {
 
 /// How many coordinates a rank has at most, in every call that passes the checks.
 #[allow(clippy::wildcard_enum_match_arm, reason = "asks for one form, whatever others there are")]
-fn most_of(cascade: &Cascade, rank: RankId) -> Option<f64> {
+pub(crate) fn most_of(cascade: &Cascade, rank: RankId) -> Option<f64> {
     if let Extent::Fixed(extent) = cascade.ranks[rank].extent {
         return Some(extent as f64);
     }

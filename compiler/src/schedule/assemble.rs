@@ -194,9 +194,22 @@ impl Weaver<'_> {
         // What is looked up lies anywhere, and what goes along the other ranks there lies together.
         let looked_up = self.looked_up();
         ranks.sort_by_key(|it| !looked_up.contains(it));
-        let last = ranks.last().copied();
-        let tile = |rank| self.mapping.stream(&self.cascade.ranks[rank].name, Some(rank) == last);
-        ranks.iter().map(|&rank| Axis { rank, tile: tile(rank) }).collect()
+        let mut axes: Vec<Axis> = Vec::new();
+        for &rank in ranks.iter().rev() {
+            let whole = match self.cascade.ranks[rank].extent {
+                Extent::Fixed(it) => u32::try_from(it).unwrap_or(u32::MAX).max(1),
+                Extent::Carried | Extent::Derived(_) => u32::MAX,
+            };
+            let inside: u32 = axes.iter().map(|it| it.tile).product();
+            let usual = self.mapping.stream(&self.cascade.ranks[rank].name, axes.is_empty());
+            // Of a rank around short ones as many coordinates as make a tile of the usual size.
+            let room = self.mapping.defaults.stream / inside.max(1);
+            let is_said = self.mapping.cut(&self.cascade.ranks[rank].name).stream.is_some();
+            let tile = if axes.is_empty() || is_said { usual } else { usual.max(room) };
+            axes.push(Axis { rank, tile: tile.min(whole) });
+        }
+        axes.reverse();
+        axes
     }
 
     /// The ranks that decide on coordinates which are not just indices.

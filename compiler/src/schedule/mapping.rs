@@ -74,8 +74,8 @@ impl Mapping {
 
     /// What is worked on together in registers.
     pub(super) fn register(&self) -> Register {
-        let Tiles { strip, lanes, vector, square, .. } = self.defaults;
-        Register { strip, lanes, vector, square }
+        let Tiles { strip, lanes, vector, square, words, .. } = self.defaults;
+        Register { strip, lanes, vector, square, words }
     }
 
     /// What blocks of threads have, and what is said of the ranks of a cascade that they take.

@@ -64,6 +64,8 @@ pub struct Register {
     pub vector: u32,
     /// How many rows and columns of a tile are turned together; 1 turns none.
     pub square: u32,
+    /// Whether four products of bytes are added at a time.
+    pub words: bool,
 }
 
 /// One stage.

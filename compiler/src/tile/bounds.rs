@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use attnc_dsl::ast::{CompareOp, Kind};
 
 use super::Tiling;
-use crate::ir::cascade::{Einsum, ExprId, RankId};
+use crate::ir::cascade::{Einsum, ExprId, Extent, RankId};
 use crate::ir::expr::{BinaryOp, Expr, UnaryOp};
 use crate::ir::nest::ValueId;
 use crate::schedule::{Act, presence};
@@ -72,6 +72,18 @@ impl Tiling<'_> {
         let made = self.region.composites.contains(&rank) && self.cascade.is_ragged(rank);
         let majors = self.cascade.exprs.atoms(rank).split_last().map_or(&[][..], |(_, it)| it);
         made && !majors.iter().all(|it| self.region.fixed.contains(it))
+            && !self.is_inside_rank(rank).is_some_and(|it| self.holding.contains(&it))
+    }
+
+    /// The condition that a coordinate is one of a rank, where a cascade has it.
+    fn is_inside_rank(&self, rank: RankId) -> Option<ExprId> {
+        let exprs = &self.cascade.exprs;
+        let extent = match self.cascade.ranks[rank].extent {
+            Extent::Fixed(extent) => Expr::Int(extent),
+            Extent::Carried | Extent::Derived(_) => Expr::Extent(rank),
+        };
+        let [index, extent] = [Expr::Index(rank), extent].map(|it| exprs.find(&it));
+        exprs.find(&Expr::Compare(CompareOp::Lt, index?, extent?))
     }
 
     /// Where the point at hand exists: in all ragged ranks that the box may reach beyond, and where points of a tile are
@@ -162,17 +174,22 @@ impl Tiling<'_> {
     pub(super) fn all_hold(&mut self, acts: &[Act]) -> (BTreeSet<ExprId>, Option<ValueId>) {
         let mut conditions = BTreeSet::new();
         let mut all: Option<ValueId> = None;
+        let mut tell = |it: &mut Self, part: ExprId| {
+            if !conditions.contains(&part) && let Some(truth) = it.truth(part) {
+                all = it.builder.both(all, Some(truth.must));
+                conditions.insert(part);
+            }
+        };
+        for rank in self.region.composites.clone() {
+            if self.may_reach_beyond(rank) && let Some(inside) = self.is_inside_rank(rank) {
+                tell(self, inside);
+            }
+        }
         for einsum in acts.iter().filter_map(einsum) {
             for id in self.cascade.exprs.postorder(einsum.value) {
                 let Expr::Where(_, condition) = *self.cascade.exprs.get(id) else { continue };
                 for part in presence::parts(&self.cascade.exprs, condition) {
-                    if conditions.contains(&part) {
-                        continue;
-                    }
-                    if let Some(truth) = self.truth(part) {
-                        all = self.builder.both(all, Some(truth.must));
-                        conditions.insert(part);
-                    }
+                    tell(self, part);
                 }
             }
         }

@@ -43,6 +43,8 @@ pub(super) struct Builder {
     ints: HashMap<i64, ValueId>,
     /// What a value was converted from.
     converted: HashMap<ValueId, ValueId>,
+    /// Integers of few bits that reals were rounded to.
+    whole: HashMap<ValueId, (DType, ValueId)>,
     /// The coordinate along each rank that is iterated over.
     pub(super) indices: HashMap<RankId, ValueId>,
     /// The same, counted from where the box begins.
@@ -63,6 +65,7 @@ impl Builder {
             constants: HashMap::new(),
             ints: HashMap::new(),
             converted: HashMap::new(),
+            whole: HashMap::new(),
             indices: HashMap::new(),
             offsets: HashMap::new(),
             minor: None,
@@ -242,6 +245,10 @@ impl Builder {
         if let (Some(&value), Scalar::F32 | Scalar::F64) = (self.constants.get(&a), to) {
             return self.real(value, to);
         }
+        if let (Some(&(dtype, real)), Scalar::F32 | Scalar::F64) = (self.whole.get(&a), to) {
+            let near = self.nearest(dtype, real);
+            return self.convert(near, to);
+        }
         let from = match self.converted.get(&a) {
             Some(&from) if to == Scalar::F32 && self.scalar(from) == Scalar::I64 => from,
             _ => a,
@@ -249,6 +256,38 @@ impl Builder {
         let id = self.map(Op::Convert(from), to, &[from]);
         self.converted.insert(id, from);
         id
+    }
+
+    /// The integer of that dtype that is nearest to a value.
+    pub(super) fn whole(&mut self, dtype: DType, value: ValueId) -> ValueId {
+        let range = |it: DType| it.int_range().expect("it holds integers");
+        if let Some(&(known, _)) = self.whole.get(&value)
+            && range(dtype).0 <= range(known).0
+            && range(known).1 <= range(dtype).1
+        {
+            return value;
+        }
+        let integer = self.convert(value, Scalar::I64);
+        let id = self.round(dtype, integer);
+        let is_real = matches!(self.scalar(value), Scalar::F32 | Scalar::F64);
+        if is_real && dtype != DType::I32 {
+            self.whole.insert(id, (dtype, value));
+        }
+        id
+    }
+
+    /// The same as a real, without an integer in between: vectors of those are wider.
+    fn nearest(&mut self, dtype: DType, real: ValueId) -> ValueId {
+        let scalar = self.scalar(real);
+        let (least, most) = dtype.int_range().expect("it holds integers");
+        let [least, most, zero] = [least as f64, most as f64, 0.0].map(|it| self.real(it, scalar));
+        let above = self.compare(CompareOp::Gt, real, least);
+        let near = self.select(above, real, least);
+        let below = self.compare(CompareOp::Lt, near, most);
+        let near = self.select(below, near, most);
+        let near = self.unary(UnaryOp::Round, near);
+        let is_nan = self.unary(UnaryOp::IsNan, real);
+        self.select(is_nan, zero, near)
     }
 
     /// The same elements, their ranks in that order.
@@ -267,7 +306,17 @@ impl Builder {
         guard: Option<ValueId>,
         contiguous: bool,
     ) -> ValueId {
-        let scalar = Scalar::of(self.nest.buffers[buffer].dtype);
+        self.load_as(Scalar::of(self.nest.buffers[buffer].dtype), buffer, index, guard, contiguous)
+    }
+
+    pub(super) fn load_as(
+        &mut self,
+        scalar: Scalar,
+        buffer: BufferId,
+        index: Vec<ValueId>,
+        guard: Option<ValueId>,
+        contiguous: bool,
+    ) -> ValueId {
         let operands: Vec<ValueId> = index.iter().copied().chain(guard).collect();
         // A load stays out of the prologue, which runs before anything is checked.
         let floor = match self.nest.buffers[buffer].place {

@@ -57,8 +57,8 @@ impl Tiling<'_> {
         value: ExprId,
         lane: Option<Lane>,
     ) -> Known {
-        if let Some(any) = self.any_point(op, over, value) {
-            return any;
+        if let Some(known) = self.any_point(op, over, value).or_else(|| self.sum_of_words(op, over, value)) {
+            return known;
         }
         let mut fold = Fold::new(self, op, value);
         let shape: Vec<TileDim> = self.rows.iter().chain(&self.lane).map(|it| it.dim).collect();

@@ -19,11 +19,17 @@ impl Tiling<'_> {
             return None;
         }
         let reduced = match &einsum.op {
-            Op::Map | Op::Scan(..) => None,
-            Op::Reduce(_, ranks) => ranks.last().copied().filter(|_| !einsum.exact),
+            Op::Reduce(_, ranks) if !einsum.exact => &ranks[..],
+            Op::Map | Op::Scan(..) | Op::Reduce(..) => &[],
             Op::Select(..) | Op::Place(_) | Op::Arg(..) => return None,
         };
-        let candidates = reduced.into_iter().chain(open.last().copied());
+        // What is not the last goes there, where it decides of no other.
+        let is_apart = |it: &RankId| {
+            let mut composites = self.region.composites.iter();
+            reduced.last() == Some(it) || !composites.any(|of| self.cascade.exprs.atoms(*of).contains(it))
+        };
+        // Of equals a reduced one: more is read than written.
+        let candidates = open.last().copied().into_iter().chain(reduced.iter().copied().filter(is_apart));
         let rank = candidates
             .filter(|&it| Some(it) != einsum.op.along())
             .filter(|&it| self.cascade.ranks[it].parts.is_empty())
@@ -42,7 +48,7 @@ impl Tiling<'_> {
         };
         match self.widths.scalar(self.cascade, value) {
             Scalar::F32 => true,
-            Scalar::F64 | Scalar::I64 => false,
+            Scalar::F64 | Scalar::I64 | Scalar::I32 => false,
             Scalar::Bool => exprs.postorder(value).iter().any(compares),
         }
     }

@@ -256,7 +256,7 @@ impl Tiling<'_> {
         (end, fold.merge(self, accs, &sums, lane.rank))
     }
 
-    /// Folds over every point of some ranks, the last of them in tiles if it is the lane.
+    /// Folds over every point of some ranks, the one that is the lane last and in tiles.
     pub(super) fn fold_over(
         &mut self,
         ranks: &[RankId],
@@ -265,6 +265,9 @@ impl Tiling<'_> {
         fold: &mut dyn Folding,
     ) -> Vec<ValueId> {
         let Some((&rank, inner)) = ranks.split_first() else { return fold.step(self, inits) };
+        if let Some(lane) = lane.filter(|it| it.rank == rank && !inner.is_empty()) {
+            return self.fold_over(&[inner, &[rank]].concat(), Some(lane), inits, fold);
+        }
         let mut from = self.span(rank).0;
         if let Some(lane) = lane.filter(|it| it.rank == rank) {
             let mut accs = inits.to_vec();

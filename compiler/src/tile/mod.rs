@@ -34,6 +34,7 @@ mod variants;
 mod walk;
 mod width;
 mod within;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -47,6 +48,7 @@ use memory::Stored;
 use strip::Strip;
 use team::Team;
 use width::Widths;
+use words::Words;
 pub use width::in_f32;
 
 /// A plan as a tile program.
@@ -102,6 +104,9 @@ struct Tiling<'a> {
     most_scratch: Bytes,
     /// The masks of tiles, whether or not the tile at hand has absent points.
     tile_masks: HashMap<TensorId, BufferId>,
+    /// The tiles of the stage at hand that are held in words of four bytes, and what sums of products with some begin with.
+    words: BTreeMap<TensorId, Words>,
+    word_sums: HashMap<TensorId, BufferId>,
     /// Tensors that have a mask all through the stage at hand.
     always_masked: BTreeSet<TensorId>,
     /// By expression: it reads a tile.
@@ -157,6 +162,8 @@ impl<'a> Tiling<'a> {
             scratch: none,
             most_scratch: none,
             tile_masks: HashMap::new(),
+            words: BTreeMap::new(),
+            word_sums: HashMap::new(),
             always_masked: BTreeSet::new(),
             reads_tile: stream::reads_tile(plan),
             region: Region::default(),

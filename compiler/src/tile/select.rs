@@ -197,7 +197,7 @@ impl Tiling<'_> {
     fn no_point(&mut self, einsum: &Einsum) -> Point {
         let index = self.builder.int(0);
         let value = match self.widths.scalar(self.cascade, einsum.value) {
-            Scalar::I64 => index,
+            Scalar::I64 | Scalar::I32 => index,
             scalar @ (Scalar::F64 | Scalar::F32) => self.builder.real(0.0, scalar),
             Scalar::Bool => self.builder.bool(false),
         };

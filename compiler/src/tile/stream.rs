@@ -4,6 +4,8 @@
 //! twice where conditions can be told for a whole tile: once as it stands and once for tiles at all points of
 //! which they hold; tiles that do not matter are skipped.
 
+use attnc_dsl::ast::DType;
+
 use super::builder::Known;
 use super::fold::Fold;
 use super::loops::Lane;
@@ -42,6 +44,8 @@ impl Tiling<'_> {
         // Several stages may hold a tile, each in its own scratch.
         self.stored.retain(|it, _| !self.plan.tiles.contains(it));
         self.tile_masks.clear();
+        self.words = self.words_of(stream);
+        self.word_sums.clear();
         self.stage(&defines, |it| {
             let mut tasks = it.boxes(&stream.rows);
             if let Some(condition) = stream.when {
@@ -52,6 +56,7 @@ impl Tiling<'_> {
             tasks
         });
         self.note_scratch();
+        self.words.clear();
         self.region = Region::default();
     }
 
@@ -194,6 +199,9 @@ impl Tiling<'_> {
 
     fn boxed_einsum(&mut self, einsum: &Einsum) {
         let open = self.open_ranks(einsum);
+        if let Some(&words) = self.words.get(&einsum.tensor) {
+            return self.define_words(einsum, &open, words);
+        }
         if let Some(turn) = self.turn(einsum, &open) {
             return self.turned(einsum, &open, turn);
         }
@@ -285,7 +293,7 @@ impl Tiling<'_> {
     }
 
     /// The part-less ranks of a tile that are more than one coordinate.
-    fn held_ranks(&self, tensor: TensorId) -> Vec<RankId> {
+    pub(super) fn held_ranks(&self, tensor: TensorId) -> Vec<RankId> {
         let ranks = self.cascade.tensors[tensor].dims.iter();
         ranks.flat_map(|it| self.held_parts(it.rank)).collect()
     }
@@ -308,7 +316,8 @@ impl Tiling<'_> {
 
     pub(super) fn tile_buffer(&mut self, tensor: TensorId) -> BufferId {
         let name = self.cascade.tensors[tensor].name.clone();
-        let dtype = self.widths.stored(self.cascade, tensor);
+        let is_word = self.words.contains_key(&tensor);
+        let dtype = if is_word { DType::I32 } else { self.widths.stored(self.cascade, tensor) };
         let values = self.reserve_scratch(tensor, name, dtype);
         self.stored.insert(tensor, Stored { values, mask: None });
         values
@@ -320,7 +329,7 @@ impl Tiling<'_> {
             Some(&mask) => mask,
             None => {
                 let name = format!("{}?", self.cascade.tensors[tensor].name);
-                self.reserve_scratch(tensor, name, attnc_dsl::ast::DType::Bool)
+                self.reserve_scratch(tensor, name, DType::Bool)
             }
         };
         self.tile_masks.insert(tensor, mask);
@@ -333,9 +342,14 @@ impl Tiling<'_> {
         self.stored.get_mut(&tensor).expect("it has a buffer").mask = None;
     }
 
-    fn reserve_scratch(&mut self, tensor: TensorId, name: String, dtype: attnc_dsl::ast::DType) -> BufferId {
+    fn reserve_scratch(&mut self, tensor: TensorId, name: String, dtype: DType) -> BufferId {
         let mut extents = Vec::new();
+        let words = self.words.get(&tensor).copied();
         for rank in self.held_ranks(tensor) {
+            if let Some(words) = words.filter(|it| it.along == rank) {
+                extents.push(self.room_for_words(words));
+                continue;
+            }
             let strip = self.region.strip.rows_of(tensor, rank, self.plan.register.strip);
             extents.push(match strip.or(self.region.tiles.get(&rank).copied()) {
                 Some(tile) => self.builder.int(tile.into()),

@@ -171,16 +171,17 @@ impl Tiling<'_> {
         let bold = self.bold(it, acts);
         let are_calm = bold.map(|it| self.are_calm(&it));
         let hold = self.builder.both(hold, are_calm);
-        let (Some(hold), Some(&Axis { rank, tile })) = (hold, it.axes.last()) else {
+        let lanes = self.plan.register.lanes;
+        // Of a tile of several ranks the innermost that has more than a tile of registers.
+        let step = |at: usize| if at + 1 == it.axes.len() { lanes } else { 1 };
+        let axis = it.axes.iter().enumerate().rfind(|(at, axis)| axis.tile > step(*at));
+        let (Some(hold), Some((at, &Axis { rank, .. }))) = (hold, axis) else {
             return self.where_it_matters(it, acts);
         };
-        if tile <= self.plan.register.lanes {
-            return self.where_it_matters(it, acts);
-        }
         let (span, outside) = (self.span(rank), self.region.clone());
         let (length, one) = (self.minus(span.1, span.0), self.builder.int(1));
-        let lanes = self.builder.int(self.plan.register.lanes.into());
-        let step = self.builder.select(hold, length, lanes);
+        let piece = self.builder.int(step(at).into());
+        let step = self.builder.select(hold, length, piece);
         let step = self.builder.binary(BinaryOp::Max, step, one);
         let (count, zero) = (self.pieces(length, step), self.builder.int(0));
         let (number, _) = self.builder.open_loop(rank, (zero, count, 1), &[]);

@@ -39,7 +39,7 @@ impl Tiling<'_> {
     }
 
     /// The rank along which neighbours lie next to each other in all that is read and varies along it and another one.
-    fn read_along(&self, value: ExprId, to: RankId) -> Option<RankId> {
+    pub(super) fn read_along(&self, value: ExprId, to: RankId) -> Option<RankId> {
         let exprs = &self.cascade.exprs;
         let reads: Vec<(TensorId, &[ExprId])> = exprs.reads(value).collect();
         let last = |coords: &[ExprId]| {

@@ -293,10 +293,7 @@ impl Tiling<'_> {
                 let rounded = b.round(dtype, real);
                 b.convert(rounded, scalar)
             }
-            DType::I32 | DType::I16 | DType::I8 | DType::U8 | DType::I4 => {
-                let integer = b.convert(value, scalar);
-                b.round(dtype, integer)
-            }
+            DType::I32 | DType::I16 | DType::I8 | DType::U8 | DType::I4 => b.whole(dtype, value),
         }
     }
 

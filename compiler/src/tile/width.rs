@@ -87,6 +87,7 @@ impl Widths {
             Scalar::F64 => DType::F64,
             Scalar::F32 => DType::F32,
             Scalar::I64 => DType::I64,
+            Scalar::I32 => DType::I32,
             Scalar::Bool => DType::Bool,
         })
     }

@@ -60,6 +60,7 @@ impl<'a> Emitter<'a, '_, '_> {
                 assert!(there.is_none(), "only blocks of threads leave products out");
                 self.contract(ty, *a, *b, *into)
             }
+            Op::Pack(_) | Op::Dot { .. } => unreachable!("words of bytes are for targets of LLVM"),
             Op::Reduce(op, a) => self.reduce(ty, *op, *a),
         };
         self.packed(tile)
@@ -87,6 +88,8 @@ impl<'a> Emitter<'a, '_, '_> {
             | Op::Round(..)
             | Op::Load { .. }
             | Op::Contract { .. }
+            | Op::Pack(_)
+            | Op::Dot { .. }
             | Op::Reduce(..) => unreachable!("{op:?} is not the same everywhere"),
         };
         Tile { ty, form, registers: vec![value; ty.points() / form.lanes()] }
@@ -117,7 +120,7 @@ impl<'a> Emitter<'a, '_, '_> {
         match ty.scalar {
             Scalar::F32 if all_small => Form::fitting(&ty.shape),
             Scalar::Bool if all_small && any_vector => Form::fitting(&ty.shape),
-            Scalar::F32 | Scalar::Bool | Scalar::F64 | Scalar::I64 => Form::Elements,
+            Scalar::F32 | Scalar::Bool | Scalar::F64 | Scalar::I64 | Scalar::I32 => Form::Elements,
         }
     }
 

@@ -176,7 +176,7 @@ impl Emitter<'_, '_, '_> {
         let ins = self.builder.ins();
         match scalar {
             Scalar::F64 | Scalar::F32 => ins.fcmp(float, x, y),
-            Scalar::I64 => ins.icmp(signed, x, y),
+            Scalar::I64 | Scalar::I32 => ins.icmp(signed, x, y),
             Scalar::Bool => ins.icmp(unsigned, x, y),
         }
     }

@@ -37,7 +37,7 @@ impl Form {
     pub(super) fn of(ty: &TileType) -> Form {
         match ty.scalar {
             Scalar::F32 => Form::fitting(&ty.shape),
-            Scalar::F64 | Scalar::I64 | Scalar::Bool => Form::Elements,
+            Scalar::F64 | Scalar::I64 | Scalar::I32 | Scalar::Bool => Form::Elements,
         }
     }
 
@@ -63,10 +63,11 @@ impl Form {
             (Form::Elements, Scalar::F64) => F64,
             (Form::Elements, Scalar::F32) => F32,
             (Form::Elements, Scalar::I64) => I64,
+            (Form::Elements, Scalar::I32) => I32,
             (Form::Elements, Scalar::Bool) => I8,
             (Form::Vectors, Scalar::F32) => F32X4,
             (Form::Vectors, Scalar::Bool) => I32X4,
-            (Form::Vectors, Scalar::F64 | Scalar::I64) => unreachable!("no vectors of 64-bit elements"),
+            (Form::Vectors, Scalar::F64 | Scalar::I64 | Scalar::I32) => unreachable!("no vectors of integers or f64"),
         }
     }
 }

@@ -57,6 +57,7 @@ impl<'c> Emitter<'_, '_, 'c> {
                 asm.cast(Opcode::Trunc, bits, stored(dtype))
             }
             DType::I64 => x,
+            DType::I32 if scalar == Scalar::I32 => x,
             DType::I32 | DType::I16 | DType::I8 | DType::U8 | DType::I4 => {
                 asm.cast(Opcode::Trunc, self.round_to(dtype, scalar, x), stored(dtype))
             }

@@ -28,6 +28,8 @@ pub(super) struct Machine {
     pub(super) flushes: bool,
     /// Whether f16 is converted by one instruction.
     pub(super) halves: bool,
+    /// In how many words of four bytes an instruction multiplies all and adds them up, where one does.
+    pub(super) words: Option<u32>,
     /// The bytes of the elements of which some can be loaded and stored and the others left alone.
     masked: &'static [u32],
 }
@@ -73,6 +75,7 @@ impl Machine {
             scales: has("avx512f"),
             flushes: is_x86,
             halves: !is_x86 || has("f16c"),
+            words: if has("avx512vnni") { Some(16) } else { has("avxvnni").then_some(8) },
             masked,
         })
     }

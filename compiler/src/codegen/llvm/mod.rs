@@ -34,6 +34,7 @@ mod reduce;
 mod scalar;
 mod tile;
 mod unit;
+mod words;
 
 use inkwell::context::Context;
 use inkwell::passes::PassBuilderOptions;

@@ -63,6 +63,8 @@ impl<'a, 'c> Emitter<'a, '_, 'c> {
                 assert!(there.is_none(), "only blocks of threads leave products out");
                 self.contract(ty, *a, *b, *into)
             }
+            Op::Pack(a) => self.pack(ty, *a),
+            Op::Dot { a, b, into } => self.dot(ty, [*a, *b, *into]),
             Op::Reduce(op, a) => self.reduce(ty, *op, *a),
         }
     }

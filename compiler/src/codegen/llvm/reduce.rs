@@ -1,6 +1,6 @@
 //! Contractions and reductions.
 
-use super::assembler::{Element, Value, lanes_of};
+use super::assembler::{Value, lanes_of};
 use super::block::Emitter;
 use super::tile::{Tile, element, lanes, width};
 use crate::codegen::points::{combination, lacking};
@@ -23,7 +23,7 @@ impl<'a, 'c> Emitter<'a, '_, 'c> {
         let outer = summed.into_iter().filter(|dim| *dim != last);
         let shape: Vec<TileDim> = outer.chain(ty.shape.iter().copied()).chain([last]).collect();
         let zero = match ty.scalar {
-            Scalar::I64 => self.asm.int(Element::I64, lanes(&shape), 0),
+            Scalar::I64 | Scalar::I32 => self.asm.int(element(ty.scalar), lanes(&shape), 0),
             scalar @ (Scalar::F64 | Scalar::F32 | Scalar::Bool) => {
                 self.asm.float(element(scalar), lanes(&shape), -0.0)
             }

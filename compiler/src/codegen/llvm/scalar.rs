@@ -26,7 +26,7 @@ impl<'c> Emitter<'_, '_, 'c> {
         let format = match scalar {
             Scalar::F32 => Format::Single,
             Scalar::F64 => Format::Double,
-            Scalar::I64 | Scalar::Bool => unreachable!("{formula:?} of {}", scalar.name()),
+            Scalar::I64 | Scalar::I32 | Scalar::Bool => unreachable!("{formula:?} of {}", scalar.name()),
         };
         self.unit.formula(formula, format, args)
     }
@@ -36,7 +36,7 @@ impl<'c> Emitter<'_, '_, 'c> {
         let asm = self.asm;
         match scalar {
             Scalar::Bool => return asm.not(x),
-            Scalar::I64 => return self.integer_unary(op, x),
+            Scalar::I64 | Scalar::I32 => return self.integer_unary(op, x),
             Scalar::F32 | Scalar::F64 => {}
         }
         let rounds = self.unit.machine.rounds;
@@ -129,7 +129,7 @@ impl<'c> Emitter<'_, '_, 'c> {
 
     /// An operation on two registers.
     pub(super) fn binary(&self, op: BinaryOp, scalar: Scalar, x: Value<'c>, y: Value<'c>) -> Value<'c> {
-        if scalar == Scalar::I64 {
+        if matches!(scalar, Scalar::I64 | Scalar::I32) {
             return self.integer_binary(op, x, y);
         }
         let asm = self.asm;
@@ -208,7 +208,7 @@ impl<'c> Emitter<'_, '_, 'c> {
         };
         match scalar {
             Scalar::F64 | Scalar::F32 => self.asm.fcmp(float, x, y),
-            Scalar::I64 => self.asm.icmp(signed, x, y),
+            Scalar::I64 | Scalar::I32 => self.asm.icmp(signed, x, y),
             Scalar::Bool => self.asm.icmp(unsigned, x, y),
         }
     }
@@ -235,9 +235,16 @@ impl<'c> Emitter<'_, '_, 'c> {
                 let types = [asm.ty(Element::I64, lanes_of(x)), x.get_type()];
                 asm.intrinsic("llvm.fptosi.sat", &types, &[near])
             }
+            (Scalar::I32, Scalar::F32 | Scalar::F64) => asm.cast(Opcode::SIToFP, x, element(to)),
+            // What is loaded as words lies in memory as that.
+            (Scalar::I64, Scalar::I32) => asm.not_widened(x).expect("words are loaded as such"),
+            (Scalar::I32, Scalar::I64 | Scalar::Bool) | (Scalar::F32 | Scalar::F64 | Scalar::Bool, Scalar::I32) => {
+                unreachable!("words are packed, and their sums become reals")
+            }
             (Scalar::F32, Scalar::F32)
             | (Scalar::F64, Scalar::F64)
             | (Scalar::I64, Scalar::I64)
+            | (Scalar::I32, Scalar::I32)
             | (Scalar::Bool, Scalar::Bool) => x,
         }
     }

@@ -53,6 +53,7 @@ pub(super) fn element(scalar: Scalar) -> Element {
         Scalar::F64 => Element::F64,
         Scalar::F32 => Element::F32,
         Scalar::I64 => Element::I64,
+        Scalar::I32 => Element::I32,
         Scalar::Bool => Element::Bool,
     }
 }

@@ -211,6 +211,8 @@ impl<'a> Emitter<'a> {
             | TileOp::WorkspaceBytes
             | TileOp::Threads
             | TileOp::Contract { .. }
+            | TileOp::Pack(_)
+            | TileOp::Dot { .. }
             | TileOp::Reduce(..) => false,
         }
     }

@@ -66,6 +66,7 @@ impl<'a> Emitter<'a> {
                 assert!(there.is_none(), "only blocks of threads leave products out");
                 self.contract(ty, *a, *b, *into)
             }
+            Op::Pack(_) | Op::Dot { .. } => unreachable!("words of bytes are for CPUs"),
             Op::Reduce(op, a) => self.reduce(ty, *op, *a),
         }
     }
@@ -107,6 +108,7 @@ impl<'a> Emitter<'a> {
                 let mad = Inst::Mad { half: attnc_ptx::modifier::Half::Lo, ty: Int::S64 };
                 w.pure(register(scalar), mad, &[a, b, sum])
             }
+            Scalar::I32 => unreachable!("words of bytes are for CPUs"),
             Scalar::Bool => {
                 let both = scalar::binary(w, BinaryOp::And, scalar, a, b);
                 scalar::binary(w, BinaryOp::Or, scalar, both, sum)

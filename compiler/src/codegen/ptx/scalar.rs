@@ -229,7 +229,7 @@ pub(super) fn compare(writer: &Writer, op: CompareOp, scalar: Scalar, x: Value, 
     };
     match scalar {
         Scalar::F64 | Scalar::F32 => float_compare(writer, float(scalar).0, float_op, x, y),
-        Scalar::I64 => int_compare(writer, int_op, x, y),
+        Scalar::I64 | Scalar::I32 => int_compare(writer, int_op, x, y),
         Scalar::Bool if int_op == Compare::Eq => not(writer, xor(writer, x, y)),
         Scalar::Bool => xor(writer, x, y),
     }

@@ -276,6 +276,8 @@ impl<'a> Emitter<'a> {
             | TileOp::WorkspaceBytes
             | TileOp::Threads
             | TileOp::Contract { .. }
+            | TileOp::Pack(_)
+            | TileOp::Dot { .. }
             | TileOp::Reduce(..) => unreachable!("{op:?} is no operation on elements that all rows share"),
         }
     }

@@ -193,7 +193,7 @@ impl<'a> Emitter<'a> {
                     Op::Mov { ty: Type::B32 },
                     &[Value::Reg(w.reg(RegType::F32, element))],
                 ),
-                Scalar::F64 | Scalar::I64 => unreachable!("`tile` combines {} by threads", scalar.name()),
+                Scalar::F64 | Scalar::I64 | Scalar::I32 => unreachable!("`tile` combines {} by threads", scalar.name()),
             };
             let (bits, other) = (w.reg(RegType::B32, bits), w.fresh(RegType::B32));
             w.add(Inst::new(Op::Shfl { mode: Shuffle::Bfly }, args![other, bits, bit, 31, -1]));
@@ -204,7 +204,7 @@ impl<'a> Emitter<'a> {
                     let op = Op::IntSetp { cmp: Compare::Ne, combine: cmp, ty: Int::S32 };
                     w.pure(RegType::Pred, op, &[other, Value::Int(0)])
                 }
-                Scalar::F32 | Scalar::F64 | Scalar::I64 => {
+                Scalar::F32 | Scalar::F64 | Scalar::I64 | Scalar::I32 => {
                     w.pure(RegType::F32, Op::Mov { ty: Type::B32 }, &[other])
                 }
             };

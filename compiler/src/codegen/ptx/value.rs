@@ -21,7 +21,7 @@ impl Value {
         match scalar {
             Scalar::F32 => Value::F32((x as f32).to_bits()),
             Scalar::F64 => Value::F64(x.to_bits()),
-            Scalar::I64 | Scalar::Bool => unreachable!("{} holds no reals", scalar.name()),
+            Scalar::I64 | Scalar::I32 | Scalar::Bool => unreachable!("{} holds no reals", scalar.name()),
         }
     }
 
@@ -54,6 +54,7 @@ pub(super) fn register(scalar: Scalar) -> RegType {
         Scalar::F64 => RegType::F64,
         Scalar::F32 => RegType::F32,
         Scalar::I64 => RegType::B64,
+        Scalar::I32 => RegType::B32,
         Scalar::Bool => RegType::Pred,
     }
 }

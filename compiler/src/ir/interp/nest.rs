@@ -331,6 +331,17 @@ impl<'a> State<'a> {
                 }
             }
             Op::Contract { a, b, there, into } => self.contract((*a, *b), *there, *into, tile),
+            Op::Pack(a) => {
+                let bytes = &self.tiles[a.idx()];
+                tile.extend(bytes.chunks_exact(4).map(|it| tile::packed([it[0], it[1], it[2], it[3]])));
+            }
+            Op::Dot { a, b, into } => {
+                let (a, b, into) = (operand(*a), operand(*b), operand(*into));
+                fill(&|at| match into(at) {
+                    Value::Int(sum) => Value::Int(sum + tile::dot(a(at), b(at))),
+                    other @ (Value::Real(_) | Value::Bool(_)) => other,
+                });
+            }
             Op::Reduce(op, a) => self.reduce(*op, *a, id, tile),
         }
         Ok(())

@@ -56,7 +56,7 @@ pub(super) fn points(shape: &[TileDim]) -> usize {
 pub(super) fn held(scalar: Scalar, value: Value) -> Value {
     match (scalar, value) {
         (Scalar::F32, Value::Real(x)) => Value::Real(f64::from(x as f32)),
-        (Scalar::F64 | Scalar::F32 | Scalar::I64 | Scalar::Bool, value) => value,
+        (Scalar::F64 | Scalar::F32 | Scalar::I64 | Scalar::I32 | Scalar::Bool, value) => value,
     }
 }
 
@@ -88,6 +88,7 @@ pub(super) fn convert(scalar: Scalar, value: Value) -> Value {
     let dtype = match scalar {
         Scalar::F64 | Scalar::F32 => DType::F64,
         Scalar::I64 => DType::I64,
+        Scalar::I32 => DType::I32,
         Scalar::Bool => DType::Bool,
     };
     held(scalar, scalar::cast(dtype, value))
@@ -102,7 +103,26 @@ pub(super) fn stored(dtype: DType, value: Value) -> Value {
 pub(super) fn zero(scalar: Scalar) -> Value {
     match scalar {
         Scalar::F64 | Scalar::F32 => Value::Real(0.0),
-        Scalar::I64 => Value::Int(0),
+        Scalar::I64 | Scalar::I32 => Value::Int(0),
         Scalar::Bool => Value::Bool(false),
     }
+}
+
+/// Four integers of 8 bits as a word of 32, the first in its low byte.
+pub(super) fn packed(bytes: [Value; 4]) -> Value {
+    let byte = |it: Value| match it {
+        Value::Real(x) => x as i8,
+        Value::Int(_) | Value::Bool(_) => unreachable!("reals are packed"),
+    };
+    Value::Int(i32::from_le_bytes(bytes.map(|it| byte(it).cast_unsigned())).into())
+}
+
+/// The products of the bytes of two words, of the first without sign, added up.
+pub(super) fn dot(a: Value, b: Value) -> i64 {
+    let bytes = |it: Value| match it {
+        Value::Int(word) => (word as i32).to_le_bytes(),
+        Value::Real(_) | Value::Bool(_) => unreachable!("words are integers"),
+    };
+    let products = bytes(a).into_iter().zip(bytes(b)).map(|(a, b)| i64::from(a) * i64::from(b.cast_signed()));
+    products.sum()
 }

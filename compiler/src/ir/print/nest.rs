@@ -166,6 +166,8 @@ impl<'a> Printer<'a> {
             Op::Contract { a, b, there, into } => {
                 format!("contract {} into {}{}", list(&[*a, *b]), value(*into), guarded(*there))
             }
+            Op::Pack(a) => format!("pack {}", value(*a)),
+            Op::Dot { a, b, into } => format!("dot {} into {}", list(&[*a, *b]), value(*into)),
             Op::Reduce(op, a) => format!("reduce {} {}", op.name(), value(*a)),
         }
     }

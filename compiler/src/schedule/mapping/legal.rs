@@ -71,6 +71,7 @@ impl Mapping {
             lanes,
             vector,
             square,
+            words: _,
             block,
         } = self.defaults;
         let defaults = [

@@ -16,6 +16,7 @@ impl Mapping {
             all.extend(written.get("defaults").and_then(toml::Value::as_table).cloned().unwrap_or_default());
             mapping.defaults = all.try_into().map_err(refused)?;
         }
+        mapping.defaults.words = defaults.words;
         let refusals = mapping.sizes();
         if refusals.is_empty() { Ok(mapping) } else { Err(refusals) }
     }

@@ -69,6 +69,8 @@ pub(super) fn of(scene: &Scene<'_>, value: ValueId, op: &Op) -> Need {
             price.access(bytes_of(nest.buffers[*buffer].dtype), *contiguous, guard.is_some())
         }
         Op::Contract { a, b, .. } => price.contract(&nest.values[*a], &nest.values[*b]),
+        Op::Dot { a, b, .. } => price.contract(&nest.values[*a], &nest.values[*b]),
+        Op::Pack(a) => price.reduce(&nest.values[*a]),
         Op::Reduce(_, a) => price.reduce(&nest.values[*a]),
     }
 }
@@ -97,7 +99,7 @@ pub(super) fn vectors(nest: &Nest, value: ValueId, lanes: u32) -> f64 {
 
 fn lanes_of(scalar: Scalar, lanes: u32) -> u32 {
     match scalar {
-        Scalar::F32 | Scalar::Bool => lanes,
+        Scalar::F32 | Scalar::I32 | Scalar::Bool => lanes,
         Scalar::F64 | Scalar::I64 => (lanes / 2).max(1),
     }
 }

@@ -204,6 +204,8 @@ impl<'a> Walk<'a> {
             | Op::Round(..)
             | Op::Load { .. }
             | Op::Contract { .. }
+            | Op::Pack(_)
+            | Op::Dot { .. }
             | Op::Reduce(..) => None,
         }
     }

@@ -271,7 +271,7 @@ impl<'a> Count<'a> {
             (_, Scalar::Bool) => elements.div_ceil(8),
             (Some(&Op::Binary(BinaryOp::Add, a, b)), Scalar::I64) if is_iota(a) || is_iota(b) => 2,
             (Some(Op::Round(..)), _) if self.factors.is_factor(value) => elements.div_ceil(2),
-            (_, Scalar::F32) => elements,
+            (_, Scalar::F32 | Scalar::I32) => elements,
             (_, Scalar::F64 | Scalar::I64) => 2 * elements,
         }
     }

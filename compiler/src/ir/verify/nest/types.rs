@@ -29,8 +29,8 @@ impl Scope<'_> {
         let result = self.scalar(id);
         let of = |id: &ValueId| self.scalar(*id);
         match op {
-            Op::Int(_)
-            | Op::Address(_)
+            Op::Int(_) => matches!(result, Scalar::I64 | Scalar::I32),
+            Op::Address(_)
             | Op::WorkspaceAddress
             | Op::WorkspaceBytes
             | Op::Threads
@@ -57,6 +57,8 @@ impl Scope<'_> {
                 let is_bool = there.is_none_or(|it| self.scalar(it) == Scalar::Bool);
                 is_bool && of(a) == of(b) && of(a) == of(into) && result == of(into)
             }
+            Op::Pack(a) => of(a) == Scalar::F32 && result == Scalar::I32,
+            Op::Dot { a, b, into } => [a, b, into].iter().all(|it| of(it) == Scalar::I32) && result == Scalar::I32,
             Op::Reduce(op, a) => result == of(a) && reduces(*op, result),
         }
     }
@@ -76,6 +78,15 @@ impl Scope<'_> {
                 let agree = |x: &[TileDim], y: &[TileDim]| !x.iter().any(|x| y.iter().any(|y| clash(x, y)));
                 let of_a = there.is_none_or(|it| has_all(a, self.shape(it)));
                 of_a && result == self.shape(*into) && agree(a, b) && agree(a, result) && agree(b, result)
+            }
+            Op::Pack(a) => match (self.shape(*a).split_last(), result.split_last()) {
+                (Some((from, outer)), Some((to, others))) => {
+                    outer == others && from.rank == to.rank && from.extent == 4 * to.extent
+                }
+                _ => false,
+            },
+            Op::Dot { a, b, into } => {
+                result == self.shape(*into) && [a, b].iter().all(|it| has_all(result, self.shape(**it)))
             }
             Op::Reduce(_, a) => has_all(self.shape(*a), result),
             Op::Unary(..)
@@ -97,7 +108,7 @@ impl Scope<'_> {
 pub(super) fn kind(scalar: Scalar) -> Kind {
     match scalar {
         Scalar::F64 | Scalar::F32 => Kind::Real,
-        Scalar::I64 => Kind::Int,
+        Scalar::I64 | Scalar::I32 => Kind::Int,
         Scalar::Bool => Kind::Bool,
     }
 }
