@@ -5,7 +5,14 @@ import math
 import torch
 import torch.nn.functional as F
 
-WINDOW, SOFTCAP, DOCUMENTS = 256, 30.0, 8
+WINDOW, SOFTCAP, DOCUMENTS, BLOCK = 256, 30.0, 8, 64
+
+
+def int8(x, largest):
+    """The nearest integers from -127 to 127, as reals, and what to multiply them by, given the largest of all."""
+    scale = largest.clamp(min=1e-7) / 127
+    whole = x / scale
+    return (whole.sign() * (whole.abs() + 0.5).floor()).clamp(-127, 127), scale
 
 
 class Problem:
@@ -69,6 +76,15 @@ class Problem:
         }
         return tensors | more.get(variant, {}) | {"o": torch.empty_like(self.q)}
 
+    def scores(self, variant, q, k):
+        """The products of queries and keys, of int8 with a scale for each query and each block of keys."""
+        if variant != "int8":
+            return q @ k.transpose(-1, -2)
+        q, of_q = int8(q, q.abs().amax(-1, keepdim=True))
+        of_k = torch.stack([it.abs().amax((-1, -2)) for it in k.split(BLOCK, -2)], -1)
+        k, of_k = int8(k, of_k.repeat_interleave(BLOCK, -1)[..., : self.n, None])
+        return q @ k.transpose(-1, -2) * of_q * of_k.transpose(-1, -2)
+
     def eager(self, variant):
         """The definition."""
         q, k, v, scale = self.q, self.k, self.v, self.d**-0.5
@@ -77,7 +93,7 @@ class Problem:
         i, mask = torch.arange(self.n, device=self.device), self.mask(variant)
 
         def run():
-            s = q @ k.transpose(-1, -2) * scale
+            s = self.scores(variant, q, k) * scale
             if variant == "alibi":
                 s = s + self.slopes[:, None, None] * (i - i[:, None])
             if variant == "softcap":

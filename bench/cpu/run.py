@@ -8,7 +8,7 @@ machines drift. Prints a table and writes `results.csv` and `results.svg`.
     cargo build --release --features llvm
     .venv/bin/python bench/cpu/run.py --threads 1 --shapes 2048x64,512x64 --rounds 15
 
-FLOPs are 4 D for each pair of a query and a key that the mask admits.
+What int8 gains is told by `f32`, the kernel of `plain`. FLOPs are 4 D for each pair of a query and a key that the mask admits.
 """
 import argparse
 import concurrent.futures
@@ -116,7 +116,8 @@ PEERS = {
 }
 
 
-def contestants(problem, variant, kernel, threads, peers):
+def contestants(problem, variant, kernels, threads, peers):
+    kernel = kernels[variant]
     arrays = {name: it.numpy() for name, it in problem.tensors(variant).items()}
     ours = kernel.prepare(arrays, threads)
     ours()
@@ -125,6 +126,9 @@ def contestants(problem, variant, kernel, threads, peers):
     if not worst < 1e-4:
         raise SystemExit(f"{variant}: attnc differs from the definition by {worst}")
     found = {"attnc": ours}
+    if variant == "int8" and "plain" in kernels:
+        arrays = {name: it.numpy() for name, it in problem.tensors("plain").items()}
+        found["f32"] = kernels["plain"].prepare(arrays, threads)
     for name in peers:
         if peer := PEERS[name](problem, variant, threads):
             found[name] = peer
@@ -187,8 +191,8 @@ def main():
         for shape in args.shapes.split(","):
             n, d = map(int, shape.split("x"))
             problem = Problem(n, d, args.heads)
-            for name, kernel in kernels.items():
-                found = contestants(problem, name, kernel, args.threads, args.peers.split(","))
+            for name in kernels:
+                found = contestants(problem, name, kernels, args.threads, args.peers.split(","))
                 labels = {"shape": shape, "threads": args.threads, "variant": name}
                 rows += rows_of(labels, problem.flops(name), measure(found, args.rounds, clock))
     keep(rows, args.out / "results.csv")

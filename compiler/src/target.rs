@@ -155,14 +155,29 @@ const V1: &[&str] = &[];
 const V2: &[&str] = &["cmpxchg16b", "popcnt", "sse3", "ssse3", "sse4.1", "sse4.2"];
 const V3: &[&str] = &["avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "lzcnt"];
 const V4: &[&str] = &["avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"];
+/// Features that no level of x86-64 has and that may be added to one.
+const MORE: [&str; 4] = ["avx512bitalg", "avx512vbmi", "avx512vnni", "avxvnni"];
 
 impl Target {
-    /// The machine of that name, or of that triple with what its architecture takes for granted.
+    /// The machine of that name, or of that triple with what its architecture takes for granted; what follows a `+` are
+    /// features that a level of x86-64 has beside: `x86-64-v4+avx512vnni`.
     ///
     /// # Errors
     ///
-    /// When the name is not in [`NAMES`] and no triple of an x86-64 or AArch64 machine either.
+    /// When the name is not in [`NAMES`] and no triple of an x86-64 or AArch64 machine either, or has no such feature.
     pub fn named(name: &str) -> Result<Target, UnknownTarget> {
+        if let Some((level, feature)) = name.rsplit_once('+') {
+            let unknown = || UnknownTarget { name: name.to_owned() };
+            let feature = MORE.into_iter().find(|it| *it == feature).ok_or_else(unknown)?;
+            let mut target = Target::named(level).map_err(|_| unknown())?;
+            if target.triple.architecture != Architecture::X86_64 {
+                return Err(unknown());
+            }
+            if !target.cpu_features.contains(&feature) {
+                target.cpu_features.push(feature);
+            }
+            return Ok(target);
+        }
         if let Some(gpu) = Gpu::ALL.into_iter().find(|it| it.name() == name) {
             return Ok(Target::of_gpu(gpu));
         }
@@ -212,7 +227,9 @@ impl Target {
             (_, Architecture::Nvptx64) if has(Gpu::Sm90a.name()) => SM90A,
             (_, Architecture::Nvptx64) => SM80,
             (Backend::Llvm, Architecture::Aarch64(_)) => NEON,
-            (Backend::Llvm, _) if has("avx512bw") && has("avx512vl") => Tiles { words: has("avx512vnni"), ..AVX512 },
+            (Backend::Llvm, _) if has("avx512bw") && has("avx512vl") => {
+                Tiles { words: has("avx512vnni"), ..AVX512 }
+            }
             (Backend::Llvm, _) if has("avx2") && has("fma") => Tiles { words: has("avxvnni"), ..AVX2 },
             (Backend::Cranelift, Architecture::X86_64) => SSE,
             (Backend::Llvm | Backend::Cranelift, _) => CPU,
@@ -283,7 +300,10 @@ impl fmt::Display for Target {
 impl fmt::Display for UnknownTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let known = NAMES.map(|it| format!("`{it}`")).join(", ");
-        write!(f, "unknown target `{}`, expected {known} or a triple such as `{}`", self.name, Triple::host())
+        let host = Triple::host();
+        write!(f, "unknown target `{}`, expected {known} or a triple such as `{host}`", self.name)?;
+        let more = MORE.map(|it| format!("`+{it}`")).join(", ");
+        if self.name.contains('+') { write!(f, "; an x86-64 may have {more} beside") } else { Ok(()) }
     }
 }
 
@@ -344,6 +364,19 @@ mod tests {
         assert_eq!(features("x86-64"), [""; 0]);
         assert!(features("x86-64-v4").starts_with(&features("x86-64-v3")));
         assert!(features("x86-64-v3").starts_with(&features("x86-64-v2")));
+    }
+
+    #[test]
+    fn a_level_may_have_more() {
+        let more = Target::named("x86-64-v4+avx512vnni").unwrap();
+        let level = Target::named("x86-64-v4").unwrap();
+        assert_eq!(more.cpu_features(), [level.cpu_features(), &["avx512vnni"]].concat());
+        assert!(more.tiles(Backend::Llvm).words && !level.tiles(Backend::Llvm).words);
+        assert_eq!(more.vectors(Backend::Llvm), level.vectors(Backend::Llvm));
+        for name in ["aarch64+avxvnni", "x86-64-v4+vnni", "sm_80+avxvnni", "x86-64-v5+avxvnni", "+avxvnni"] {
+            let message = Target::named(name).unwrap_err().to_string();
+            assert!(message.contains("`+avx512vnni`"), "{message}");
+        }
     }
 
     #[test]

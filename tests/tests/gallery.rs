@@ -59,6 +59,7 @@ fn in_small_tiles(cascade: &Cascade) -> Result<Kernel<'_>, String> {
         lanes: 4,
         vector: 1,
         square: 2,
+        words: false,
         block: None,
     };
     let plan = attnc::driver::plan(cascade, &Mapping { defaults, ..Mapping::default() });

@@ -344,7 +344,12 @@ impl Op {
             | Op::WorkspaceBytes
             | Op::Threads
             | Op::Iota => Vec::new(),
-            Op::Unary(_, a) | Op::Power(a) | Op::Convert(a) | Op::Round(_, a) | Op::Pack(a) | Op::Reduce(_, a) => {
+            Op::Unary(_, a)
+            | Op::Power(a)
+            | Op::Convert(a)
+            | Op::Round(_, a)
+            | Op::Pack(a)
+            | Op::Reduce(_, a) => {
                 vec![*a]
             }
             Op::Binary(_, a, b) | Op::Compare(_, a, b) => vec![*a, *b],

@@ -35,6 +35,7 @@ pub use mapping::{Cut, Mapping, Refusal};
 pub(crate) use plan::loops;
 pub use plan::{Act, Axis, Blocks, Gauge, Loop, Parts, Plan, Register, Stage, Stream, Unscaled, Walk};
 pub(crate) use scaled::MOST_POWERS;
+pub(crate) use weave::is_byte;
 
 use crate::ir::cascade::{Cascade, Einsum, Step};
 use flow::Flow;

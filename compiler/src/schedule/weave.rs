@@ -244,6 +244,8 @@ impl<'a> Weaver<'a> {
             return value;
         }
         let many_rows = self.has_many_rows();
+        // Bytes are multiplied in words, which both factors have to be put in.
+        let in_words = self.mapping.defaults.words && [a, b].iter().all(|it| is_byte(&self.cascade, *it));
         let factors = [a, b].map(|it| {
             let exprs = &self.cascade.exprs;
             let free = exprs.free(it);
@@ -251,18 +253,29 @@ impl<'a> Weaver<'a> {
                 Expr::Cast(DType::F32, of) => exprs.get(*of),
                 other => other,
             };
+            let is_across = |coords: &[ExprId]| {
+                let last = coords.last();
+                last.is_some_and(|&it| over.iter().any(|rank| *exprs.get(it) == Expr::Index(*rank)))
+            };
             let across = match read {
-                Expr::Read(_, coords, Kind::Real | Kind::Int) => coords
-                    .last()
-                    .is_some_and(|&coord| over.iter().any(|rank| *exprs.get(coord) == Expr::Index(*rank))),
-                _ => false,
+                Expr::Read(_, coords, Kind::Real | Kind::Int) => is_across(coords),
+                // It would be made bytes again for each tile.
+                _ => in_words && exprs.reads(it).any(|(_, coords)| is_across(coords)),
             };
             let mut lacked = ranks.iter().filter(|it| !free.contains(it));
             let shared = lacked.any(|it| self.streams.contains(it) || many_rows);
-            if !(across && shared && free.contains(last)) {
+            let along = if free.contains(last) || !in_words {
+                last
+            } else {
+                match ranks.iter().rfind(|it| free.contains(it)) {
+                    Some(row) => row,
+                    None => return it,
+                }
+            };
+            if !(across && shared && free.contains(along)) {
                 return it;
             }
-            let order = ranks.iter().filter(|it| *it != last).chain(over).chain([last]);
+            let order = ranks.iter().filter(|it| *it != along).chain(over).chain([along]);
             let kept: Vec<RankId> = order.copied().filter(|rank| free.contains(rank)).collect();
             self.tile(&format!("{name}.packed"), &kept, Op::Map, it, level)
         });
@@ -422,4 +435,16 @@ impl<'a> Weaver<'a> {
 /// The left-hand side with these ranks.
 pub(super) fn left(ranks: &[RankId]) -> Vec<At> {
     ranks.iter().map(|&it| At::Rank(it, 0)).collect()
+}
+
+/// A value is an integer of eight bits.
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+pub(crate) fn is_byte(cascade: &Cascade, value: ExprId) -> bool {
+    let small = |it: Option<DType>| matches!(it, Some(DType::I8 | DType::I4));
+    match *cascade.exprs.get(value) {
+        Expr::Cast(DType::F32, of) | Expr::Where(of, _) => is_byte(cascade, of),
+        Expr::Cast(dtype, _) => small(Some(dtype)),
+        Expr::Read(tensor, ..) => small(cascade.tensors[tensor].dtype),
+        _ => false,
+    }
 }

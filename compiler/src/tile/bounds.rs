@@ -175,13 +175,17 @@ impl Tiling<'_> {
         let mut conditions = BTreeSet::new();
         let mut all: Option<ValueId> = None;
         let mut tell = |it: &mut Self, part: ExprId| {
-            if !conditions.contains(&part) && let Some(truth) = it.truth(part) {
+            if !conditions.contains(&part)
+                && let Some(truth) = it.truth(part)
+            {
                 all = it.builder.both(all, Some(truth.must));
                 conditions.insert(part);
             }
         };
         for rank in self.region.composites.clone() {
-            if self.may_reach_beyond(rank) && let Some(inside) = self.is_inside_rank(rank) {
+            if self.may_reach_beyond(rank)
+                && let Some(inside) = self.is_inside_rank(rank)
+            {
                 tell(self, inside);
             }
         }

@@ -48,8 +48,8 @@ use memory::Stored;
 use strip::Strip;
 use team::Team;
 use width::Widths;
-use words::Words;
 pub use width::in_f32;
+use words::Words;
 
 /// A plan as a tile program.
 pub fn tile(plan: &Plan) -> Nest {

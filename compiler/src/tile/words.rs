@@ -22,7 +22,7 @@ use crate::ir::cascade::{At, Einsum, ExprId, Op as Operation, RankId, ReduceOp, 
 use crate::ir::expr::{BinaryOp, Expr};
 use crate::ir::nest::{Buffer, BufferId, Op, Place, Scalar, TileDim, TileType, ValueId};
 use crate::rewrite::most_of;
-use crate::schedule::Stream;
+use crate::schedule::{Stream, is_byte};
 
 /// How many bytes a word has.
 const BYTES: u32 = 4;
@@ -84,7 +84,9 @@ impl Tiling<'_> {
         let Operation::Reduce(ReduceOp::Sum, over) = &einsum.op else { return None };
         let (&[along], Some(&At::Rank(last, 0))) = (&over[..], einsum.at.last()) else { return None };
         let (a, b) = self.tiles_multiplied(einsum.value)?;
-        let has = |it: TensorId| self.cascade.tensors[it].dims.iter().any(|dim| self.atoms_of(dim.rank).contains(&last));
+        let has = |it: TensorId| {
+            self.cascade.tensors[it].dims.iter().any(|dim| self.atoms_of(dim.rank).contains(&last))
+        };
         let few = most_of(self.cascade, along).is_some_and(|it| it <= MOST);
         let single = self.widths.scalar(self.cascade, einsum.value) == Scalar::F32;
         let plain = exprs.atoms(along).len() == 1 && !self.region.tiles.contains_key(&along);
@@ -129,23 +131,12 @@ impl Tiling<'_> {
                 }
             });
         });
-        let conditions = crate::schedule::loops(&stream.acts).into_iter().flat_map(|it| it.matters.iter().flatten());
+        let conditions =
+            crate::schedule::loops(&stream.acts).into_iter().flat_map(|it| it.matters.iter().flatten());
         others |= conditions.chain(&stream.when).any(|it| exprs.reads(*it).any(|(read, _)| read == tensor));
         let [define] = &defines[..] else { return false };
         let (Operation::Map, Some(&At::Rank(last, 0))) = (&define.op, define.at.last()) else { return false };
-        !others && self.is_byte(define.value) && self.read_along(define.value, last) == Some(along)
-    }
-
-    /// A value is an integer of eight bits.
-    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
-    fn is_byte(&self, value: ExprId) -> bool {
-        let small = |it: Option<DType>| matches!(it, Some(DType::I8 | DType::I4));
-        match *self.cascade.exprs.get(value) {
-            Expr::Cast(DType::F32, of) | Expr::Where(of, _) => self.is_byte(of),
-            Expr::Cast(dtype, _) => small(Some(dtype)),
-            Expr::Read(tensor, ..) => small(self.cascade.tensors[tensor].dtype),
-            _ => false,
-        }
+        !others && is_byte(self.cascade, define.value) && self.read_along(define.value, last) == Some(along)
     }
 
     /// How many words a tile has room for along the rank that shares them: those of whole squares.
@@ -253,7 +244,8 @@ impl Tiling<'_> {
         let bytes = b.spread(value, shape);
         let last = b.nest.values[word].shape[0];
         let packed: Vec<TileDim> = shape[..shape.len() - 1].iter().copied().chain([last]).collect();
-        let mut value = b.emit(Op::Pack(bytes), TileType { scalar: Scalar::I32, shape: packed.clone() }, &[bytes]);
+        let mut value =
+            b.emit(Op::Pack(bytes), TileType { scalar: Scalar::I32, shape: packed.clone() }, &[bytes]);
         if words.side == Side::Lanes {
             let bias = b.filled(Op::Int(BIAS), Scalar::I32, &[]);
             value = b.emit(
@@ -342,7 +334,8 @@ impl Tiling<'_> {
         let place = Place::Scratch(self.scratch.exact);
         self.scratch = self.grown(self.scratch, bytes);
         let name = format!("{}.sums", self.cascade.tensors[tensor].name);
-        let buffer = self.builder.nest.buffers.push(Buffer { name, dtype: DType::I32, place, extents, strides });
+        let buffer =
+            self.builder.nest.buffers.push(Buffer { name, dtype: DType::I32, place, extents, strides });
         self.word_sums.insert(tensor, buffer);
         buffer
     }

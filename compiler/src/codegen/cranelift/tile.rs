@@ -67,7 +67,9 @@ impl Form {
             (Form::Elements, Scalar::Bool) => I8,
             (Form::Vectors, Scalar::F32) => F32X4,
             (Form::Vectors, Scalar::Bool) => I32X4,
-            (Form::Vectors, Scalar::F64 | Scalar::I64 | Scalar::I32) => unreachable!("no vectors of integers or f64"),
+            (Form::Vectors, Scalar::F64 | Scalar::I64 | Scalar::I32) => {
+                unreachable!("no vectors of integers or f64")
+            }
         }
     }
 }

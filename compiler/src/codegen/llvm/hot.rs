@@ -69,7 +69,7 @@ fn loops_of(code: &[Instruction], function: &str) -> Vec<HotLoop> {
 }
 
 fn is_fused(text: &str) -> bool {
-    text.starts_with("vfmadd") || text.starts_with("fmla")
+    ["vfmadd", "vpdpbusd", "fmla"].iter().any(|it| text.starts_with(it))
 }
 
 /// A vector is read from, or written to, the stack; an address may well lie there.

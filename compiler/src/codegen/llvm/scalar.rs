@@ -238,7 +238,8 @@ impl<'c> Emitter<'_, '_, 'c> {
             (Scalar::I32, Scalar::F32 | Scalar::F64) => asm.cast(Opcode::SIToFP, x, element(to)),
             // What is loaded as words lies in memory as that.
             (Scalar::I64, Scalar::I32) => asm.not_widened(x).expect("words are loaded as such"),
-            (Scalar::I32, Scalar::I64 | Scalar::Bool) | (Scalar::F32 | Scalar::F64 | Scalar::Bool, Scalar::I32) => {
+            (Scalar::I32, Scalar::I64 | Scalar::Bool)
+            | (Scalar::F32 | Scalar::F64 | Scalar::Bool, Scalar::I32) => {
                 unreachable!("words are packed, and their sums become reals")
             }
             (Scalar::F32, Scalar::F32)

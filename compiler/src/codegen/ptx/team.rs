@@ -193,7 +193,9 @@ impl<'a> Emitter<'a> {
                     Op::Mov { ty: Type::B32 },
                     &[Value::Reg(w.reg(RegType::F32, element))],
                 ),
-                Scalar::F64 | Scalar::I64 | Scalar::I32 => unreachable!("`tile` combines {} by threads", scalar.name()),
+                Scalar::F64 | Scalar::I64 | Scalar::I32 => {
+                    unreachable!("`tile` combines {} by threads", scalar.name())
+                }
             };
             let (bits, other) = (w.reg(RegType::B32, bits), w.fresh(RegType::B32));
             w.add(Inst::new(Op::Shfl { mode: Shuffle::Bfly }, args![other, bits, bit, 31, -1]));

@@ -30,11 +30,9 @@ impl Scope<'_> {
         let of = |id: &ValueId| self.scalar(*id);
         match op {
             Op::Int(_) => matches!(result, Scalar::I64 | Scalar::I32),
-            Op::Address(_)
-            | Op::WorkspaceAddress
-            | Op::WorkspaceBytes
-            | Op::Threads
-            | Op::Iota => result == Scalar::I64,
+            Op::Address(_) | Op::WorkspaceAddress | Op::WorkspaceBytes | Op::Threads | Op::Iota => {
+                result == Scalar::I64
+            }
             Op::Real(_) => kind(result) == Kind::Real,
             Op::Bool(_) => result == Scalar::Bool,
             Op::Word(_) => matches!(result, Scalar::I64 | Scalar::F64),
@@ -58,7 +56,9 @@ impl Scope<'_> {
                 is_bool && of(a) == of(b) && of(a) == of(into) && result == of(into)
             }
             Op::Pack(a) => of(a) == Scalar::F32 && result == Scalar::I32,
-            Op::Dot { a, b, into } => [a, b, into].iter().all(|it| of(it) == Scalar::I32) && result == Scalar::I32,
+            Op::Dot { a, b, into } => {
+                [a, b, into].iter().all(|it| of(it) == Scalar::I32) && result == Scalar::I32
+            }
             Op::Reduce(op, a) => result == of(a) && reduces(*op, result),
         }
     }
