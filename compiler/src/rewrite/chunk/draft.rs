@@ -301,6 +301,10 @@ impl Draft {
         if self.cascade.tensors[tensor].role == Role::Input {
             return true;
         }
+        // What was made here is a map, a sum or a running one.
+        if let Some(((value, over, _), _)) = self.made.iter().find(|(_, it)| **it == tensor) {
+            return !over.is_empty() || self.is_total(*value);
+        }
         self.cascade.steps.iter().any(|step| match step {
             Step::Einsum(it) if it.tensor == tensor => match &it.op {
                 Op::Map => self.is_total(it.value),
