@@ -30,8 +30,9 @@ kernel blocks {
 /// The same with keys of their own, and queries that are bytes only once they are computed.
 const COMPUTED: &str = "
 kernel computed {
-  rank m, n, e
+  rank m, n
   rank d <= 1024
+  rank e
   input q[m, d]: f32
   input k[n, d]: i4
   input v[n, e]: f32

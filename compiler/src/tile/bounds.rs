@@ -182,8 +182,11 @@ impl Tiling<'_> {
                 conditions.insert(part);
             }
         };
+        // Traversals inside tell it of their own, smaller boxes.
+        let is_innermost = acts.iter().all(|it| einsum(it).is_some());
         for rank in self.region.composites.clone() {
-            if self.may_reach_beyond(rank)
+            if is_innermost
+                && self.may_reach_beyond(rank)
                 && let Some(inside) = self.is_inside_rank(rank)
             {
                 tell(self, inside);

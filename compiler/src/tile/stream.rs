@@ -345,7 +345,8 @@ impl Tiling<'_> {
     fn reserve_scratch(&mut self, tensor: TensorId, name: String, dtype: DType) -> BufferId {
         let mut extents = Vec::new();
         let words = self.words.get(&tensor).copied();
-        for rank in self.held_ranks(tensor) {
+        let ranks = words.map_or_else(|| self.held_ranks(tensor), |it| self.word_ranks(tensor, it));
+        for rank in ranks {
             if let Some(words) = words.filter(|it| it.along == rank) {
                 extents.push(self.room_for_words(words));
                 continue;

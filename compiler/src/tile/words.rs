@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use attnc_dsl::ast::DType;
 
+use super::bounds::einsum;
 use super::builder::Known;
 use super::loops::{Lane, Piece};
 use super::{Lanes, Tiling};
@@ -22,7 +23,7 @@ use crate::ir::cascade::{At, Einsum, ExprId, Op as Operation, RankId, ReduceOp, 
 use crate::ir::expr::{BinaryOp, Expr};
 use crate::ir::nest::{Buffer, BufferId, Op, Place, Scalar, TileDim, TileType, ValueId};
 use crate::rewrite::most_of;
-use crate::schedule::{Stream, is_byte};
+use crate::schedule::{Act, Stream, is_byte};
 
 /// How many bytes a word has.
 const BYTES: u32 = 4;
@@ -55,7 +56,7 @@ impl Tiling<'_> {
     /// The tiles of a stream that are held in words.
     pub(super) fn words_of(&self, stream: &Stream) -> BTreeMap<TensorId, Words> {
         let mut sums: Vec<Einsum> = Vec::new();
-        if self.plan.register.words {
+        if self.plan.register.words && self.plan.register.vector > 1 {
             stream.acts.iter().for_each(|act| act.einsums(&mut |it| sums.push(it.clone())));
         }
         sums.retain(|it| self.dotted(it).is_some());
@@ -135,8 +136,31 @@ impl Tiling<'_> {
             crate::schedule::loops(&stream.acts).into_iter().flat_map(|it| it.matters.iter().flatten());
         others |= conditions.chain(&stream.when).any(|it| exprs.reads(*it).any(|(read, _)| read == tensor));
         let [define] = &defines[..] else { return false };
-        let (Operation::Map, Some(&At::Rank(last, 0))) = (&define.op, define.at.last()) else { return false };
+        let plain = define.at.iter().all(|it| matches!(it, At::Rank(_, 0)));
+        let Some(last) = self.lies_along(tensor, along).filter(|_| plain && define.op == Operation::Map)
+        else {
+            return false;
+        };
         !others && is_byte(self.cascade, define.value) && self.read_along(define.value, last) == Some(along)
+    }
+
+    /// The rank along which the words of a tile lie: the last but the one that shares them.
+    fn lies_along(&self, tensor: TensorId, along: RankId) -> Option<RankId> {
+        let dims = self.cascade.tensors[tensor].dims.iter().rev();
+        dims.flat_map(|it| self.atoms_of(it.rank).iter().rev().copied()).find(|it| *it != along)
+    }
+
+    /// The ranks of a tile of words, major to minor: the one that shares them before the one along which they lie.
+    pub(super) fn word_ranks(&self, tensor: TensorId, words: Words) -> Vec<RankId> {
+        let mut ranks = self.held_ranks(tensor);
+        ranks.retain(|it| *it != words.along);
+        ranks.insert(ranks.len().saturating_sub(1), words.along);
+        ranks
+    }
+
+    /// Acts define tiles of words and nothing else.
+    pub(super) fn are_words(&self, acts: &[Act]) -> bool {
+        acts.iter().all(|it| einsum(it).is_some_and(|it| self.words.contains_key(&it.tensor)))
     }
 
     /// How many words a tile has room for along the rank that shares them: those of whole squares.
@@ -150,7 +174,7 @@ impl Tiling<'_> {
 
     /// Defines a tile that is held in words.
     pub(super) fn define_words(&mut self, einsum: &Einsum, open: &[RankId], words: Words) {
-        let Some(&At::Rank(to, 0)) = einsum.at.last() else { unreachable!("words lie along a rank") };
+        let to = self.lies_along(einsum.tensor, words.along).expect("words lie along a rank");
         let unit_strides = self.unit_strides(einsum, words.along);
         let from = Lane { rank: words.along, unit_strides, rows: None };
         let others: Vec<RankId> = open.iter().copied().filter(|it| ![from.rank, to].contains(it)).collect();
@@ -265,7 +289,7 @@ impl Tiling<'_> {
 
     /// Where a tile of words has that word at the indices that are bound.
     fn word_coordinates(&mut self, tensor: TensorId, words: Words, word: ValueId) -> Vec<ValueId> {
-        let ranks = self.held_ranks(tensor).into_iter();
+        let ranks = self.word_ranks(tensor, words).into_iter();
         ranks.map(|it| if it == words.along { word } else { self.offset_of(tensor, it) }).collect()
     }
 
@@ -326,7 +350,7 @@ impl Tiling<'_> {
             return known;
         }
         let tile = self.buffer(tensor);
-        let ranks = self.held_ranks(tensor);
+        let ranks = self.word_ranks(tensor, words);
         let extents = self.builder.nest.buffers[tile].extents.clone();
         let extents = ranks.iter().zip(extents).filter(|(it, _)| **it != words.along);
         let extents: Vec<ValueId> = extents.map(|(_, it)| it).collect();
