@@ -1,7 +1,8 @@
 //! Scales of sums of powers: how one is brought up to date, and with it what is under it.
 //!
 //! ```text
-//! before = c;  c max= x;  calm = c <= before + 28;  c = if calm then before else limited(c);  f = exp(before - c)
+//! before = c;  c max= x;  raised = c > before + 28;  calm = not raised or before is none;
+//! c = if raised then limited(c) else before;  f = exp(before - c)
 //! ```
 
 use attnc_dsl::ast::{CompareOp, Kind};
@@ -42,7 +43,10 @@ impl Weaver<'_> {
         let down = exprs.binary(BinaryOp::Sub, before, now);
         let down = exprs.unary(UnaryOp::Exp, down);
         let [yes, no] = [1.0, 0.0].map(|it| exprs.real(it));
-        let is_calm = exprs.add(Expr::If(has_grown, no, yes));
+        // A first scale says nothing of how exponents go on.
+        let is_first = exprs.compare(CompareOp::Le, before, low);
+        let was_raised = exprs.add(Expr::If(is_first, yes, no));
+        let is_calm = exprs.add(Expr::If(has_grown, was_raised, yes));
         let map =
             |tensor, value| Act::Define(Einsum { tensor, at: left(&kept), op: Op::Map, value, exact: false });
         let most = Op::Reduce(ReduceOp::Max, fiber.over.clone());
