@@ -179,8 +179,9 @@ fn loops_go_over_the_neighbourhood_only() {
         let [few, all] = [mask.few, mask.all].map(|w| mask.rounds(&nest, &cascade, w));
         let (found, wanted) = (few as f64 / all as f64, mask.share());
         assert!(wanted < 0.6, "{}: {wanted} of the tiles matter", mask.condition);
-        // A bound follows from single conditions, so that a tile more at an end may be visited.
-        assert!(found <= 1.25 * wanted, "{}: {found} of the work for {wanted} of the tiles", mask.condition);
+        // A bound follows from single conditions, so that a tile more at an end may be visited; and tiles on a border go
+        // through more loops than those at all of whose points the conditions hold.
+        assert!(found <= 1.3 * wanted, "{}: {found} of the work for {wanted} of the tiles", mask.condition);
     }
 }
 

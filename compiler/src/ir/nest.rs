@@ -240,6 +240,8 @@ pub struct Loop {
     pub carried: Vec<Carried>,
     /// What is done for a tile.
     pub body: Block,
+    /// Hardly ever is there a tile: registers are for what is around it.
+    pub rare: bool,
 }
 
 /// A value that a loop carries: an accumulator, a running maximum, the last index found.

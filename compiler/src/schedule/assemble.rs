@@ -200,12 +200,7 @@ impl Weaver<'_> {
                 Extent::Fixed(it) => u32::try_from(it).unwrap_or(u32::MAX).max(1),
                 Extent::Carried | Extent::Derived(_) => u32::MAX,
             };
-            let inside: u32 = axes.iter().map(|it| it.tile).product();
-            let usual = self.mapping.stream(&self.cascade.ranks[rank].name, axes.is_empty());
-            // Of a rank around short ones as many coordinates as make a tile of the usual size.
-            let room = self.mapping.defaults.stream / inside.max(1);
-            let is_said = self.mapping.cut(&self.cascade.ranks[rank].name).stream.is_some();
-            let tile = if axes.is_empty() || is_said { usual } else { usual.max(room) };
+            let tile = self.mapping.stream(&self.cascade.ranks[rank].name, axes.is_empty());
             axes.push(Axis { rank, tile: tile.min(whole) });
         }
         axes.reverse();

@@ -358,8 +358,19 @@ impl Builder {
             carried.push(Carried { init, current, next: current, result: current });
         }
         let currents = carried.iter().map(|it| it.current).collect();
-        self.here().head = Some(Loop { rank, index, from, to, step, carried, body: Block::default() });
+        self.here().head =
+            Some(Loop { rank, index, from, to, step, carried, body: Block::default(), rare: false });
         (index, currents)
+    }
+
+    /// Opens a loop that is run once where a condition does not hold, which is hardly ever; gives what its body sees of the
+    /// carried values.
+    pub(super) fn open_unless(&mut self, holds: ValueId, rank: RankId, inits: &[ValueId]) -> Vec<ValueId> {
+        let [zero, one] = [0, 1].map(|it| self.int(it));
+        let times = self.select(holds, zero, one);
+        let (_, currents) = self.open_loop(rank, (zero, times, 1), inits);
+        self.here().head.as_mut().expect("a loop is open").rare = true;
+        currents
     }
 
     pub(super) fn close_level(&mut self) -> Level {

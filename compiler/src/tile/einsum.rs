@@ -1,12 +1,13 @@
 //! One einsum: maps, reductions and scans, and the store of what comes out.
 
-use attnc_dsl::ast::CompareOp;
+use attnc_dsl::ast::{CompareOp, DType};
 
 use super::builder::Known;
 use super::fold::Fold;
 use super::loops::{Folding, Lane};
 use super::{Tasks, Tiling};
 use crate::ir::cascade::{At, Einsum, ExprId, Op, RankId, ReduceOp, ScanOp, TensorId};
+use crate::ir::expr::{BinaryOp, Expr};
 use crate::ir::nest::{Scalar, TileDim, ValueId};
 
 impl Tiling<'_> {
@@ -60,6 +61,13 @@ impl Tiling<'_> {
         if let Some(known) = self.any_point(op, over, value).or_else(|| self.sum_of_words(op, over, value)) {
             return known;
         }
+        if self.multiplies_zeros(op, over, value) {
+            return self.with_zeros(over, value, lane);
+        }
+        self.folded(op, over, value, lane)
+    }
+
+    fn folded(&mut self, op: ReduceOp, over: &[RankId], value: ExprId, lane: Option<Lane>) -> Known {
         let mut fold = Fold::new(self, op, value);
         let shape: Vec<TileDim> = self.rows.iter().chain(&self.lane).map(|it| it.dim).collect();
         let outer = self.lane.take();
@@ -67,6 +75,40 @@ impl Tiling<'_> {
         self.lane = outer;
         let accs = self.fold_over(over, lane, &inits, &mut fold);
         fold.result(self, &accs)
+    }
+
+    /// A sum of products, a factor of which is a tile that holds 0 where nothing is there.
+    fn multiplies_zeros(&self, op: ReduceOp, over: &[RankId], value: ExprId) -> bool {
+        let exprs = &self.cascade.exprs;
+        let &Expr::Binary(BinaryOp::Mul, a, b) = exprs.get(value) else { return false };
+        let has_zeros = |it: ExprId| {
+            let Expr::Read(tensor, ..) = exprs.get(it) else { return false };
+            self.zeroed.contains(tensor) && self.stored[tensor].mask.is_some()
+        };
+        op == ReduceOp::Sum
+            && !over.is_empty()
+            && self.widths.scalar(self.cascade, value) == Scalar::F32
+            && (has_zeros(a) || has_zeros(b))
+    }
+
+    /// Such a sum with all products, which is right where it is finite: 0 times what is not would have made it NaN. Else
+    /// it is taken again without what is not there.
+    fn with_zeros(&mut self, over: &[RankId], value: ExprId, lane: Option<Lane>) -> Known {
+        let memos = self.builder.forget();
+        self.takes_zeros = true;
+        let all = self.folded(ReduceOp::Sum, over, value, lane).value;
+        self.takes_zeros = false;
+        self.builder.forget();
+        self.builder.recollect(memos);
+        let (nothing, zero) =
+            (self.builder.binary(BinaryOp::Sub, all, all), self.builder.real(0.0, Scalar::F32));
+        let mut finite = self.builder.compare(CompareOp::Eq, nothing, zero);
+        for dim in self.builder.nest.values[finite].shape.clone() {
+            finite = self.builder.reduce(ReduceOp::All, finite, dim.rank);
+        }
+        self.builder.open_unless(finite, over[0], &[all]);
+        let some = self.folded(ReduceOp::Sum, over, value, lane).value;
+        Known { value: self.builder.close_loop(&[some])[0], present: None }
     }
 
     /// Whether a condition that is known to hold everywhere holds somewhere: where there is a point.
@@ -137,6 +179,11 @@ impl Tiling<'_> {
         if self.read.contains(&tensor) && (known.present.is_some() || self.stored[&tensor].mask.is_some()) {
             let mask = self.mask(tensor);
             let there = known.present.unwrap_or_else(|| self.builder.bool(true));
+            if self.is_tile(tensor) && dtype == DType::F32 {
+                let zero = self.builder.real(0.0, Scalar::F32);
+                value = known.present.map_or(value, |there| self.builder.select(there, value, zero));
+                self.zeroed.insert(tensor);
+            }
             let contiguous = self.is_contiguous(mask, &index, guard);
             let within = self.within_tile(&index, guard);
             self.builder.store(mask, index.clone(), there, within, contiguous);

@@ -28,8 +28,7 @@ impl Tiling<'_> {
             let mut composites = self.region.composites.iter();
             reduced.last() == Some(it) || !composites.any(|of| self.cascade.exprs.atoms(*of).contains(it))
         };
-        // Of equals a reduced one: more is read than written.
-        let candidates = open.last().copied().into_iter().chain(reduced.iter().copied().filter(is_apart));
+        let candidates = reduced.iter().copied().filter(is_apart).chain(open.last().copied());
         let rank = candidates
             .filter(|&it| Some(it) != einsum.op.along())
             .filter(|&it| self.cascade.ranks[it].parts.is_empty())
@@ -95,9 +94,13 @@ impl Tiling<'_> {
     fn gain(&self, einsum: &Einsum, rank: RankId) -> i64 {
         let exprs = &self.cascade.exprs;
         let mut gain = i64::from(einsum.at.last() == Some(&At::Rank(rank, 0)));
+        // What does not vary along what is reduced is read once for all of it.
+        let over = einsum.op.reduced();
+        let is_often_read = |free: &[RankId]| over.is_empty() || free.iter().any(|it| over.contains(it));
         for id in exprs.postorder(einsum.value) {
             if let Expr::Read(tensor, coords, _) = exprs.get(id)
                 && exprs.free(id).contains(&rank)
+                && is_often_read(exprs.free(id))
             {
                 let walks = self.walks(*tensor, coords, rank);
                 gain += if walks { 1 } else { -1 };

@@ -107,6 +107,10 @@ struct Tiling<'a> {
     /// The tiles of the stage at hand that are held in words of four bytes, and what sums of products with some begin with.
     words: BTreeMap<TensorId, Words>,
     word_sums: HashMap<TensorId, BufferId>,
+    /// Tiles that hold 0 where a mask says that nothing is there.
+    zeroed: BTreeSet<TensorId>,
+    /// Those masks are not looked at.
+    takes_zeros: bool,
     /// Tensors that have a mask all through the stage at hand.
     always_masked: BTreeSet<TensorId>,
     /// By expression: it reads a tile.
@@ -164,6 +168,8 @@ impl<'a> Tiling<'a> {
             tile_masks: HashMap::new(),
             words: BTreeMap::new(),
             word_sums: HashMap::new(),
+            zeroed: BTreeSet::new(),
+            takes_zeros: false,
             always_masked: BTreeSet::new(),
             reads_tile: stream::reads_tile(plan),
             region: Region::default(),

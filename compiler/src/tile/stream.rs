@@ -46,6 +46,7 @@ impl Tiling<'_> {
         self.tile_masks.clear();
         self.words = self.words_of(stream);
         self.word_sums.clear();
+        self.zeroed.clear();
         self.stage(&defines, |it| {
             let mut tasks = it.boxes(&stream.rows);
             if let Some(condition) = stream.when {

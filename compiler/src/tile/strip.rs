@@ -176,7 +176,9 @@ impl Tiling<'_> {
         let lanes = self.plan.register.lanes;
         // Of a tile of several ranks the innermost that has more than a tile of registers.
         let step = |at: usize| if at + 1 == it.axes.len() { lanes } else { 1 };
-        let axis = it.axes.iter().enumerate().rfind(|(at, axis)| axis.tile > step(*at));
+        let inside = |at: usize| it.axes[at + 1..].iter().map(|it| it.tile).product::<u32>() * step(at);
+        let axis =
+            it.axes.iter().enumerate().rfind(|(at, axis)| axis.tile > step(*at) && inside(*at) >= lanes);
         let (Some(hold), Some((at, &Axis { rank, .. }))) = (hold, axis) else {
             return self.where_it_matters(it, acts);
         };

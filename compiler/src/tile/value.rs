@@ -323,6 +323,9 @@ impl Tiling<'_> {
         let within = self.within_tile(&index, guard);
         let value = self.builder.load(buffer, index.clone(), within, contiguous);
         let Some(mask) = self.stored[&tensor].mask else { return Known { value, present: guard } };
+        if self.takes_zeros && self.zeroed.contains(&tensor) && guard.is_none() {
+            return Known { value, present: None };
+        }
         let contiguous = self.is_contiguous(mask, &index, guard);
         // Where the guard is false the mask reads as false, too.
         let there = self.builder.load(mask, index, within, contiguous);

@@ -35,6 +35,7 @@ impl Tiling<'_> {
                 it.region.tiles.insert(axis.rank, axis.tile);
             }
             it.scratch = it.no_bytes();
+            it.zeroed.clear();
             it.stage(&defines, |it| {
                 let tasks = it.boxes(&walk.rows);
                 it.fix(walk.rank);

@@ -306,6 +306,16 @@ impl<'c> Assembler<'c> {
         self.builder.build_conditional_branch(condition.into_int_value(), yes, no).expect(FITS);
     }
 
+    /// The same where the condition hardly ever holds.
+    pub(super) fn seldom(&self, condition: Value<'c>, yes: BasicBlock<'c>, no: BasicBlock<'c>) {
+        let branch = self.builder.build_conditional_branch(condition.into_int_value(), yes, no).expect(FITS);
+        let name = self.context.metadata_string("branch_weights");
+        let weight = |it| self.context.i32_type().const_int(it, false);
+        let weights = self.context.metadata_node(&[name.into(), weight(1).into(), weight(1 << 20).into()]);
+        let kind = self.context.get_kind_id("prof");
+        branch.set_metadata(weights, kind).expect("a node is metadata of a branch");
+    }
+
     /// Ends the function.
     pub(super) fn ret(&self, value: Option<Value<'c>>) {
         let value = value.as_ref().map(|it| it as &dyn BasicValue<'c>);

@@ -191,7 +191,12 @@ impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
         let before = asm.here();
         let [entry, body, exit] = std::array::from_fn(|_| self.new_block());
         let inits: Vec<Vec<Value<'c>>> = it.carried.iter().map(|it| self.tile(it.init).rows).collect();
-        asm.branch(asm.icmp(IntPredicate::SLE, self.scalar(it.from), last), entry, exit);
+        let begins = asm.icmp(IntPredicate::SLE, self.scalar(it.from), last);
+        if it.rare {
+            asm.seldom(begins, entry, exit);
+        } else {
+            asm.branch(begins, entry, exit);
+        }
         self.switch_to(entry);
         asm.jump(body);
 

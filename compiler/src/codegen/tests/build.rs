@@ -142,7 +142,16 @@ impl Build {
             result: results[at],
         });
         let carried = carried.collect();
-        self.open.push(Stmt::Loop(Loop { rank: Id::new(rank), index, from, to, step, carried, body }));
+        self.open.push(Stmt::Loop(Loop {
+            rank: Id::new(rank),
+            index,
+            from,
+            to,
+            step,
+            carried,
+            body,
+            rare: false,
+        }));
         results
     }
 

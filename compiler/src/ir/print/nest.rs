@@ -121,7 +121,8 @@ impl<'a> Printer<'a> {
     fn loop_(&mut self, depth: usize, it: &Loop) {
         let rank = &self.nest.ranks[it.rank.idx()];
         let (index, from, to) = (value(it.index), value(it.from), value(it.to));
-        self.line(depth, &format!("for {rank} {index} in {from} .. {to} step {}", it.step));
+        let seldom = if it.rare { ", seldom" } else { "" };
+        self.line(depth, &format!("for {rank} {index} in {from} .. {to} step {}{seldom}", it.step));
         for Carried { init, current, next, result } in &it.carried {
             let (init, next, result) = (value(*init), value(*next), value(*result));
             let line = format!("carry {} = {init} -> {next}, result {result}", self.typed(*current));
