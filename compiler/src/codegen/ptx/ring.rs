@@ -1,0 +1,394 @@
+//! Tiles that a group of four warps copies for those that compute, by copies of boxes of tensors (`bulk.rs` says which).
+//!
+//! A ring has room for a few tiles, each with two barriers in shared memory. `full` awaits the bytes of a copy, `empty`
+//! one lane of each warp that computes. Both sides count the tiles of a ring: tile `i` is in place `i % stages`, and it
+//! is the `i / stages`-th one there, whose parity tells the phase of a barrier. What the warps that copy run is the
+//! stage without all that is not needed to know where and how often they do.
+//!
+//! ```text
+//! one lane of the last group                     all others
+//! for n:  wait empty; expect; copy K (n)         for n:  wait full; S = Q · K; arrive at empty
+//!         wait empty; expect; copy V (n)                 wait full; O += P · V; arrive at empty
+//! ```
+
+use std::collections::HashMap;
+
+use attnc_ptx::modifier::{
+    Combine, Compare, CvtRound, CvtaSpace, IntOp, LogicOp, PhaseWait, RegisterChange, TensorRank, Toward,
+};
+use attnc_ptx::types::{Int, Logical, Number, RegType, Scalar as Type};
+use attnc_ptx::{Builder, Inst, Op, Operand, ParamId, ParamType, Reg, args, at};
+
+use super::arith::convert;
+use super::block::Emitter;
+use super::bulk::{Bulk, Ring};
+use super::group::GROUP;
+use super::layout::{COLUMNS, Layout};
+use super::value::Value;
+use super::writer::Writer;
+use crate::ir::nest::{Block, Op as TileOp, Stmt, ValueId};
+
+/// The bytes of a map of a tensor, and what its address is a multiple of.
+const MAP: ParamType = ParamType::Bytes { bytes: attnc_runtime::TENSOR_MAP_BYTES as u32, align: 64 };
+/// The bytes of a barrier.
+const BARRIER: u32 = 8;
+/// The registers of a thread that copies.
+const FEW: u32 = 24;
+/// The registers of all threads of a block, and the most that a thread starts with.
+const REGISTERS: u32 = 1 << 16;
+const OF_THREAD: u32 = 255;
+
+/// The rings of a stage as those see them that copy, or those that compute.
+pub(super) struct Rings<'a> {
+    bulk: &'a Bulk,
+    copies: bool,
+    /// The parameters of the maps.
+    maps: Vec<ParamId>,
+    /// The room of each ring, its barriers, and how many of its tiles came before.
+    rooms: Vec<Room>,
+    /// Where those that compute say that they are done with a tile that they have at hand.
+    held: HashMap<ValueId, Value>,
+}
+
+/// Room in shared memory.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    tiles: Value,
+    layout: Layout,
+    /// The bytes of a tile.
+    bytes: u32,
+    /// The barriers of full places come first, those of empty ones behind them.
+    barriers: Value,
+    stages: u32,
+    /// The tiles that came before.
+    count: Value,
+}
+
+/// How many tiles a ring has room for: those of loops are copied ahead.
+pub(super) fn stages(ring: &Ring) -> u32 {
+    if ring.depth == 0 { 1 } else { 2 }
+}
+
+/// The threads of a block of which so many compute.
+pub(crate) fn with_copying(threads: u32) -> u32 {
+    threads + GROUP
+}
+
+/// The parameters of the maps of a stage.
+pub(super) fn params(builder: &mut Builder, bulk: &Bulk) -> Vec<ParamId> {
+    (0..bulk.maps.len()).map(|it| builder.param(&format!("map_{it}"), MAP)).collect()
+}
+
+impl<'a> Rings<'a> {
+    pub(super) fn new(writer: &Writer, bulk: &'a Bulk, maps: Vec<ParamId>) -> Rings<'a> {
+        let rooms = bulk.rings.iter().map(|ring| {
+            let stages = stages(ring);
+            let (layout, bytes) = Layout::swizzled(ring.sides[0], ring.sides[1]);
+            let tiles = writer.shared(stages * bytes, layout.align());
+            let barriers = writer.shared(2 * stages * BARRIER, BARRIER);
+            Room { tiles, layout, bytes, barriers, stages, count: Value::Int(0) }
+        });
+        Rings { bulk, copies: true, maps, rooms: rooms.collect(), held: HashMap::new() }
+    }
+
+    /// What stages are copied of is forgotten: from now on it is for those that compute.
+    fn turn_to_computing(&mut self) {
+        self.copies = false;
+        self.held.clear();
+        self.rooms.iter_mut().for_each(|it| it.count = Value::Int(0));
+    }
+
+    /// The body that is to be run.
+    fn body(&self) -> &'a Block {
+        if self.copies { &self.bulk.copies } else { &self.bulk.body }
+    }
+
+    /// Whether a load is staged by copies of boxes.
+    fn has(&self, load: ValueId) -> bool {
+        self.bulk.ring(load).is_some()
+    }
+}
+
+impl Room {
+    /// The place of the next tile, and the parity of its phase.
+    fn turn(&self, w: &Writer) -> (Value, Value) {
+        if let Some(count) = self.count.int() {
+            let (count, stages) = (u32::try_from(count).expect("it counts"), self.stages);
+            return (Value::Int((count % stages).into()), Value::Int((count / stages % 2).into()));
+        }
+        let word = |op, a, b: u32| {
+            w.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[a, Value::Int(b.into())])
+        };
+        let (place, round) = match self.stages {
+            1 => (Value::Int(0), self.count),
+            stages => (word(IntOp::Rem, self.count, stages), word(IntOp::Div, self.count, stages)),
+        };
+        (place, word_logic(w, LogicOp::And, round, 1))
+    }
+
+    fn at(w: &Writer, first: Value, place: Value, step: u32) -> Value {
+        let word = |op, a, b| w.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[a, b]);
+        let further = match place.int() {
+            Some(0) => return first,
+            Some(place) => Value::Int(place * i64::from(step)),
+            None => word(IntOp::MulLo, place, Value::Int(step.into())),
+        };
+        word(IntOp::Add, first, further)
+    }
+
+    fn full(&self, w: &Writer, place: Value) -> Value {
+        Room::at(w, self.barriers, place, BARRIER)
+    }
+
+    fn empty(&self, w: &Writer, place: Value) -> Value {
+        let first = Room::at(w, self.barriers, Value::Int(self.stages.into()), BARRIER);
+        Room::at(w, first, place, BARRIER)
+    }
+}
+
+impl<'a> Emitter<'a> {
+    /// Makes the barriers; then the last group copies and the others compute, each by what `run` writes of its body.
+    pub(super) fn in_roles(&mut self, run: impl Fn(&mut Self, &'a Block)) {
+        self.make_barriers();
+        let (w, team) = (&self.writer, self.together());
+        let (thread, threads) = (Value::Reg(team.thread), team.threads());
+        let compares = compare(w, Compare::Ge, thread, threads);
+        let [compute, idle, end] = ["compute", "idle", "end"].map(|it| w.label(it));
+        let (few, many) = registers(threads);
+        w.bra(compute, Some((compares, false)));
+        w.open(true);
+        self.set_registers(RegisterChange::Dec, few);
+        let w = &self.writer;
+        w.bra(idle, Some((compare(w, Compare::Eq, thread, threads), false)));
+        w.open(true);
+        self.each_map(|it, map| it.add(Inst::new(Op::PrefetchMap, args![at(map)])));
+        run(self, self.expect_rings().body());
+        let w = &self.writer;
+        let closed = w.close(&[]);
+        w.append(closed);
+        w.place(idle);
+        let closed = w.close(&[]);
+        w.append(closed);
+        w.bra(end, None);
+        w.place(compute);
+        w.open(true);
+        self.set_registers(RegisterChange::Inc, many);
+        self.rings.as_mut().expect("there are rings").turn_to_computing();
+        run(self, self.expect_rings().body());
+        let w = &self.writer;
+        let closed = w.close(&[]);
+        w.append(closed);
+        w.place(end);
+    }
+
+    fn expect_rings(&self) -> &Rings<'a> {
+        self.rings.as_ref().expect("there are rings")
+    }
+
+    fn set_registers(&self, change: RegisterChange, registers: Option<u32>) {
+        if let Some(registers) = registers {
+            self.writer.add(Inst::new(Op::SetMaxRegisters { change }, args![registers]));
+        }
+    }
+
+    /// One thread makes the barriers, and all learn of it.
+    fn make_barriers(&self) {
+        let (w, team) = (&self.writer, self.together());
+        let made = w.label("made");
+        w.bra(made, Some((compare(w, Compare::Eq, Value::Reg(team.thread), 0), false)));
+        w.open(true);
+        for room in &self.expect_rings().rooms {
+            for place in 0..room.stages {
+                let make = |barrier: Value, count: u32| {
+                    let barrier = at(w.reg(RegType::B32, barrier));
+                    w.add(Inst::new(Op::MbarrierInit, args![barrier, count]));
+                };
+                make(room.full(w, Value::Int(place.into())), 1);
+                make(room.empty(w, Value::Int(place.into())), team.threads() / 32);
+            }
+        }
+        w.add(Inst::new(Op::FenceMbarrierInit, args![]));
+        let closed = w.close(&[]);
+        w.append(closed);
+        w.place(made);
+        w.add(Inst::new(Op::BarSyncAll, args![0]));
+    }
+
+    fn each_map(&self, act: impl Fn(&Writer, Reg)) {
+        let maps = self.expect_rings().maps.len();
+        (0..maps).for_each(|it| act(&self.writer, self.map_address(it)));
+    }
+
+    /// The address of a map.
+    fn map_address(&self, map: usize) -> Reg {
+        let (w, param) = (&self.writer, self.expect_rings().maps[map]);
+        let place = w.fresh(RegType::B64);
+        w.add(Inst::new(Op::Mov { ty: Type::U64 }, args![place, param]));
+        let cvta = Op::Cvta { toward: Toward::Generic, space: CvtaSpace::Param };
+        w.reg(RegType::B64, w.pure(RegType::B64, cvta, &[Value::Reg(place)]))
+    }
+
+    /// Whether copies of boxes stage a load.
+    pub(super) fn is_boxed(&self, load: ValueId) -> bool {
+        self.rings.as_ref().is_some_and(|it| it.has(load))
+    }
+
+    /// Stages a load by copies of boxes: begins one or waits for it. Whether it is one of these.
+    pub(super) fn take_box(&mut self, load: ValueId) -> bool {
+        let Some(rings) = self.rings.as_ref().filter(|it| it.has(load)) else { return false };
+        let ring = rings.bulk.ring(load).expect("it takes turns");
+        let (copies, room) = (rings.copies, rings.rooms[ring]);
+        let w = &self.writer;
+        let (place, parity) = room.turn(w);
+        let (full, empty) = (room.full(w, place), room.empty(w, place));
+        let start = Room::at(w, room.tiles, place, room.bytes);
+        if copies {
+            // Before the first tile a place is as good as empty.
+            self.wait(empty, word_logic(w, LogicOp::Xor, parity, 1));
+            self.begin_copy(load, (start, full), room);
+        } else {
+            self.wait(full, parity);
+            let staged = self.staged(load, start, room.layout);
+            self.together_mut().staged.insert(load, staged);
+        }
+        let rings = self.rings.as_mut().expect("there are rings");
+        rings.held.insert(load, empty);
+        let count = rings.rooms[ring].count;
+        rings.rooms[ring].count = match count.int() {
+            Some(count) => Value::Int(count + 1),
+            None => self.writer.pure(
+                RegType::B32,
+                Op::IntBinary { op: IntOp::Add, ty: Int::U32 },
+                &[count, Value::Int(1)],
+            ),
+        };
+        true
+    }
+
+    /// Waits for the phase of a parity.
+    fn wait(&self, barrier: Value, parity: Value) {
+        let w = &self.writer;
+        let again = w.label("wait");
+        let barrier = at(w.reg(RegType::B32, barrier));
+        w.place(again);
+        let over = w.fresh(RegType::Pred);
+        let op = Op::MbarrierWait { how: PhaseWait::Try };
+        w.add(Inst::new(op, args![over, barrier, Operand::from(parity)]));
+        w.bra(again, Some((over, false)));
+    }
+
+    /// Announces the bytes of a tile and copies its slabs.
+    fn begin_copy(&mut self, load: ValueId, (to, full): (Value, Value), room: Room) {
+        let bulk = self.expect_rings().bulk;
+        let map = bulk.loads.iter().find(|it| it.0 == load).expect("it has a map").1;
+        let Layout::Swizzled { slab } = room.layout else {
+            unreachable!("copies of boxes put tiles in slabs")
+        };
+        let coordinates = self.corner_of(load);
+        let w = &self.writer;
+        let full = at(w.reg(RegType::B32, full));
+        // What lies beyond the tensor counts, too.
+        w.add(Inst::new(Op::MbarrierArriveExpect, args![Operand::Sink, full, room.bytes]));
+        let to = at(w.reg(RegType::B32, to));
+        let map = at(self.map_address(map));
+        for slab_at in 0..room.bytes / slab {
+            // Ranks are innermost first.
+            let mut point: Vec<Operand> = coordinates.iter().rev().map(|it| Operand::from(*it)).collect();
+            point[0] = Operand::from(Value::Int((slab_at * COLUMNS).into()));
+            if coordinates.last() != Some(&Value::Int(0)) {
+                let first = coordinates[coordinates.len() - 1];
+                let op = Op::IntBinary { op: IntOp::Add, ty: Int::U32 };
+                let further = w.pure(RegType::B32, op, &[first, Value::Int((slab_at * COLUMNS).into())]);
+                point[0] = Operand::from(further);
+            }
+            let rank = [TensorRank::R1, TensorRank::R2, TensorRank::R3, TensorRank::R4, TensorRank::R5]
+                [point.len() - 1];
+            let to = to.plus((slab_at * slab).cast_signed());
+            let copy = Op::TensorLoad { rank };
+            w.add(Inst::new(copy, args![to, Operand::Tensor(map, point), full]));
+        }
+    }
+
+    /// The first coordinates of a load, as 32-bit numbers.
+    fn corner_of(&mut self, load: ValueId) -> Vec<Value> {
+        let TileOp::Load { index, .. } = self.together().definition(load) else {
+            unreachable!("what is copied is loaded")
+        };
+        let index: Vec<Value> = index.iter().map(|it| self.first_of(*it)).collect();
+        let narrow = |it: Value| match it.int() {
+            Some(it) => Value::Int(it),
+            None => convert(&self.writer, CvtRound::Exact, (RegType::B32, Number::S32), Number::S64, it),
+        };
+        index.into_iter().map(narrow).collect()
+    }
+
+    /// Lets go of what is used no more after a statement of a block.
+    pub(super) fn let_go(&mut self, block: &Block, at_stmt: usize) {
+        let Some(rings) = self.rings.as_ref().filter(|it| !it.copies) else { return };
+        let stmts = &block.stmts;
+        let done = stmts[..=at_stmt].iter().filter_map(|it| match it {
+            Stmt::Let(load, _) if rings.has(*load) && rings.held.contains_key(load) => Some(*load),
+            Stmt::Let(..) | Stmt::Store { .. } | Stmt::Loop(_) | Stmt::If { .. } => None,
+        });
+        let done: Vec<ValueId> =
+            done.filter(|load| !stmts[at_stmt + 1..].iter().any(|it| it.uses(*load))).collect();
+        for load in done {
+            let rings = self.rings.as_mut().expect("there are rings");
+            let empty = rings.held.remove(&load).expect("it is held");
+            let w = &self.writer;
+            // Lanes may have read it one by one.
+            w.add(Inst::new(Op::BarWarp, args![-1]));
+            let lane = word_logic(w, LogicOp::And, Value::Reg(self.together().thread), 31);
+            let one = compare(w, Compare::Eq, lane, 0);
+            let empty = at(w.reg(RegType::B32, empty));
+            w.add(Inst::new(Op::MbarrierArrive, args![Operand::Sink, empty]).when(one));
+        }
+    }
+
+    /// The counts of tiles that a loop with that body changes, in registers of the loop: each with what it is before.
+    pub(super) fn count_in(&mut self, body: &Block) -> Vec<(usize, Reg, Value)> {
+        let Some(rings) = self.rings.as_mut() else { return Vec::new() };
+        let count = |ring: usize| {
+            let register = self.writer.fresh(RegType::B32);
+            let before = std::mem::replace(&mut rings.rooms[ring].count, Value::Reg(register));
+            (ring, register, before)
+        };
+        rings.bulk.rings_of(body).into_iter().map(count).collect()
+    }
+
+    /// What the counts are after a turn; from now on they are what they are after the loop.
+    pub(super) fn counted(&mut self, counts: &[(usize, Reg, Value)]) -> Vec<Value> {
+        let Some(rings) = self.rings.as_mut() else { return Vec::new() };
+        let after = counts.iter().map(|&(ring, register, _)| {
+            std::mem::replace(&mut rings.rooms[ring].count, Value::Reg(register))
+        });
+        after.collect()
+    }
+}
+
+/// The registers of a thread that copies and of one that computes, if so many compute; none where there are enough at the
+/// start.
+fn registers(threads: u32) -> (Option<u32>, Option<u32>) {
+    let (groups, computing) = (with_copying(threads) / GROUP, threads / GROUP);
+    let start = REGISTERS / (groups * GROUP) / 8 * 8;
+    if start > OF_THREAD {
+        return (None, None);
+    }
+    (Some(FEW), Some((groups * start - FEW) / computing / 8 * 8))
+}
+
+fn word_logic(w: &Writer, op: LogicOp, a: Value, b: i64) -> Value {
+    if let Some(a) = a.int() {
+        return Value::Int(match op {
+            LogicOp::And => a & b,
+            LogicOp::Or => a | b,
+            LogicOp::Xor => a ^ b,
+        });
+    }
+    w.pure(RegType::B32, Op::Logic { op, ty: Logical::B32 }, &[a, Value::Int(b)])
+}
+
+fn compare(w: &Writer, cmp: Compare, a: Value, b: u32) -> Reg {
+    let op = Op::IntSetp { cmp, combine: Combine::None, ty: Int::U32 };
+    w.reg(RegType::Pred, w.pure(RegType::Pred, op, &[a, Value::Int(b.into())]))
+}
