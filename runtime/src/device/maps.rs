@@ -50,17 +50,16 @@ fn map_of(
     let (mut extents, mut strides) = (Vec::new(), Vec::new());
     let dims = tensor.dims.iter().zip(shape).zip(&words[word + 1..]).rev();
     for (at, ((dim, &extent), &stride)) in dims.enumerate() {
-        let named = |what: String| Err(format!("has {what} along `{dim}`"));
         let count = extent.cast_unsigned();
         if extent <= 0 || count >= EXTENT {
-            return named(format!("{extent} elements, expected 1 to {}", EXTENT - 1));
+            return Err(format!("has {extent} elements along `{dim}`, expected 1 to {}", EXTENT - 1));
         }
         extents.push(count);
         // What has one coordinate may have any stride.
         let stride = if count == 1 { None } else { Some(stride.cast_signed()) };
         if at == 0 {
             if let Some(stride) = stride.filter(|it| *it != 1) {
-                return named(format!("a stride of {stride}, expected 1"));
+                return Err(format!("has a stride of {stride} along `{dim}`, expected 1"));
             }
             continue;
         }
@@ -71,7 +70,8 @@ fn map_of(
             None => {
                 let found = stride.unwrap_or(0);
                 let step = ALIGN / element;
-                return named(format!("a stride of {found}, expected a positive multiple of {step}"));
+                let along = format!("`{dim}`, expected a positive multiple of {step}");
+                return Err(format!("has a stride of {found} along {along}"));
             }
         }
     }

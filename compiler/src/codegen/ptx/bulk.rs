@@ -14,14 +14,18 @@ use std::collections::{BTreeSet, HashSet};
 
 use attnc_dsl::ast::CompareOp;
 
-use super::layout::COLUMNS;
+use super::layout::{COLUMNS, Layout};
 use crate::ir::expr::BinaryOp;
 use crate::ir::factors::Factors;
 use crate::ir::nest::{Block, BufferId, Loop, Nest, Op, Place, Stage, Stmt, TileDim, ValueId, bytes_of};
+use crate::tile::staged_bytes;
 
 /// The most ranks of a tensor of which boxes are copied, and the most coordinates of a box along one.
 const RANKS: usize = 5;
 const EXTENT: u32 = 256;
+/// The shared memory of a block, and the most tiles that a ring has room for.
+const SHARED: u32 = 227 * 1024;
+const STAGES: u32 = 4;
 /// The bytes of an element.
 const HALF: u32 = 2;
 
@@ -34,6 +38,8 @@ pub(crate) struct Bulk {
     pub(super) loads: Vec<(ValueId, usize)>,
     /// The rings that they take turns in.
     pub(super) rings: Vec<Ring>,
+    /// For how many tiles a ring of a loop has room.
+    stages: u32,
     /// The body with these loads where they are first used.
     pub(super) body: Block,
     /// What of it says where and how often they are copied.
@@ -63,7 +69,7 @@ pub(super) struct Ring {
 impl Bulk {
     /// That of a stage, if there is anything that copies of boxes can stage.
     pub(crate) fn of(nest: &Nest, stage: &Stage) -> Option<Bulk> {
-        stage.team?;
+        let rows = stage.team?;
         let mut search = Search::new(nest, stage);
         search.block(&stage.body, 0);
         let Search { maps, loads, rings, factors, .. } = search;
@@ -71,11 +77,17 @@ impl Bulk {
             return None;
         }
         let is_box = |it: ValueId| loads.iter().any(|load| load.0 == it);
+        let stages = stages(&rings, staged_bytes(nest, stage, rows))?;
         let body = late(&stage.body, &is_box);
         let mut needed = HashSet::new();
         wanted(&body, &is_box, &factors, &mut needed);
         let copies = copies(nest, &body, &is_box, &needed).expect("there are loads");
-        Some(Bulk { maps, loads, rings, body, copies })
+        Some(Bulk { maps, loads, rings, stages, body, copies })
+    }
+
+    /// For how many tiles a ring has room: those of loops are copied ahead.
+    pub(super) fn stages_of(&self, ring: &Ring) -> u32 {
+        if ring.depth == 0 { 1 } else { self.stages }
     }
 
     /// The ring that a load takes its turn in.
@@ -92,6 +104,22 @@ impl Bulk {
         };
         block.stmts.iter().flat_map(of).collect()
     }
+}
+
+impl Ring {
+    /// How its tiles lie, and their bytes.
+    pub(super) fn layout(&self) -> (Layout, u32) {
+        Layout::swizzled(self.sides[0], self.sides[1])
+    }
+}
+
+/// For how many tiles rings of loops have room beside all that a stage has in shared memory; nothing if for fewer than two.
+fn stages(rings: &[Ring], once: u32) -> Option<u32> {
+    let tile: u32 = rings.iter().filter(|it| it.depth > 0).map(|it| it.layout().1).sum();
+    // Barriers, and what tiles are aligned to.
+    let left = SHARED.checked_sub(once + 2 * Layout::swizzled(8, 8).1)?;
+    let stages = STAGES.min(1 + left / tile.max(1));
+    (stages > 1).then_some(stages)
 }
 
 /// A look through a stage for boxes.

@@ -21,7 +21,7 @@ use attnc_ptx::{Builder, Inst, Op, Operand, ParamId, ParamType, Reg, args, at};
 
 use super::arith::convert;
 use super::block::Emitter;
-use super::bulk::{Bulk, Ring};
+use super::bulk::Bulk;
 use super::group::GROUP;
 use super::layout::{COLUMNS, Layout};
 use super::value::Value;
@@ -64,11 +64,6 @@ struct Room {
     count: Value,
 }
 
-/// How many tiles a ring has room for: those of loops are copied ahead.
-pub(super) fn stages(ring: &Ring) -> u32 {
-    if ring.depth == 0 { 1 } else { 2 }
-}
-
 /// The threads of a block of which so many compute.
 pub(crate) fn with_copying(threads: u32) -> u32 {
     threads + GROUP
@@ -82,8 +77,7 @@ pub(super) fn params(builder: &mut Builder, bulk: &Bulk) -> Vec<ParamId> {
 impl<'a> Rings<'a> {
     pub(super) fn new(writer: &Writer, bulk: &'a Bulk, maps: Vec<ParamId>) -> Rings<'a> {
         let rooms = bulk.rings.iter().map(|ring| {
-            let stages = stages(ring);
-            let (layout, bytes) = Layout::swizzled(ring.sides[0], ring.sides[1]);
+            let (stages, (layout, bytes)) = (bulk.stages_of(ring), ring.layout());
             let tiles = writer.shared(stages * bytes, layout.align());
             let barriers = writer.shared(2 * stages * BARRIER, BARRIER);
             Room { tiles, layout, bytes, barriers, stages, count: Value::Int(0) }
