@@ -113,7 +113,8 @@ impl Tensors {
     fn on(device: &Arc<dyn Device>, gap: usize) -> Tensors {
         let value = |at: usize| (((at * 7919) % 256) as f32 / 64.0 - 2.0).to_bits() >> 16;
         let upload = |name: &str, pitch: usize| {
-            let of = |at: usize| if at % pitch < FEATURES { value(at / pitch * FEATURES + at % pitch) } else { 0 };
+            let of =
+                |at: usize| if at % pitch < FEATURES { value(at / pitch * FEATURES + at % pitch) } else { 0 };
             let bytes: Vec<u8> = (0..ROWS * pitch).flat_map(|at| (of(at) as u16).to_le_bytes()).collect();
             DeviceBuffer::upload(device, name, &bytes, Stream::DEFAULT).unwrap()
         };
@@ -129,7 +130,9 @@ impl Tensors {
         let pitch = FEATURES + self.gap;
         let wide = [ROWS * pitch, ROWS * pitch, pitch, 1].map(|it| it as isize);
         let mut call = kernel.device_call().unwrap();
-        for ((name, buffer), strides) in ["Q", "K", "V"].iter().zip(&self.buffers).zip([&dense, &wide, &dense]) {
+        for ((name, buffer), strides) in
+            ["Q", "K", "V"].iter().zip(&self.buffers).zip([&dense, &wide, &dense])
+        {
             let tensor = DeviceTensor::strided(buffer.address(), DType::BF16, &shape, strides).unwrap();
             call = call.input(name, tensor);
         }

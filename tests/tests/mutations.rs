@@ -184,11 +184,10 @@ impl Subject {
                 counts[0] += 1;
                 let mut without = lean.clone();
                 let body = &mut without.kernels[which].body;
-                let Stmt::Inst(inst) = body[at].clone() else { unreachable!("it is an instruction") };
+                let Stmt::Inst(inst) = &body[at] else { unreachable!("it is an instruction") };
                 let length = length(&inst.op);
                 body.drain(at..at + length);
                 if self.is_right(&without, right) {
-                    eprintln!("not needed: {} {at}", inst.op.mnemonic());
                     lean = without;
                 } else {
                     counts[1] += 1;
@@ -211,8 +210,10 @@ fn check(name: &str, (gpu, entry): (Gpu, &'static str), least: usize) -> (usize,
     let survived = on_all_cores(&mutants, |(change, module)| {
         subject.is_right(module, &right).then(|| format!("{name}: {change}"))
     });
-    eprintln!("{name} on {}: {after} of {before} are needed, {} mutants", gpu.name(), mutants.len());
-    (mutants.len(), survived.into_iter().flatten().collect())
+    let survived: Vec<String> = survived.into_iter().flatten().collect();
+    let (count, left) = (mutants.len(), survived.len());
+    eprintln!("{name} on {}: {after} of {before} are needed, {left} of {count} mutants survive", gpu.name());
+    (count, survived)
 }
 
 /// Of twenty mutants one may survive.

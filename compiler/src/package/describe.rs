@@ -63,7 +63,8 @@ fn mapped(nest: &Nest, target: &Target) -> Vec<MappedStage> {
     let stages = (0..).zip(&nest.stages).filter_map(|(at, stage)| {
         let bulk = ptx::bulk(nest, stage, target.gpu()?)?;
         // The first buffers of a nest are the caller's tensors.
-        let maps = bulk.maps.into_iter().map(|it| BoxInfo { tensor: to_u32(it.buffer.idx()), extents: it.extents });
+        let maps =
+            bulk.maps.into_iter().map(|it| BoxInfo { tensor: to_u32(it.buffer.idx()), extents: it.extents });
         let threads = ptx::with_copying(ptx::threads(stage.team?));
         Some(MappedStage { stage: at, threads, shared: 0, maps: maps.collect() })
     });

@@ -74,8 +74,7 @@ impl Emulated {
         let entries: Vec<[String; 2]> =
             (0..stages).map(|it| ["", "_maps"].map(|last| format!("{symbol}_stage_{it}{last}"))).collect();
         let lacks = |it: &&String| !program.kernels().any(|known| known == it.as_str());
-        if let Some(lacking) = entries.iter().map(|it| &it[0]).find(lacks)
-        {
+        if let Some(lacking) = entries.iter().map(|it| &it[0]).find(lacks) {
             return Err(broken(format!("its module has no entry `{lacking}`")));
         }
         Ok(Emulated { kernel, gpu: EmulatedGpu::new(), program, entries, schedule: Schedule::RoundRobin })

@@ -37,11 +37,7 @@ pub(super) fn maps_of(
     stage.maps.iter().map(map).collect()
 }
 
-fn map_of(
-    tensor: &TensorInfo,
-    of: &BoxInfo,
-    (shape, words): (&[i64], &[u64]),
-) -> Result<TensorMap, String> {
+fn map_of(tensor: &TensorInfo, of: &BoxInfo, (shape, words): (&[i64], &[u64])) -> Result<TensorMap, String> {
     let (word, element) = (tensor.word as usize, tensor.dtype.size() as u64);
     let address = words[word];
     if !address.is_multiple_of(ALIGN) {

@@ -137,11 +137,9 @@ impl Backend {
     pub(crate) fn generator(self) -> codegen::Backend {
         match self {
             Backend::Llvm => codegen::Backend::Llvm,
-            Backend::Cranelift
-            | Backend::Interp
-            | Backend::PtxEmu
-            | Backend::PtxEmuSm90a
-            | Backend::Cuda => codegen::Backend::Cranelift,
+            Backend::Cranelift | Backend::Interp | Backend::PtxEmu | Backend::PtxEmuSm90a | Backend::Cuda => {
+                codegen::Backend::Cranelift
+            }
         }
     }
 

@@ -13,8 +13,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use attnc_ptx::modifier::Compare;
-use attnc_ptx::types::RegType;
 use super::arith::{int_compare, select};
 use super::block::{Emitter, Range};
 use super::shared::Turn;
@@ -22,6 +20,8 @@ use super::value::Value;
 use super::writer::{Closed, Writer};
 use crate::ir::factors::uses;
 use crate::ir::nest::{Loop, Op as TileOp, Stmt, ValueId};
+use attnc_ptx::modifier::Compare;
+use attnc_ptx::types::RegType;
 
 /// The loads of a loop that are copied ahead of their use.
 pub(super) struct Ahead {
@@ -158,7 +158,10 @@ impl<'a> Emitter<'a> {
                     body.changes.insert(*value);
                     let TileOp::Contract { a, b, .. } = op else { continue };
                     elsewhere.insert(*a);
-                    if !body.changes.contains(b) || !self.together().factors.is_loaded(*b) || self.is_boxed(*b) {
+                    if !body.changes.contains(b)
+                        || !self.together().factors.is_loaded(*b)
+                        || self.is_boxed(*b)
+                    {
                         continue;
                     }
                     match loads.iter().position(|it| it == b) {

@@ -38,8 +38,8 @@ pub(crate) struct Bulk {
     pub(super) loads: Vec<(ValueId, usize)>,
     /// The rings that they take turns in.
     pub(super) rings: Vec<Ring>,
-    /// For how many tiles a ring of a loop has room.
-    stages: u32,
+    /// For how many tiles a ring has room, outside of loops and in them.
+    stages: [u32; 2],
     /// The body with these loads where they are first used.
     pub(super) body: Block,
     /// What of it says where and how often they are copied.
@@ -85,9 +85,9 @@ impl Bulk {
         Some(Bulk { maps, loads, rings, stages, body, copies })
     }
 
-    /// For how many tiles a ring has room: those of loops are copied ahead.
+    /// For how many tiles a ring has room: they are copied ahead.
     pub(super) fn stages_of(&self, ring: &Ring) -> u32 {
-        if ring.depth == 0 { 1 } else { self.stages }
+        self.stages[usize::from(ring.depth > 0)]
     }
 
     /// The ring that a load takes its turn in.
@@ -113,13 +113,19 @@ impl Ring {
     }
 }
 
-/// For how many tiles rings of loops have room beside all that a stage has in shared memory; nothing if for fewer than two.
-fn stages(rings: &[Ring], once: u32) -> Option<u32> {
-    let tile: u32 = rings.iter().filter(|it| it.depth > 0).map(|it| it.layout().1).sum();
+/// For how many tiles rings have room beside all that a stage has in shared memory once, outside of loops and in them;
+/// nothing if it is one in loops, too.
+fn stages(rings: &[Ring], once: u32) -> Option<[u32; 2]> {
+    let bytes = |is_outside: bool| -> u32 {
+        rings.iter().filter(|it| (it.depth == 0) == is_outside).map(|it| it.layout().1).sum()
+    };
+    let (outside, inside) = (bytes(true), bytes(false));
     // Barriers, and what tiles are aligned to.
-    let left = SHARED.checked_sub(once + 2 * Layout::swizzled(8, 8).1)?;
-    let stages = STAGES.min(1 + left / tile.max(1));
-    (stages > 1).then_some(stages)
+    let mut left = SHARED.checked_sub(once + inside + 2 * Layout::swizzled(8, 8).1)?;
+    // The first tiles of the next task are copied while the last ones of this are used.
+    let next = u32::from(left >= outside);
+    left -= next * outside;
+    Some([1 + next, STAGES.min(2 + left / inside.max(1))])
 }
 
 /// A look through a stage for boxes.
@@ -167,9 +173,7 @@ impl<'a> Search<'a> {
 
     /// The ring that a load takes its turn in, none of those that others of its block have.
     fn turn(&mut self, load: ValueId, sides: [u32; 2], depth: usize, taken: &[usize]) -> usize {
-        let fits = |(at, it): &(usize, &Ring)| {
-            it.depth == depth && it.sides == sides && !taken.contains(at)
-        };
+        let fits = |(at, it): &(usize, &Ring)| it.depth == depth && it.sides == sides && !taken.contains(at);
         let at = self.rings.iter().enumerate().find(fits).map(|it| it.0);
         let at = at.unwrap_or_else(|| {
             self.rings.push(Ring { loads: Vec::new(), sides, depth });
