@@ -41,7 +41,7 @@ impl Subject {
         let sizes = match gpu {
             Gpu::Sm80 => [("b", 3), ("h", 3), ("m", 70), ("n", 75)],
             // Blocks that have more than one task, and in all more tiles than they have room for at a time.
-            Gpu::Sm90a => [("b", 1), ("h", 1), ("m", 600), ("n", 600)],
+            Gpu::Sm90a => [("b", 1), ("h", 3), ("m", 300), ("n", 300)],
         };
         let plain = call(&cascade, &sized(&sizes), 4.0);
         // What sums are taken again for, and by other code.
