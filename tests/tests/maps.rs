@@ -32,6 +32,9 @@ const GROUPED: &str = "kernel t {
   output O[b, h, g, m, d]: f32 = sum[n](softmax[n](S) * V)
 }";
 
+/// What another order of sums may change, relative to all of a result.
+const CLOSE: f64 = 1e-6;
+
 /// The module with nothing but a trap in the entries of stages that have another one: those whose name ends so.
 fn trapped(parts: &Parts, last: &str) -> Module {
     let mut module = parts.module.clone();
@@ -83,7 +86,7 @@ fn the_gallery_agrees_where_boxes_are_copied() {
 }
 
 #[test]
-fn both_entries_of_a_stage_give_the_same_bits() {
+fn both_entries_of_a_stage_agree() {
     for name in ["causal", "window", "128 features", "f16", "80 and 72 features"] {
         let variant = attention::VARIANTS.iter().find(|it| it.name == name).unwrap();
         let cascade = variant.cascade();
@@ -96,7 +99,8 @@ fn both_entries_of_a_stage_give_the_same_bits() {
         let by_maps = outputs(&parts, "").unwrap();
         assert!(outputs(&parts, "_maps").unwrap_err().contains("trap"), "{name}: the maps are taken");
         parts.info.mapped.clear();
-        assert_eq!(outputs(&parts, "").unwrap(), by_maps, "{name}");
+        // Products are added to sums as they are taken where tiles are known to be finite.
+        is_close(name, &outputs(&parts, "").unwrap(), &by_maps, CLOSE);
     }
 }
 
@@ -160,7 +164,12 @@ fn tensors_without_maps_are_taken_by_the_other_entry() {
     assert_eq!(on("", 8), (vec![], right.clone()));
     let (why, found) = on("_maps", 4);
     assert_eq!(why, [(0, "`K` has a stride of 68 along `n`, expected a positive multiple of 8".to_owned())]);
-    assert_eq!(found, right);
+    let reals = |bytes: &[u8]| -> Vec<f64> {
+        bytes.chunks(4).map(|it| f64::from(f32::from_le_bytes(it.try_into().unwrap()))).collect()
+    };
+    for (x, y) in reals(&found).into_iter().zip(reals(&right)) {
+        assert!((x - y).abs() < 1e-5, "{x} for {y}");
+    }
 }
 
 #[test]

@@ -64,6 +64,8 @@ pub(super) struct Ring {
     pub(super) sides: [u32; 2],
     /// How many loops are around it.
     pub(super) depth: usize,
+    /// Whether products leave elements out that are multiplied by one of its tiles.
+    pub(super) leaves_out: bool,
 }
 
 impl Bulk {
@@ -72,7 +74,10 @@ impl Bulk {
         let rows = stage.team?;
         let mut search = Search::new(nest, stage);
         search.block(&stage.body, 0);
-        let Search { maps, loads, rings, factors, .. } = search;
+        let Search { maps, loads, mut rings, factors, .. } = search;
+        let mut partial = HashSet::new();
+        partial_factors(&stage.body, &mut partial);
+        rings.iter_mut().for_each(|it| it.leaves_out = it.loads.iter().any(|it| partial.contains(it)));
         if loads.is_empty() {
             return None;
         }
@@ -176,7 +181,7 @@ impl<'a> Search<'a> {
         let fits = |(at, it): &(usize, &Ring)| it.depth == depth && it.sides == sides && !taken.contains(at);
         let at = self.rings.iter().enumerate().find(fits).map(|it| it.0);
         let at = at.unwrap_or_else(|| {
-            self.rings.push(Ring { loads: Vec::new(), sides, depth });
+            self.rings.push(Ring { loads: Vec::new(), sides, depth, leaves_out: false });
             self.rings.len() - 1
         });
         self.rings[at].loads.push(load);
@@ -303,6 +308,20 @@ impl<'a> Search<'a> {
         let Some(&Op::Binary(BinaryOp::Add, a, b)) = self.factors.definition(number) else { return false };
         let many = |it| matches!(self.factors.definition(it), Some(Op::Int(it)) if *it >= count);
         a == first && many(b) || b == first && many(a)
+    }
+}
+
+/// What is multiplied by something of which elements are left out.
+fn partial_factors(block: &Block, found: &mut HashSet<ValueId>) {
+    for stmt in &block.stmts {
+        match stmt {
+            Stmt::Let(_, Op::Contract { b, there: Some(_), .. }) => _ = found.insert(*b),
+            Stmt::Loop(it) => partial_factors(&it.body, found),
+            Stmt::If { then, otherwise, .. } => {
+                [then, otherwise].into_iter().for_each(|it| partial_factors(it, found));
+            }
+            Stmt::Let(..) | Stmt::Store { .. } => {}
+        }
     }
 }
 

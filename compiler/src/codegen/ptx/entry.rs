@@ -12,6 +12,7 @@ use super::bulk::Bulk;
 use super::memory::global;
 use super::pressure::pressure;
 use super::ring::{self, Rings};
+use super::roles::with_copying;
 use super::team::Team;
 use super::value::Value;
 use super::writer::Writer;
@@ -64,7 +65,7 @@ fn write(
     let [workspace, tasks] = ["workspace", "tasks"].map(|it| builder.param(it, ParamType::U64));
     let maps = bulk.map(|it| ring::params(&mut builder, it)).unwrap_or_default();
     let threads = stage.team.map_or(THREADS, super::threads);
-    builder.threads(if bulk.is_some() { ring::with_copying(threads) } else { threads });
+    builder.threads(if bulk.is_some() { with_copying(threads) } else { threads });
     // Otherwise ptxas would rather keep registers in memory than run fewer blocks.
     builder.min_blocks(1);
     let writer = Writer::new(builder, hoists);

@@ -14,7 +14,7 @@
 use std::collections::HashMap;
 
 use attnc_ptx::modifier::{
-    Combine, Compare, CvtRound, CvtaSpace, IntOp, LogicOp, PhaseWait, RegisterChange, TensorRank, Toward,
+    Combine, Compare, CvtRound, CvtaSpace, IntOp, LogicOp, PhaseWait, TensorRank, Toward,
 };
 use attnc_ptx::types::{Int, Logical, Number, RegType, Scalar as Type};
 use attnc_ptx::{Builder, Inst, Op, Operand, ParamId, ParamType, Reg, args, at};
@@ -22,8 +22,9 @@ use attnc_ptx::{Builder, Inst, Op, Operand, ParamId, ParamType, Reg, args, at};
 use super::arith::convert;
 use super::block::Emitter;
 use super::bulk::Bulk;
-use super::group::GROUP;
+use super::finite::Finite;
 use super::layout::{COLUMNS, Layout};
+use super::roles::Role;
 use super::value::Value;
 use super::writer::Writer;
 use crate::ir::nest::{Block, Op as TileOp, Stmt, ValueId};
@@ -31,42 +32,42 @@ use crate::ir::nest::{Block, Op as TileOp, Stmt, ValueId};
 /// The bytes of a map of a tensor, and what its address is a multiple of.
 const MAP: ParamType = ParamType::Bytes { bytes: attnc_runtime::TENSOR_MAP_BYTES as u32, align: 64 };
 /// The bytes of a barrier.
-const BARRIER: u32 = 8;
-/// The registers of a thread that copies.
-const FEW: u32 = 24;
-/// The registers of all threads of a block, and the most that a thread starts with.
-const REGISTERS: u32 = 1 << 16;
-const OF_THREAD: u32 = 255;
-
+pub(super) const BARRIER: u32 = 8;
 /// The rings of a stage as those see them that copy, or those that compute.
 pub(super) struct Rings<'a> {
     bulk: &'a Bulk,
-    copies: bool,
+    pub(super) role: Role,
     /// The parameters of the maps.
     maps: Vec<ParamId>,
     /// The room of each ring, its barriers, and how many of its tiles came before.
-    rooms: Vec<Room>,
-    /// Where those that compute say that they are done with a tile that they have at hand.
-    held: HashMap<ValueId, Value>,
+    pub(super) rooms: Vec<Room>,
+    /// The tiles that those that compute have at hand.
+    held: HashMap<ValueId, Held>,
+}
+
+/// A tile at hand.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    /// Where to say that it is used no more.
+    empty: Value,
+    /// Whether some of it is not finite, if somebody has looked.
+    broken: Option<Reg>,
 }
 
 /// Room in shared memory.
 #[derive(Debug, Clone, Copy)]
-struct Room {
+pub(super) struct Room {
     tiles: Value,
     layout: Layout,
     /// The bytes of a tile.
-    bytes: u32,
+    pub(super) bytes: u32,
     /// The barriers of full places come first, those of empty ones behind them.
     barriers: Value,
-    stages: u32,
+    pub(super) stages: u32,
     /// The tiles that came before.
     count: Value,
-}
-
-/// The threads of a block of which so many compute.
-pub(crate) fn with_copying(threads: u32) -> u32 {
-    threads + GROUP
+    /// What is known of tiles of which products leave out what they are multiplied by.
+    pub(super) finite: Option<Finite>,
 }
 
 /// The parameters of the maps of a stage.
@@ -80,21 +81,22 @@ impl<'a> Rings<'a> {
             let (stages, (layout, bytes)) = (bulk.stages_of(ring), ring.layout());
             let tiles = writer.shared(stages * bytes, layout.align());
             let barriers = writer.shared(2 * stages * BARRIER, BARRIER);
-            Room { tiles, layout, bytes, barriers, stages, count: Value::Int(0) }
+            let finite = ring.leaves_out.then(|| Finite::new(writer, stages));
+            Room { tiles, layout, bytes, barriers, stages, count: Value::Int(0), finite }
         });
-        Rings { bulk, copies: true, maps, rooms: rooms.collect(), held: HashMap::new() }
+        Rings { bulk, role: Role::Copies, maps, rooms: rooms.collect(), held: HashMap::new() }
     }
 
-    /// What stages are copied of is forgotten: from now on it is for those that compute.
-    fn turn_to_computing(&mut self) {
-        self.copies = false;
+    /// From now on it is for those that do something else; no tile came before.
+    pub(super) fn turn_to(&mut self, role: Role) {
+        self.role = role;
         self.held.clear();
         self.rooms.iter_mut().for_each(|it| it.count = Value::Int(0));
     }
 
     /// The body that is to be run.
-    fn body(&self) -> &'a Block {
-        if self.copies { &self.bulk.copies } else { &self.bulk.body }
+    pub(super) fn body(&self) -> &'a Block {
+        if self.role == Role::Computes { &self.bulk.body } else { &self.bulk.copies }
     }
 
     /// Whether a load is staged by copies of boxes.
@@ -120,7 +122,8 @@ impl Room {
         (place, word_logic(w, LogicOp::And, round, 1))
     }
 
-    fn at(w: &Writer, first: Value, place: Value, step: u32) -> Value {
+    /// What is so many times further on.
+    pub(super) fn at(w: &Writer, first: Value, place: Value, step: u32) -> Value {
         let word = |op, a, b| w.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[a, b]);
         let further = match place.int() {
             Some(0) => return first,
@@ -130,85 +133,22 @@ impl Room {
         word(IntOp::Add, first, further)
     }
 
-    fn full(&self, w: &Writer, place: Value) -> Value {
+    pub(super) fn full(&self, w: &Writer, place: Value) -> Value {
         Room::at(w, self.barriers, place, BARRIER)
     }
 
-    fn empty(&self, w: &Writer, place: Value) -> Value {
+    pub(super) fn empty(&self, w: &Writer, place: Value) -> Value {
         let first = Room::at(w, self.barriers, Value::Int(self.stages.into()), BARRIER);
         Room::at(w, first, place, BARRIER)
     }
 }
 
 impl<'a> Emitter<'a> {
-    /// Makes the barriers; then the last group copies and the others compute, each by what `run` writes of its body.
-    pub(super) fn in_roles(&mut self, run: impl Fn(&mut Self, &'a Block)) {
-        self.make_barriers();
-        let (w, team) = (&self.writer, self.together());
-        let (thread, threads) = (Value::Reg(team.thread), team.threads());
-        let compares = compare(w, Compare::Ge, thread, threads);
-        let [compute, idle, end] = ["compute", "idle", "end"].map(|it| w.label(it));
-        let (few, many) = registers(threads);
-        w.bra(compute, Some((compares, false)));
-        w.open(true);
-        self.set_registers(RegisterChange::Dec, few);
-        let w = &self.writer;
-        w.bra(idle, Some((compare(w, Compare::Eq, thread, threads), false)));
-        w.open(true);
-        self.each_map(|it, map| it.add(Inst::new(Op::PrefetchMap, args![at(map)])));
-        run(self, self.expect_rings().body());
-        let w = &self.writer;
-        let closed = w.close(&[]);
-        w.append(closed);
-        w.place(idle);
-        let closed = w.close(&[]);
-        w.append(closed);
-        w.bra(end, None);
-        w.place(compute);
-        w.open(true);
-        self.set_registers(RegisterChange::Inc, many);
-        self.rings.as_mut().expect("there are rings").turn_to_computing();
-        run(self, self.expect_rings().body());
-        let w = &self.writer;
-        let closed = w.close(&[]);
-        w.append(closed);
-        w.place(end);
-    }
-
-    fn expect_rings(&self) -> &Rings<'a> {
+    pub(super) fn expect_rings(&self) -> &Rings<'a> {
         self.rings.as_ref().expect("there are rings")
     }
 
-    fn set_registers(&self, change: RegisterChange, registers: Option<u32>) {
-        if let Some(registers) = registers {
-            self.writer.add(Inst::new(Op::SetMaxRegisters { change }, args![registers]));
-        }
-    }
-
-    /// One thread makes the barriers, and all learn of it.
-    fn make_barriers(&self) {
-        let (w, team) = (&self.writer, self.together());
-        let made = w.label("made");
-        w.bra(made, Some((compare(w, Compare::Eq, Value::Reg(team.thread), 0), false)));
-        w.open(true);
-        for room in &self.expect_rings().rooms {
-            for place in 0..room.stages {
-                let make = |barrier: Value, count: u32| {
-                    let barrier = at(w.reg(RegType::B32, barrier));
-                    w.add(Inst::new(Op::MbarrierInit, args![barrier, count]));
-                };
-                make(room.full(w, Value::Int(place.into())), 1);
-                make(room.empty(w, Value::Int(place.into())), team.threads() / 32);
-            }
-        }
-        w.add(Inst::new(Op::FenceMbarrierInit, args![]));
-        let closed = w.close(&[]);
-        w.append(closed);
-        w.place(made);
-        w.add(Inst::new(Op::BarSyncAll, args![0]));
-    }
-
-    fn each_map(&self, act: impl Fn(&Writer, Reg)) {
+    pub(super) fn each_map(&self, act: impl Fn(&Writer, Reg)) {
         let maps = self.expect_rings().maps.len();
         (0..maps).for_each(|it| act(&self.writer, self.map_address(it)));
     }
@@ -231,22 +171,36 @@ impl<'a> Emitter<'a> {
     pub(super) fn take_box(&mut self, load: ValueId) -> bool {
         let Some(rings) = self.rings.as_ref().filter(|it| it.has(load)) else { return false };
         let ring = rings.bulk.ring(load).expect("it takes turns");
-        let (copies, room) = (rings.copies, rings.rooms[ring]);
+        let (role, room) = (rings.role, rings.rooms[ring]);
         let w = &self.writer;
         let (place, parity) = room.turn(w);
         let (full, empty) = (room.full(w, place), room.empty(w, place));
         let start = Room::at(w, room.tiles, place, room.bytes);
-        if copies {
-            // Before the first tile a place is as good as empty.
-            self.wait(empty, word_logic(w, LogicOp::Xor, parity, 1));
-            self.begin_copy(load, (start, full), room);
-        } else {
-            self.wait(full, parity);
-            let staged = self.staged(load, start, room.layout);
-            self.together_mut().staged.insert(load, staged);
+        let mut broken = None;
+        match (role, room.finite) {
+            (Role::Copies, _) => {
+                // Before the first tile a place is as good as empty.
+                self.wait(empty, word_logic(w, LogicOp::Xor, parity, 1));
+                self.begin_copy(load, (start, full), room);
+            }
+            (Role::Looks, None) => {}
+            (Role::Looks, Some(finite)) => {
+                self.wait(full, parity);
+                let staged = self.staged(load, start, room.layout);
+                self.look(finite, (start, room.bytes), place, staged.dtype);
+            }
+            (Role::Computes, finite) => {
+                self.wait(full, parity);
+                let staged = self.staged(load, start, room.layout);
+                self.together_mut().staged.insert(load, staged);
+                broken = finite.map(|it| {
+                    self.wait(it.known(&self.writer, place), parity);
+                    it.broken(&self.writer, place)
+                });
+            }
         }
         let rings = self.rings.as_mut().expect("there are rings");
-        rings.held.insert(load, empty);
+        rings.held.insert(load, Held { empty, broken });
         let count = rings.rooms[ring].count;
         rings.rooms[ring].count = match count.int() {
             Some(count) => Value::Int(count + 1),
@@ -257,6 +211,11 @@ impl<'a> Emitter<'a> {
             ),
         };
         true
+    }
+
+    /// Whether some of a tile at hand is not finite, if somebody has looked.
+    pub(super) fn broken(&self, load: ValueId) -> Option<Reg> {
+        self.rings.as_ref()?.held.get(&load)?.broken
     }
 
     /// Waits for the phase of a parity.
@@ -318,7 +277,7 @@ impl<'a> Emitter<'a> {
 
     /// Lets go of what is used no more after a statement of a block.
     pub(super) fn let_go(&mut self, block: &Block, at_stmt: usize) {
-        let Some(rings) = self.rings.as_ref().filter(|it| !it.copies) else { return };
+        let Some(rings) = self.rings.as_ref().filter(|it| it.role == Role::Computes) else { return };
         let stmts = &block.stmts;
         let done = stmts[..=at_stmt].iter().filter_map(|it| match it {
             Stmt::Let(load, _) if rings.has(*load) && rings.held.contains_key(load) => Some(*load),
@@ -328,7 +287,7 @@ impl<'a> Emitter<'a> {
             done.filter(|load| !stmts[at_stmt + 1..].iter().any(|it| it.uses(*load))).collect();
         for load in done {
             let rings = self.rings.as_mut().expect("there are rings");
-            let empty = rings.held.remove(&load).expect("it is held");
+            let empty = rings.held.remove(&load).expect("it is held").empty;
             let w = &self.writer;
             // Lanes may have read it one by one.
             w.add(Inst::new(Op::BarWarp, args![-1]));
@@ -360,18 +319,7 @@ impl<'a> Emitter<'a> {
     }
 }
 
-/// The registers of a thread that copies and of one that computes, if so many compute; none where there are enough at the
-/// start.
-fn registers(threads: u32) -> (Option<u32>, Option<u32>) {
-    let (groups, computing) = (with_copying(threads) / GROUP, threads / GROUP);
-    let start = REGISTERS / (groups * GROUP) / 8 * 8;
-    if start > OF_THREAD {
-        return (None, None);
-    }
-    (Some(FEW), Some((groups * start - FEW) / computing / 8 * 8))
-}
-
-fn word_logic(w: &Writer, op: LogicOp, a: Value, b: i64) -> Value {
+pub(super) fn word_logic(w: &Writer, op: LogicOp, a: Value, b: i64) -> Value {
     if let Some(a) = a.int() {
         return Value::Int(match op {
             LogicOp::And => a & b,
@@ -382,7 +330,7 @@ fn word_logic(w: &Writer, op: LogicOp, a: Value, b: i64) -> Value {
     w.pure(RegType::B32, Op::Logic { op, ty: Logical::B32 }, &[a, Value::Int(b)])
 }
 
-fn compare(w: &Writer, cmp: Compare, a: Value, b: u32) -> Reg {
+pub(super) fn compare(w: &Writer, cmp: Compare, a: Value, b: u32) -> Reg {
     let op = Op::IntSetp { cmp, combine: Combine::None, ty: Int::U32 };
     w.reg(RegType::Pred, w.pure(RegType::Pred, op, &[a, Value::Int(b.into())]))
 }
