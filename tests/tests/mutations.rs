@@ -108,6 +108,7 @@ fn length(op: &Op) -> usize {
 }
 
 /// Whether it may do as well before what comes before it, or after what comes after it.
+#[allow(clippy::wildcard_enum_match_arm, reason = "others order on both sides")]
 fn moves(op: &Op) -> [bool; 2] {
     match op {
         // It stays with what asks again.
@@ -212,7 +213,10 @@ fn check(name: &str, (gpu, entry): (Gpu, &'static str), least: usize) -> (usize,
     });
     let survived: Vec<String> = survived.into_iter().flatten().collect();
     let (count, left) = (mutants.len(), survived.len());
-    eprintln!("{name} on {}: {after} of {before} are needed, {left} of {count} mutants survive", gpu.name());
+    eprintln!(
+        "{name} on {}: {after} of {before} are needed, {left} of {count} mutants survive: {survived:?}",
+        gpu.name()
+    );
     (count, survived)
 }
 

@@ -14,10 +14,11 @@ use std::collections::{BTreeSet, HashSet};
 
 use attnc_dsl::ast::CompareOp;
 
+use super::copies::{copies, late, wanted};
 use super::layout::{COLUMNS, Layout};
 use crate::ir::expr::BinaryOp;
 use crate::ir::factors::Factors;
-use crate::ir::nest::{Block, BufferId, Loop, Nest, Op, Place, Stage, Stmt, TileDim, ValueId, bytes_of};
+use crate::ir::nest::{Block, BufferId, Nest, Op, Place, Stage, Stmt, TileDim, ValueId, bytes_of};
 use crate::tile::staged_bytes;
 
 /// The most ranks of a tensor of which boxes are copied, and the most coordinates of a box along one.
@@ -258,6 +259,7 @@ impl<'a> Search<'a> {
     }
 
     /// What coordinates that follow each other are counted from: none from 0.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn first(&self, value: ValueId) -> Option<Option<ValueId>> {
         match *self.factors.definition(value)? {
             Op::Iota => Some(None),
@@ -286,6 +288,7 @@ impl<'a> Search<'a> {
     }
 
     /// Whether coordinates below `end` are those below the extent, of a tile with these coordinates.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn ends(&self, end: ValueId, coordinates: ValueId, extent: ValueId) -> bool {
         let same = |a: ValueId, b: ValueId| {
             let number = |it| self.factors.definition(it).filter(|it| matches!(it, Op::Int(_) | Op::Word(_)));
@@ -323,77 +326,4 @@ fn partial_factors(block: &Block, found: &mut HashSet<ValueId>) {
             Stmt::Let(..) | Stmt::Store { .. } => {}
         }
     }
-}
-
-/// A block with loads where they are first used.
-fn late(block: &Block, is_box: &impl Fn(ValueId) -> bool) -> Block {
-    let (mut waiting, mut stmts) = (Vec::new(), Vec::new());
-    for stmt in &block.stmts {
-        let (used, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|it: &Stmt| match it {
-            Stmt::Let(load, _) => stmt.uses(*load),
-            Stmt::Store { .. } | Stmt::Loop(_) | Stmt::If { .. } => false,
-        });
-        waiting = rest;
-        stmts.extend(used);
-        match stmt {
-            Stmt::Let(value, _) if is_box(*value) => waiting.push(stmt.clone()),
-            Stmt::Loop(it) => stmts.push(Stmt::Loop(Loop { body: late(&it.body, is_box), ..it.clone() })),
-            Stmt::Let(..) | Stmt::Store { .. } | Stmt::If { .. } => stmts.push(stmt.clone()),
-        }
-    }
-    stmts.extend(waiting);
-    Block { stmts }
-}
-
-/// What the coordinates of loads are computed of, and how often loops with loads run.
-fn wanted(
-    block: &Block,
-    is_box: &impl Fn(ValueId) -> bool,
-    factors: &Factors<'_>,
-    needed: &mut HashSet<ValueId>,
-) -> bool {
-    let mut any = false;
-    for stmt in &block.stmts {
-        let own = match stmt {
-            Stmt::Let(value, Op::Load { index, .. }) if is_box(*value) => index.clone(),
-            Stmt::Loop(it) if wanted(&it.body, is_box, factors, needed) => vec![it.from, it.to],
-            Stmt::Let(..) | Stmt::Store { .. } | Stmt::Loop(_) | Stmt::If { .. } => continue,
-        };
-        any = true;
-        let mut waiting = own;
-        while let Some(value) = waiting.pop() {
-            if needed.insert(value) {
-                waiting.extend(factors.definition(value).map(Op::operands).unwrap_or_default());
-            }
-        }
-    }
-    any
-}
-
-/// The loads of a block, the scalars that are needed for them, and the loops around them; nothing without loads.
-fn copies(
-    nest: &Nest,
-    block: &Block,
-    is_box: &impl Fn(ValueId) -> bool,
-    needed: &HashSet<ValueId>,
-) -> Option<Block> {
-    let (mut stmts, mut any) = (Vec::new(), false);
-    for stmt in &block.stmts {
-        match stmt {
-            Stmt::Let(value, _) if is_box(*value) => {
-                any = true;
-                stmts.push(stmt.clone());
-            }
-            Stmt::Let(value, _) if needed.contains(value) && nest.values[*value].shape.is_empty() => {
-                stmts.push(stmt.clone());
-            }
-            Stmt::Loop(it) => {
-                let Some(body) = copies(nest, &it.body, is_box, needed) else { continue };
-                any = true;
-                stmts.push(Stmt::Loop(Loop { body, carried: Vec::new(), ..it.clone() }));
-            }
-            Stmt::Let(..) | Stmt::Store { .. } | Stmt::If { .. } => {}
-        }
-    }
-    any.then_some(Block { stmts })
 }
