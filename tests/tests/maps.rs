@@ -183,3 +183,15 @@ fn features_that_begin_anywhere_are_copied_one_by_one() {
     let found = jit::call_kernel(&kernel, &cascade, &call, jit::Placement::Dense).unwrap();
     is_close("5 and 7 features", &found, &expected(&cascade, &call), TOLERANCE);
 }
+
+#[test]
+fn the_manifest_says_what_maps_are_of() {
+    let info = |gpu| Parts::of(&attention::CAUSAL.cascade(), gpu).info;
+    assert!(info(Gpu::Sm80).mapped.is_empty());
+    let mapped = info(Gpu::Sm90a).mapped;
+    let [stage] = mapped.as_slice() else { panic!("one stage copies boxes: {mapped:?}") };
+    assert_eq!((stage.stage, stage.threads), (0, 256 + 128));
+    assert!(stage.shared > 48 << 10, "{} bytes", stage.shared);
+    let maps: Vec<(u32, &[u32])> = stage.maps.iter().map(|it| (it.tensor, it.extents.as_slice())).collect();
+    assert_eq!(maps, [(0, &[1, 1, 128, 64][..]), (1, &[1, 1, 64, 64]), (2, &[1, 1, 64, 64])]);
+}

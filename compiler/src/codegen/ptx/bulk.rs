@@ -13,9 +13,13 @@
 use std::collections::{BTreeSet, HashSet};
 
 use attnc_dsl::ast::CompareOp;
+use attnc_runtime::TENSOR_MAP_BYTES;
 
+use super::ARGUMENTS;
 use super::copies::{copies, late, wanted};
 use super::layout::{COLUMNS, Layout};
+use super::roles::with_copying;
+use super::team::threads;
 use crate::ir::expr::BinaryOp;
 use crate::ir::factors::Factors;
 use crate::ir::nest::{Block, BufferId, Nest, Op, Place, Stage, Stmt, TileDim, ValueId, bytes_of};
@@ -27,6 +31,10 @@ const EXTENT: u32 = 256;
 /// The shared memory of a block, and the most tiles that a ring has room for.
 const SHARED: u32 = 227 * 1024;
 const STAGES: u32 = 4;
+/// The most threads of a block.
+const THREADS: u32 = 1024;
+/// What maps are aligned to among the arguments.
+const MAP_ALIGN: usize = 64;
 /// The bytes of an element.
 const HALF: u32 = 2;
 
@@ -72,14 +80,15 @@ pub(super) struct Ring {
 impl Bulk {
     /// That of a stage, if there is anything that copies of boxes can stage.
     pub(crate) fn of(nest: &Nest, stage: &Stage) -> Option<Bulk> {
-        let rows = stage.team?;
+        let rows = stage.team.filter(|it| with_copying(threads(*it)) <= THREADS)?;
         let mut search = Search::new(nest, stage);
         search.block(&stage.body, 0);
         let Search { maps, loads, mut rings, factors, .. } = search;
         let mut partial = HashSet::new();
         partial_factors(&stage.body, &mut partial);
         rings.iter_mut().for_each(|it| it.leaves_out = it.loads.iter().any(|it| partial.contains(it)));
-        if loads.is_empty() {
+        let arguments = 8 * (nest.words.len() + 2) + maps.len() * TENSOR_MAP_BYTES + MAP_ALIGN;
+        if loads.is_empty() || arguments > ARGUMENTS {
             return None;
         }
         let is_box = |it: ValueId| loads.iter().any(|load| load.0 == it);

@@ -33,6 +33,7 @@ use crate::ir::nest::{Block, Op as TileOp, Stmt, ValueId};
 const MAP: ParamType = ParamType::Bytes { bytes: attnc_runtime::TENSOR_MAP_BYTES as u32, align: 64 };
 /// The bytes of a barrier.
 pub(super) const BARRIER: u32 = 8;
+
 /// The rings of a stage as those see them that copy, or those that compute.
 pub(super) struct Rings<'a> {
     bulk: &'a Bulk,
@@ -244,16 +245,16 @@ impl<'a> Emitter<'a> {
         w.add(Inst::new(Op::MbarrierArriveExpect, args![Operand::Sink, full, room.bytes]));
         let to = at(w.reg(RegType::B32, to));
         let map = at(self.map_address(map));
+        let (first, others) = coordinates.split_last().expect("a tensor has ranks");
+        let add = Op::IntBinary { op: IntOp::Add, ty: Int::U32 };
         for slab_at in 0..room.bytes / slab {
+            let along = match first.int() {
+                Some(first) => Value::Int(first + i64::from(slab_at * COLUMNS)),
+                None => w.pure(RegType::B32, add, &[*first, Value::Int((slab_at * COLUMNS).into())]),
+            };
             // Ranks are innermost first.
-            let mut point: Vec<Operand> = coordinates.iter().rev().map(|it| Operand::from(*it)).collect();
-            point[0] = Operand::from(Value::Int((slab_at * COLUMNS).into()));
-            if coordinates.last() != Some(&Value::Int(0)) {
-                let first = coordinates[coordinates.len() - 1];
-                let op = Op::IntBinary { op: IntOp::Add, ty: Int::U32 };
-                let further = w.pure(RegType::B32, op, &[first, Value::Int((slab_at * COLUMNS).into())]);
-                point[0] = Operand::from(further);
-            }
+            let point = std::iter::once(along).chain(others.iter().rev().copied());
+            let point: Vec<Operand> = point.map(Operand::from).collect();
             let rank = [TensorRank::R1, TensorRank::R2, TensorRank::R3, TensorRank::R4, TensorRank::R5]
                 [point.len() - 1];
             let to = to.plus((slab_at * slab).cast_signed());
