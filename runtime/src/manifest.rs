@@ -87,6 +87,9 @@ pub struct KernelInfo {
     /// The bytes of dynamic shared memory that a block of each stage is launched with; none where there are none at all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shared: Vec<u32>,
+    /// The stages that have a second entry, which takes maps of tensors.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mapped: Vec<MappedStage>,
     /// The formula of the workspace, for people.
     pub workspace: String,
     /// The triple of the machine it runs on.
@@ -97,6 +100,30 @@ pub struct KernelInfo {
     pub mapping: String,
     /// The digest of the cascade it was compiled from.
     pub derivation: String,
+}
+
+/// A stage with a second entry, `attnc_NAME_stage_I_maps`, which does the same. It takes maps of tensors behind its other
+/// parameters, 128 bytes each, and can be launched where there are maps of them all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MappedStage {
+    /// The position of the stage.
+    pub stage: u32,
+    /// The threads of a block, which runs a task.
+    pub threads: u32,
+    /// The bytes of dynamic shared memory that a block is launched with.
+    pub shared: u32,
+    /// What the maps are of, in the order of the parameters.
+    pub maps: Vec<BoxInfo>,
+}
+
+/// A tensor of which boxes are copied, by a map with the pattern of 128 bytes in shared memory and 0 beyond the tensor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoxInfo {
+    /// The position of the tensor.
+    pub tensor: u32,
+    /// The coordinates of a box along each dimension of the tensor.
+    #[serde(rename = "box")]
+    pub extents: Vec<u32>,
 }
 
 /// A rank.

@@ -98,6 +98,35 @@ pub fn on_machine(cascade: &Cascade, call: &Call) -> Vec<Outputs> {
     jit::backends().map(|it| run(it).unwrap_or_else(|it| panic!("{}: {it}", cascade.name))).collect()
 }
 
+/// Makes the reals of a call what short floats hold.
+pub fn round_to_short(call: &mut Call) {
+    for Array { data, .. } in call.inputs.values_mut() {
+        if let Data::Real(it) = data {
+            it.iter_mut()
+                .for_each(|it| *it = f64::from(f32::from_bits((*it as f32).to_bits() & 0xffff_0000)));
+        }
+    }
+}
+
+/// The norm of the difference is at most that of what is expected times a tolerance, for each output.
+pub fn is_close(name: &str, found: &Outputs, expected: &Outputs, tolerance: f64) {
+    for (tensor, expected) in expected {
+        let (Data::Real(found), Data::Real(expected)) = (&found[tensor].data, &expected.data) else {
+            assert_eq!(found[tensor], *expected, "{name}: {tensor}");
+            continue;
+        };
+        let norm = |it: &mut dyn Iterator<Item = f64>| it.map(|it| it * it).sum::<f64>().sqrt();
+        let error = norm(
+            &mut found
+                .iter()
+                .zip(expected)
+                .map(|(x, y)| if x == y || (x.is_nan() && y.is_nan()) { 0.0 } else { x - y }),
+        );
+        let size = norm(&mut expected.iter().copied().filter(|it| it.is_finite()));
+        assert!(error <= tolerance * size, "{name}: {tensor} is off by {}", error / size);
+    }
+}
+
 /// Agreement of all of them.
 pub fn all_agree(name: &str, found: &[Outputs], expected: &Outputs, tolerance: f64) {
     found.iter().for_each(|it| agree(name, it, expected, tolerance));

@@ -6,26 +6,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-use std::sync::Arc;
-
-use attnc::Backend;
-use attnc::codegen::{self, Jit};
-use attnc::driver;
 use attnc::ir::array::Data;
 use attnc::ir::cascade::Cascade;
 use attnc::ir::interp::Call;
-use attnc::package::{describe, describe_module};
-use attnc::schedule::Mapping;
-use attnc::target::{Gpu, Target};
-use attnc::tile::tile;
+use attnc::target::Gpu;
 use attnc::verify::on_all_cores;
-use attnc_ptx::{Module, Op, Stmt};
-use attnc_runtime::Kernel;
-use attnc_runtime::device::Emulated;
+use attnc_ptx::{Kernel, Module, Op, Stmt};
 use attnc_runtime::emulator::Schedule;
-use attnc_runtime::manifest::KernelInfo;
 use attnc_tests::attention::{self, Attention};
 use attnc_tests::case::{Outputs, call, sized};
+use attnc_tests::emulated::Parts;
 use attnc_tests::jit;
 
 const SCHEDULES: [Schedule; 3] = [Schedule::RoundRobin, Schedule::Random(3), Schedule::Adversarial(1)];
@@ -34,23 +24,26 @@ const SCHEDULES: [Schedule; 3] = [Schedule::RoundRobin, Schedule::Random(3), Sch
 struct Subject {
     cascade: Cascade,
     calls: Vec<Call>,
-    module: Module,
-    info: KernelInfo,
-    host: Arc<Jit>,
+    parts: Parts,
+    /// What the name of the entry ends in that runs.
+    entry: &'static str,
 }
 
 impl Subject {
-    fn new(variant: &Attention) -> Subject {
+    fn new(variant: &Attention, gpu: Gpu, entry: &'static str) -> Subject {
         let cascade = variant.cascade();
-        let target = Target::of_gpu(Gpu::Sm80);
-        let mapping = Mapping::of(&target, Backend::default());
-        let plan = driver::plan(&cascade, &mapping);
-        let nest = tile(&plan);
-        assert!(nest.stages.iter().any(|it| it.team.is_some()), "{} is not taken by blocks", variant.name);
-        let module = codegen::ptx::emit(std::slice::from_ref(&nest), &target).unwrap();
-        let info = describe_module(describe(&plan, &nest, &target, &mapping), &module);
-        let host = Arc::new(codegen::jit_host(&nest).unwrap());
-        let plain = call(&cascade, &sized(&[("b", 3), ("h", 3), ("m", 70), ("n", 75)]), 4.0);
+        let parts = Parts::of(&cascade, gpu);
+        assert!(
+            parts.nest.stages.iter().any(|it| it.team.is_some()),
+            "{} is not taken by blocks",
+            variant.name
+        );
+        let sizes = match gpu {
+            Gpu::Sm80 => [("b", 3), ("h", 3), ("m", 70), ("n", 75)],
+            // Blocks that have more than one task, and in all more tiles than they have room for at a time.
+            Gpu::Sm90a => [("b", 1), ("h", 3), ("m", 300), ("n", 300)],
+        };
+        let plain = call(&cascade, &sized(&sizes), 4.0);
         // What sums are taken again for, and by other code.
         let mut poisoned = plain.clone();
         let Data::Real(values) = &mut poisoned.inputs.get_mut("V").unwrap().data else {
@@ -58,26 +51,40 @@ impl Subject {
         };
         let middle = values.len() / 2;
         values[middle] = f64::INFINITY;
-        Subject { cascade, calls: vec![plain, poisoned], module, info, host }
+        Subject { cascade, calls: vec![plain, poisoned], parts, entry }
     }
 
     /// What a module makes of each call, or what is wrong with it.
     fn run(&self, module: &Module, schedule: Schedule) -> Result<Vec<Outputs>, String> {
-        let device = Emulated::new(&self.info.symbol, self.info.stages, &module.to_string());
-        let device = Arc::new(device.map_err(|it| it.to_string())?.under(schedule));
-        // SAFETY: the functions are those of the nest that `info` describes, and live as long as `host`. The stages reach
-        // no further than those of the kernel, or the emulator stops them.
-        let kernel =
-            unsafe { Kernel::on_device(self.info.clone(), self.host.entry(), self.host.clone(), device) };
-        let kernel = kernel.map_err(|it| it.to_string())?;
+        let kernel = self.parts.kernel(module, schedule)?;
         let placement = jit::Placement::Dense;
         self.calls.iter().map(|call| jit::call_kernel(&kernel, &self.cascade, call, placement)).collect()
+    }
+
+    /// The kernels that run, by their positions.
+    fn kernels<'m>(&self, module: &'m Module) -> impl Iterator<Item = (usize, &'m Kernel)> {
+        let entry = self.entry;
+        module.kernels.iter().enumerate().filter(move |it| it.1.name.ends_with(entry))
     }
 }
 
 /// Whether an instruction orders what others do.
 fn orders(op: &Op) -> bool {
-    matches!(op, Op::BarSyncAll | Op::CpAsyncWaitAll | Op::CpAsyncWait | Op::CpAsyncCommit)
+    matches!(
+        op,
+        Op::BarSyncAll
+            | Op::BarSync
+            | Op::CpAsyncWaitAll
+            | Op::CpAsyncWait
+            | Op::CpAsyncCommit
+            | Op::MbarrierWait { .. }
+            | Op::MbarrierArrive
+            | Op::MbarrierArriveExpect
+            | Op::FenceMbarrierInit
+            | Op::WgmmaFence
+            | Op::WgmmaCommit
+            | Op::WgmmaWait
+    )
 }
 
 /// Whether an instruction waits for copies.
@@ -92,13 +99,33 @@ fn is_copy(stmt: &Stmt) -> bool {
 
 /// Whether an instruction touches shared memory, or orders what does.
 fn matters(op: &Op) -> bool {
-    orders(op) || op.mnemonic().contains("shared")
+    orders(op) || op.mnemonic().contains("shared") || op.mnemonic().starts_with("wgmma")
+}
+
+/// How many statements go with one that orders: a wait at a barrier in memory is asked for again until it is over.
+fn length(op: &Op) -> usize {
+    if matches!(op, Op::MbarrierWait { .. }) { 2 } else { 1 }
+}
+
+/// Whether it may do as well before what comes before it, or after what comes after it.
+#[allow(clippy::wildcard_enum_match_arm, reason = "others order on both sides")]
+fn moves(op: &Op) -> [bool; 2] {
+    match op {
+        // It stays with what asks again.
+        Op::MbarrierWait { .. } => [false, false],
+        // Bytes may come before they are announced, and who arrives later only has others wait.
+        Op::MbarrierArriveExpect => [false, false],
+        Op::MbarrierArrive | Op::FenceMbarrierInit | Op::WgmmaCommit => [true, false],
+        // What is ordered before the products may be ordered before what comes before.
+        Op::WgmmaFence => [false, true],
+        _ => [true, true],
+    }
 }
 
 /// A module with one change, in words.
-fn mutants(module: &Module) -> Vec<(String, Module)> {
+fn mutants<'m>(module: &Module, kernels: impl Iterator<Item = (usize, &'m Kernel)>) -> Vec<(String, Module)> {
     let mut found = Vec::new();
-    for (which, kernel) in module.kernels.iter().enumerate() {
+    for (which, kernel) in kernels {
         let changed = |change: &dyn Fn(&mut Vec<Stmt>)| {
             let mut module = module.clone();
             change(&mut module.kernels[which].body);
@@ -109,16 +136,17 @@ fn mutants(module: &Module) -> Vec<(String, Module)> {
             found.push((
                 format!("{name}, left out"),
                 changed(&|body| {
-                    body.remove(at);
+                    body.drain(at..at + length(&inst.op));
                 }),
             ));
-            let before = neighbour(&mut kernel.body[..at].iter().enumerate().rev());
+            let [earlier, later] = moves(&inst.op);
+            let before = neighbour(&mut kernel.body[..at].iter().enumerate().rev()).filter(|_| earlier);
             // What waits earlier for copies that are under way only waits longer.
             let before = before.filter(|to| !waits(&inst.op) || is_copy(&kernel.body[*to]));
             if let Some(to) = before {
                 found.push((format!("{name}, before {to}"), changed(&|body| body[to..=at].rotate_right(1))));
             }
-            if let Some(to) = neighbour(&mut (at + 1..).zip(&kernel.body[at + 1..])) {
+            if let Some(to) = neighbour(&mut (at + 1..).zip(&kernel.body[at + 1..])).filter(|_| later) {
                 found.push((format!("{name}, after {to}"), changed(&|body| body[at..=to].rotate_left(1))));
             }
         }
@@ -148,15 +176,18 @@ impl Subject {
 
     /// The module with as little that orders as will do; how much there was, and how much there is.
     fn lean(&self, right: &[Outputs]) -> (Module, [usize; 2]) {
-        let mut lean = self.module.clone();
+        let mut lean = self.parts.module.clone();
         let mut counts = [0; 2];
-        for which in 0..lean.kernels.len() {
+        for which in self.kernels(&self.parts.module).map(|it| it.0) {
             let ordering = lean.kernels[which].insts().filter(|it| orders(&it.1.op)).map(|it| it.0);
             // From the end, so that places stay what they are.
             for at in ordering.collect::<Vec<_>>().into_iter().rev() {
                 counts[0] += 1;
                 let mut without = lean.clone();
-                without.kernels[which].body.remove(at);
+                let body = &mut without.kernels[which].body;
+                let Stmt::Inst(inst) = &body[at] else { unreachable!("it is an instruction") };
+                let length = length(&inst.op);
+                body.drain(at..at + length);
                 if self.is_right(&without, right) {
                     lean = without;
                 } else {
@@ -168,31 +199,57 @@ impl Subject {
     }
 }
 
-#[test]
-fn nothing_that_orders_can_be_left_out_or_moved() {
-    // With copies that are waited for, and element by element; the sink is read by rows alone.
-    let (mut n_mutants, mut survivors) = (0, Vec::new());
-    for (name, waits) in [("causal", 2), ("sink", 2), ("5 and 7 features", 0)] {
-        let variant = attention::VARIANTS.iter().find(|it| it.name == name).unwrap();
-        let subject = Subject::new(variant);
-        let right = subject.run(&subject.module, SCHEDULES[0]).unwrap_or_else(|it| panic!("{it}"));
-        assert!(subject.is_right(&subject.module, &right), "{name}");
-        let (lean, [before, after]) = subject.lean(&right);
-        // Keys and values are stored by all threads and read by all: each at least takes a barrier, and a wait if they are
-        // copied.
-        assert!(after >= 2 + waits, "{name}: {after} of {before} are needed");
-        let mutants = mutants(&lean);
-        n_mutants += mutants.len();
-        let survived = on_all_cores(&mutants, |(change, module)| {
-            subject.is_right(module, &right).then(|| format!("{name}: {change}"))
-        });
-        survivors.extend(survived.into_iter().flatten());
-    }
-    assert!(n_mutants >= 20, "{n_mutants} mutants");
+/// Checks a kernel for a GPU by the entry whose name ends so; at least so much of what orders has to be needed.
+fn check(name: &str, (gpu, entry): (Gpu, &'static str), least: usize) -> (usize, Vec<String>) {
+    let variant = attention::VARIANTS.iter().find(|it| it.name == name).unwrap();
+    let subject = Subject::new(variant, gpu, entry);
+    let right = subject.run(&subject.parts.module, SCHEDULES[0]).unwrap_or_else(|it| panic!("{it}"));
+    assert!(subject.is_right(&subject.parts.module, &right), "{name}");
+    let (lean, [before, after]) = subject.lean(&right);
+    assert!(after >= least, "{name}: {after} of {before} are needed");
+    let mutants = mutants(&lean, subject.kernels(&lean));
+    let survived = on_all_cores(&mutants, |(change, module)| {
+        subject.is_right(module, &right).then(|| format!("{name}: {change}"))
+    });
+    let survived: Vec<String> = survived.into_iter().flatten().collect();
+    let (count, left) = (mutants.len(), survived.len());
+    eprintln!(
+        "{name} on {}: {after} of {before} are needed, {left} of {count} mutants survive: {survived:?}",
+        gpu.name()
+    );
+    (count, survived)
+}
+
+/// Of twenty mutants one may survive.
+fn few_survive(n_mutants: usize, survivors: &[String]) {
     assert!(
         survivors.len() * 20 <= n_mutants,
         "{} of {n_mutants}:\n{}",
         survivors.len(),
         survivors.join("\n")
     );
+}
+
+#[test]
+fn nothing_that_orders_can_be_left_out_or_moved() {
+    // With copies that are waited for, and element by element; the sink is read by rows alone.
+    let (mut n_mutants, mut survivors) = (0, Vec::new());
+    for (name, waits) in [("causal", 2), ("sink", 2), ("5 and 7 features", 0)] {
+        // Keys and values are stored by all threads and read by all: each at least takes a barrier, and a wait if they are
+        // copied.
+        let (count, survived) = check(name, (Gpu::Sm80, ""), 2 + waits);
+        n_mutants += count;
+        survivors.extend(survived);
+    }
+    assert!(n_mutants >= 20, "{n_mutants} mutants");
+    few_survive(n_mutants, &survivors);
+}
+
+#[test]
+fn neither_can_it_where_a_group_of_warps_copies_for_others() {
+    // In each of two loops both sides wait for each of two tiles, bytes are announced and tiles let go of; products take
+    // a fence, a commit and a wait.
+    let (n_mutants, survivors) = check("causal", (Gpu::Sm90a, "_maps"), 20);
+    assert!(n_mutants >= 40, "{n_mutants} mutants");
+    few_survive(n_mutants, &survivors);
 }

@@ -59,7 +59,12 @@ impl Tools {
         if let Some(line) = code.lines().find(|it| it.contains(" LDL") || it.contains(" STL")) {
             return Err(format!("local memory: {}", line.trim()));
         }
-        for (asked, made) in [("mma.sync", " HMMA."), ("wgmma.mma_async", " HGMMA.")] {
+        for (asked, made) in [
+            ("mma.sync", " HMMA."),
+            ("wgmma.mma_async", " HGMMA."),
+            ("cp.async.bulk.tensor", " UTMALDG."),
+            ("setmaxnreg", " USETMAXREG."),
+        ] {
             let (n_asked, n_made) = (text.matches(asked).count(), code.matches(made).count());
             if n_asked != n_made {
                 return Err(format!("{n_made}{made} for {n_asked} `{asked}`"));
@@ -86,6 +91,11 @@ fn the_assembler_takes_every_kernel_and_keeps_it_in_registers() {
         fault.map(|it| format!("{name} on {}: {it}", gpu.name()))
     });
     let faults: Vec<String> = faults.into_iter().flatten().collect();
+    let copies = |it: &attention::Attention| {
+        let text = driver::ptx(&it.cascade(), Gpu::Sm90a).expect("a module").to_string();
+        text.contains("cp.async.bulk.tensor") && text.contains("_maps(")
+    };
+    assert!(attention::VARIANTS.iter().all(copies), "boxes of tensors are copied");
     assert!(!sample.is_empty(), "there are no fixtures");
     assert!(faults.is_empty(), "{} of {} modules:\n{}", faults.len(), sample.len(), faults.join("\n"));
 }

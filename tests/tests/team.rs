@@ -5,7 +5,7 @@
 
 use attnc::Backend;
 use attnc::driver;
-use attnc::ir::array::{Array, Data};
+use attnc::ir::array::Data;
 use attnc::ir::cascade::Cascade;
 use attnc::ir::interp::nest::{self, Manner};
 use attnc::ir::interp::{Call, Layout};
@@ -16,7 +16,7 @@ use attnc::target::{Gpu, Target};
 use attnc::tile::tile;
 use attnc::verify::{Case, Character, Distance, Short, on_all_cores};
 use attnc_runtime::emulator::Schedule;
-use attnc_tests::case::{Outputs, call, expected, sized};
+use attnc_tests::case::{Outputs, call, expected, is_close, round_to_short, sized};
 use attnc_tests::{attention, jit, spec};
 
 /// What weights that are rounded to eight bits may change, relative to all of a result.
@@ -40,33 +40,6 @@ fn call_of(cascade: &Cascade) -> Call {
     let mut call = call(cascade, &sized(SIZES), 4.0);
     round_to_short(&mut call);
     call
-}
-
-fn round_to_short(call: &mut Call) {
-    for Array { data, .. } in call.inputs.values_mut() {
-        if let Data::Real(it) = data {
-            it.iter_mut()
-                .for_each(|it| *it = f64::from(f32::from_bits((*it as f32).to_bits() & 0xffff_0000)));
-        }
-    }
-}
-
-/// The norm of the difference over that of the expected, for each output.
-fn is_close(name: &str, found: &Outputs, expected: &Outputs) {
-    for (tensor, expected) in expected {
-        let (Data::Real(found), Data::Real(expected)) = (&found[tensor].data, &expected.data) else {
-            panic!("{tensor} is not real")
-        };
-        let norm = |it: &mut dyn Iterator<Item = f64>| it.map(|it| it * it).sum::<f64>().sqrt();
-        let error = norm(
-            &mut found
-                .iter()
-                .zip(expected)
-                .map(|(x, y)| if x == y || (x.is_nan() && y.is_nan()) { 0.0 } else { x - y }),
-        );
-        let size = norm(&mut expected.iter().copied().filter(|it| it.is_finite()));
-        assert!(error <= TOLERANCE * size, "{name}: {tensor} is off by {}", error / size);
-    }
 }
 
 fn emulated(name: &str, (cascade, gpu): (&Cascade, Gpu), call: &Call, schedule: Schedule) -> Outputs {
@@ -186,7 +159,7 @@ fn tiles_have_the_sizes_that_a_mapping_says() {
         assert_eq!(kernel.info().teams, [2 * rows]);
         let found = jit::call_kernel(&kernel, &cascade, &call, jit::Placement::Dense);
         let name = format!("{rows} × {stream} on {}", gpu.name());
-        is_close(&name, &found.unwrap_or_else(|it| panic!("{name}: {it}")), &right);
+        is_close(&name, &found.unwrap_or_else(|it| panic!("{name}: {it}")), &right, TOLERANCE);
     }
 }
 
@@ -217,7 +190,7 @@ fn features_may_be_many() {
     for gpu in Gpu::ALL {
         let found = emulated("256 features", (&cascade, gpu), &call, Schedule::RoundRobin);
         assert!(driver::emulate(&cascade, gpu).unwrap().info().teams[0] > 0);
-        is_close(gpu.name(), &found, &right);
+        is_close(gpu.name(), &found, &right, TOLERANCE);
     }
 }
 
@@ -302,7 +275,7 @@ fn what_a_row_does_not_see_influences_nothing_though_its_neighbour_does() {
         assert!(finite < o.len() && finite > o.len() / 2);
         for gpu in Gpu::ALL {
             let found = emulated("poison", (&cascade, gpu), &call, Schedule::Random(5));
-            is_close(&format!("{poison} on {}", gpu.name()), &found, &right);
+            is_close(&format!("{poison} on {}", gpu.name()), &found, &right, TOLERANCE);
         }
     }
 }

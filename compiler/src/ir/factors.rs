@@ -150,3 +150,23 @@ impl<'a> Walk<'a> {
         *self.counts.entry(value).or_default() += 1;
     }
 }
+
+impl Stmt {
+    /// Whether it, or a statement within it, uses a value.
+    pub(crate) fn uses(&self, value: ValueId) -> bool {
+        let within = |block: &Block| block.stmts.iter().any(|it| it.uses(value));
+        match self {
+            Stmt::Let(_, op) => op.operands().contains(&value),
+            Stmt::Store { index, value: stored, guard, .. } => {
+                index.iter().chain([stored]).chain(guard).any(|it| *it == value)
+            }
+            Stmt::Loop(it) => {
+                let carried = it.carried.iter().any(|it| it.init == value || it.next == value);
+                carried || it.from == value || it.to == value || within(&it.body)
+            }
+            Stmt::If { condition, then, otherwise } => {
+                *condition == value || within(then) || within(otherwise)
+            }
+        }
+    }
+}

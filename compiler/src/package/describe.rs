@@ -3,7 +3,9 @@
 use attnc_dsl::ast;
 use attnc_ptx::{Module, VarPlace};
 use attnc_runtime::DType;
-use attnc_runtime::manifest::{DimInfo, Extent, KernelInfo, ParamInfo, RankInfo, Role, Scalar, TensorInfo};
+use attnc_runtime::manifest::{
+    BoxInfo, DimInfo, Extent, KernelInfo, MappedStage, ParamInfo, RankInfo, Role, Scalar, TensorInfo,
+};
 use sha2::{Digest, Sha256};
 
 use super::hex;
@@ -34,6 +36,7 @@ pub fn describe(plan: &Plan, nest: &Nest, target: &Target, mapping: &Mapping) ->
         stages,
         shared: Vec::new(),
         teams: by_stage(stages, |it| nest.stages[it as usize].team.map_or(0, ptx::threads)),
+        mapped: mapped(nest, target),
         workspace: workspace(plan, nest),
         target: target.triple().to_string(),
         cpu_features: target.cpu_features().iter().map(|it| (*it).to_owned()).collect(),
@@ -44,14 +47,28 @@ pub fn describe(plan: &Plan, nest: &Nest, target: &Target, mapping: &Mapping) ->
 
 /// The same where the stages are in a module: with the shared memory that each asks for when it is launched.
 pub fn describe_module(info: KernelInfo, module: &Module) -> KernelInfo {
-    let asked = |stage| {
-        let entry = format!("{}_stage_{stage}", info.symbol);
+    let asked = |stage, maps| {
+        let entry = ptx::entry_name(&info.symbol, stage as usize, maps);
         let kernel = module.kernels.iter().find(|it| it.name == entry);
         // Variables of this kind share one piece of memory.
         let dynamic = kernel.into_iter().flat_map(|it| &it.vars).filter(|it| it.place == VarPlace::Dynamic);
         dynamic.map(|it| it.bytes).max().unwrap_or(0)
     };
-    KernelInfo { shared: by_stage(info.stages, asked), ..info }
+    let mapped = info.mapped.iter().map(|it| MappedStage { shared: asked(it.stage, true), ..it.clone() });
+    KernelInfo { mapped: mapped.collect(), shared: by_stage(info.stages, |it| asked(it, false)), ..info }
+}
+
+/// The stages that have an entry for maps of tensors.
+fn mapped(nest: &Nest, target: &Target) -> Vec<MappedStage> {
+    let stages = (0..).zip(&nest.stages).filter_map(|(at, stage)| {
+        let bulk = ptx::bulk(nest, stage, target.gpu()?)?;
+        // The first buffers of a nest are the caller's tensors.
+        let maps =
+            bulk.maps.into_iter().map(|it| BoxInfo { tensor: to_u32(it.buffer.idx()), extents: it.extents });
+        let threads = ptx::with_copying(ptx::threads(stage.team?));
+        Some(MappedStage { stage: at, threads, shared: 0, maps: maps.collect() })
+    });
+    stages.collect()
 }
 
 /// A number for each stage; none if there are none.

@@ -109,7 +109,8 @@ int32_t NAME(const NAME_args *args, void *workspace, uint64_t bytes);
 /// Of kernels whose stages run on a GPU.
 const LAUNCHED: &str = r#"/* The stages are the entries NAME_stage_0, NAME_stage_1 ... of STEM.ptx, to be launched in that order in blocks of
    at most 128 threads along x. Each takes the arguments by value with addresses and strides on the device, the
-   address of a workspace for as many threads as are launched, and the number of tasks of the stage, a uint64_t. */
+   address of a workspace for as many threads as are launched, and the number of tasks of the stage, a uint64_t.
+   Entries NAME_stage_0_maps ... take maps of tensors, too, and do the same; `mapped` in the manifest describes them. */
 "#;
 
 /// Of a stage of which blocks run tasks.

@@ -47,6 +47,7 @@ use builder::Builder;
 use memory::Stored;
 use strip::Strip;
 use team::Team;
+pub(crate) use team::staged_bytes;
 use width::Widths;
 pub use width::in_f32;
 use words::Words;

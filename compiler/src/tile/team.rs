@@ -29,6 +29,7 @@ use crate::ir::expr::{BinaryOp, Expr};
 use crate::ir::nest::{Scalar, Stage, TileDim, ValueId};
 use crate::schedule::{Act, Axis, Stream, loops};
 use crate::target::Block;
+pub(crate) use fit::staged_bytes;
 use fit::{Need, Said, Sizes};
 
 /// Extents of tiles are multiples of this, the depth of a product of matrices.

@@ -91,7 +91,9 @@ fn rounding_of_weights_is_allowed_for() {
     let folder = Folder::new();
     for (name, text) in [("bf16.attn", text.to_owned()), ("f16.attn", text.replace("bf16", "f16"))] {
         folder.write(name, &text);
-        folder.attnc(&format!("verify {name} --backend ptx-emu")).expect(0, &[]);
+        for backend in ["ptx-emu", "ptx-emu-sm_90a"] {
+            folder.attnc(&format!("verify {name} --backend {backend}")).expect(0, &[]);
+        }
     }
 }
 

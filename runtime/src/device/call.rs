@@ -112,6 +112,17 @@ impl<'a> DeviceCall<'a> {
         Ok(Work::of(kernel, frame, self.device.as_ref())?.bytes)
     }
 
+    /// The stages that have an entry for maps of tensors, and are launched without because a tensor does not lie as it has
+    /// to, once all tensors and parameters are given; each with why. They give the same.
+    ///
+    /// # Errors
+    /// When the tensors or parameters do not fit the kernel.
+    pub fn unmapped(&mut self) -> Result<Vec<(u32, String)>> {
+        let (kernel, frame) = self.call.bound()?;
+        let work = Work::of(kernel, frame, self.device.as_ref())?;
+        Ok(work.unmapped(kernel, self.device.as_ref(), &frame.args))
+    }
+
     /// Checks everything and puts the stages on a stream. When this returns they may not have begun; a fault of theirs is
     /// told by [`Device::wait`], or by whatever waits for the stream next.
     ///

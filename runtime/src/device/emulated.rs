@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Device, Launch, Stream};
+use super::{Device, EncodedMap, Launch, Stream};
 use crate::emulator::{self, Args, DeviceMemory, Program, Schedule};
 use crate::error::{Error, Result};
+use crate::tensor_map::TensorMap;
 
 /// The threads that an emulated machine runs at the same time: more would only take more memory.
 const THREADS: u32 = 1024;
@@ -56,8 +57,8 @@ pub struct Emulated {
     kernel: String,
     gpu: EmulatedGpu,
     program: Program,
-    /// The entries of the stages, in order.
-    entries: Vec<String>,
+    /// The entries of the stages, in order, without maps of tensors and with them.
+    entries: Vec<[String; 2]>,
     schedule: Schedule,
 }
 
@@ -70,9 +71,10 @@ impl Emulated {
         let kernel = super::title(symbol);
         let broken = |why: String| Error::Device { kernel: kernel.clone(), why };
         let program = Program::parse(text).map_err(|it| broken(it.to_string()))?;
-        let entries: Vec<String> = (0..stages).map(|it| format!("{symbol}_stage_{it}")).collect();
-        if let Some(lacking) = entries.iter().find(|it| !program.kernels().any(|known| known == it.as_str()))
-        {
+        let entries: Vec<[String; 2]> =
+            (0..stages).map(|it| ["", "_maps"].map(|last| format!("{symbol}_stage_{it}{last}"))).collect();
+        let lacks = |it: &&String| !program.kernels().any(|known| known == it.as_str());
+        if let Some(lacking) = entries.iter().map(|it| &it[0]).find(lacks) {
             return Err(broken(format!("its module has no entry `{lacking}`")));
         }
         Ok(Emulated { kernel, gpu: EmulatedGpu::new(), program, entries, schedule: Schedule::RoundRobin })
@@ -152,12 +154,17 @@ impl Device for Emulated {
         held.map_err(|it| self.fault(format!("{what} is not in the memory of the emulator: {it}")))
     }
 
+    fn encode(&self, map: &TensorMap) -> Result<EncodedMap> {
+        Ok(EncodedMap(map.to_bytes()))
+    }
+
     unsafe fn launch(&self, stage: &Launch<'_>, stream: Stream) -> Result<()> {
         let words: Vec<u8> = stage.words.iter().flat_map(|it| it.to_le_bytes()).collect();
         let args = Args::new().bytes(&words).u64(stage.workspace).u64(stage.tasks);
+        let args = stage.maps.iter().fold(args, |args, it| args.bytes(&it.0));
         let launch = emulator::Launch::new([stage.blocks, 1, 1], [stage.threads, 1, 1], args);
         let launch = launch.shared(stage.shared).schedule(self.schedule);
-        let entry = &self.entries[stage.stage as usize];
+        let entry = &self.entries[stage.stage as usize][usize::from(!stage.maps.is_empty())];
         let ran = self.program.launch(entry, &launch, &mut *self.memory_on(stream)?);
         ran.map(|_| ()).map_err(|it| self.fault(it))
     }

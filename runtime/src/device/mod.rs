@@ -10,17 +10,20 @@ mod call;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod emulated;
+mod maps;
 mod memory;
 mod run;
 
 use std::fmt::Debug;
 
 use crate::error::Result;
+use crate::tensor_map::TensorMap;
 
 pub use call::{DeviceCall, DeviceTensor};
 #[cfg(feature = "cuda")]
 pub use cuda::Cuda;
 pub use emulated::{Emulated, EmulatedGpu};
+pub use maps::EncodedMap;
 pub use memory::DeviceBuffer;
 pub use run::Resident;
 
@@ -108,6 +111,12 @@ pub trait Device: Debug + Send + Sync {
     /// When they are not, as far as the device can tell.
     fn holds(&self, what: &str, address: u64, bytes: u64) -> Result<()>;
 
+    /// A map of a tensor as kernels here take it.
+    ///
+    /// # Errors
+    /// When the device has no such map.
+    fn encode(&self, map: &TensorMap) -> Result<EncodedMap>;
+
     /// Puts a stage on a stream.
     ///
     /// # Errors
@@ -148,4 +157,6 @@ pub struct Launch<'a> {
     pub workspace: u64,
     /// The number of tasks.
     pub tasks: u64,
+    /// The maps of tensors that the second entry of the stage takes; without any it is the first that is launched.
+    pub maps: &'a [EncodedMap],
 }

@@ -4,11 +4,12 @@ use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use super::maps::maps_of;
 use super::{Device, DeviceBuffer, Launch, Stream, THREADS};
 use crate::abi::WORKSPACE_ALIGN;
 use crate::error::{Error, Result};
 use crate::kernel::Kernel;
-use crate::manifest::Role;
+use crate::manifest::{MappedStage, Role};
 use crate::run::{expect_done, workspace_bytes};
 use crate::workspace::Frame;
 
@@ -63,6 +64,12 @@ impl<'a> Resident<'a> {
         self.work.bytes
     }
 
+    /// The stages that have an entry for maps of tensors, and are launched without because a tensor does not lie as it has
+    /// to; each with why. They give the same.
+    pub fn unmapped(&self) -> Vec<(u32, String)> {
+        self.work.unmapped(self.kernel, self.device.as_ref(), &self.words)
+    }
+
     /// Has the device compute the outputs, and does not wait for it.
     ///
     /// # Errors
@@ -107,6 +114,8 @@ pub(super) const NOWHERE: u64 = WORKSPACE_ALIGN as u64;
 pub(super) struct Work {
     /// The tasks of each stage.
     tasks: Vec<u64>,
+    /// The extents of all dimensions of all tensors.
+    shapes: Vec<i64>,
     /// The threads that a stage is launched with at most, each of which has scratch of its own.
     threads: u32,
     /// The bytes of workspace.
@@ -122,7 +131,8 @@ impl Work {
         let most = tasks.iter().copied().max().unwrap_or(0);
         let threads = u32::try_from(most).unwrap_or(u32::MAX).min(device.threads()).max(1);
         let threads = threads.next_multiple_of(32);
-        Ok(Work { tasks, threads, bytes: workspace_bytes(kernel, frame, threads)? })
+        let bytes = workspace_bytes(kernel, frame, threads)?;
+        Ok(Work { tasks, shapes: frame.shapes.clone(), threads, bytes })
     }
 
     /// The kernel's own checks of arguments and workspace, which look at both as addresses only.
@@ -138,6 +148,13 @@ impl Work {
     pub(super) fn room(&self, device: &Arc<dyn Device>, stream: Stream) -> Result<DeviceBuffer> {
         // There is no memory of no bytes.
         DeviceBuffer::new(device, "the workspace", self.bytes.max(1), stream)
+    }
+
+    /// The stages that have an entry for maps of tensors but cannot take it, and why.
+    pub(super) fn unmapped(&self, kernel: &Kernel, device: &dyn Device, words: &[u64]) -> Vec<(u32, String)> {
+        let stages = kernel.info().mapped.iter();
+        let why = |it: &MappedStage| maps_of(kernel, device, it, (&self.shapes, words)).err();
+        stages.filter_map(|it| Some((it.stage, why(it)?))).collect()
     }
 
     /// Puts the stages on the stream, one after the other.
@@ -165,7 +182,12 @@ impl Work {
                 }
             };
             let shared = info.shared.get(stage as usize).copied().unwrap_or(0);
-            let launch = Launch { stage, blocks, threads, shared, words, workspace, tasks };
+            let mut launch = Launch { stage, blocks, threads, shared, words, workspace, tasks, maps: &[] };
+            let mapped = info.mapped.iter().find(|it| it.stage == stage);
+            let maps = mapped.and_then(|it| maps_of(kernel, device, it, (&self.shapes, words)).ok());
+            if let Some((mapped, maps)) = mapped.zip(maps.as_deref()) {
+                launch = Launch { threads: mapped.threads, shared: mapped.shared, maps, ..launch };
+            }
             // SAFETY: as the caller promises.
             unsafe { device.launch(&launch, stream) }?;
         }

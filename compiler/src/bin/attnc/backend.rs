@@ -26,8 +26,11 @@ pub(crate) enum Backend {
     Cranelift,
     /// Machine code by LLVM
     Llvm,
-    /// PTX, emulated
+    /// PTX for `sm_80`, emulated
     PtxEmu,
+    /// PTX for `sm_90a`, emulated
+    #[value(name = "ptx-emu-sm_90a")]
+    PtxEmuSm90a,
     /// PTX on a GPU
     Cuda,
 }
@@ -134,7 +137,7 @@ impl Backend {
     pub(crate) fn generator(self) -> codegen::Backend {
         match self {
             Backend::Llvm => codegen::Backend::Llvm,
-            Backend::Cranelift | Backend::Interp | Backend::PtxEmu | Backend::Cuda => {
+            Backend::Cranelift | Backend::Interp | Backend::PtxEmu | Backend::PtxEmuSm90a | Backend::Cuda => {
                 codegen::Backend::Cranelift
             }
         }
@@ -144,6 +147,7 @@ impl Backend {
     pub(crate) fn target(self) -> Target {
         match self {
             Backend::PtxEmu => Target::of_gpu(Gpu::Sm80),
+            Backend::PtxEmuSm90a => Target::of_gpu(Gpu::Sm90a),
             Backend::Cuda => Target::of_gpu(driver::gpu_here()),
             Backend::Interp | Backend::Cranelift | Backend::Llvm => Target::native(),
         }
@@ -168,10 +172,8 @@ impl Engine<'_> {
             Backend::Interp => Ok(Engine::Interp(cascade)),
             Backend::Cranelift => Engine::compiled(codegen::Backend::Cranelift, cascade, mapping),
             Backend::Llvm => Engine::compiled(codegen::Backend::Llvm, cascade, mapping),
-            Backend::PtxEmu => {
-                let kernel = driver::emulate_by(cascade, mapping, Gpu::Sm80).map_err(Stop::codegen)?;
-                Ok(Engine::with_nest(kernel, cascade, mapping))
-            }
+            Backend::PtxEmu => Engine::emulated(Gpu::Sm80, cascade, mapping),
+            Backend::PtxEmuSm90a => Engine::emulated(Gpu::Sm90a, cascade, mapping),
             Backend::Cuda => {
                 let kernel = on_gpu(cascade, mapping, driver::gpu_here())?;
                 Ok(Engine::with_nest(kernel, cascade, mapping))
@@ -186,6 +188,11 @@ impl Engine<'_> {
     ) -> Outcome<Engine<'a>> {
         let kernel = driver::jit_by(cascade, mapping, backend).map_err(Stop::codegen)?;
         Ok(Engine::Compiled(cascade, Box::new(kernel)))
+    }
+
+    fn emulated<'a>(gpu: Gpu, cascade: &'a Cascade, mapping: &Mapping) -> Outcome<Engine<'a>> {
+        let kernel = driver::emulate_by(cascade, mapping, gpu).map_err(Stop::codegen)?;
+        Ok(Engine::with_nest(kernel, cascade, mapping))
     }
 
     fn with_nest<'a>(kernel: Kernel, cascade: &'a Cascade, mapping: &Mapping) -> Engine<'a> {

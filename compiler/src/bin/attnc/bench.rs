@@ -154,6 +154,9 @@ pub(crate) fn bench(args: &Args) -> Outcome {
             Runner::Gpu(_) => {
                 let resident = call.resident(kernel);
                 let mut resident = resident.map_err(|it| Stop::refused(format!("kernel `{name}`: {it}")))?;
+                for (stage, why) in resident.unmapped() {
+                    eprintln!("note: kernel `{name}`: stage {stage} runs without maps of tensors: {why}");
+                }
                 Contestant::Elsewhere(Box::new(move |launches| {
                     resident.seconds(launches).map_err(|it| it.to_string())
                 }))

@@ -13,10 +13,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use attnc_ptx::modifier::Compare;
-use attnc_ptx::types::RegType;
-use attnc_ptx::{Inst, Op, args};
-
 use super::arith::{int_compare, select};
 use super::block::{Emitter, Range};
 use super::shared::Turn;
@@ -24,6 +20,8 @@ use super::value::Value;
 use super::writer::{Closed, Writer};
 use crate::ir::factors::uses;
 use crate::ir::nest::{Loop, Op as TileOp, Stmt, ValueId};
+use attnc_ptx::modifier::Compare;
+use attnc_ptx::types::RegType;
 
 /// The loads of a loop that are copied ahead of their use.
 pub(super) struct Ahead {
@@ -98,7 +96,7 @@ impl<'a> Emitter<'a> {
         let first = Turn { number: from, is_there: Value::Bool(true) };
         self.ahead = Some(Ahead { number: it.index, changes, loads, used: 0, range: None });
         self.writer.open(true);
-        self.writer.add(Inst::new(Op::BarSyncAll, args![0]));
+        self.gather();
         self.copy_ahead(0, first);
         (outside, Some(self.writer.close(&[])))
     }
@@ -160,7 +158,10 @@ impl<'a> Emitter<'a> {
                     body.changes.insert(*value);
                     let TileOp::Contract { a, b, .. } = op else { continue };
                     elsewhere.insert(*a);
-                    if !body.changes.contains(b) || !self.together().factors.is_loaded(*b) {
+                    if !body.changes.contains(b)
+                        || !self.together().factors.is_loaded(*b)
+                        || self.is_boxed(*b)
+                    {
                         continue;
                     }
                     match loads.iter().position(|it| it == b) {

@@ -7,6 +7,7 @@ use attnc_ptx::{Inst, Op, ParamId, Reg, args, at};
 use super::ahead::Ahead;
 use super::arith::{int, int_compare};
 use super::op::Tile;
+use super::ring::Rings;
 use super::team::Team;
 use super::value::{Value, register};
 use super::writer::{Closed, Writer};
@@ -25,6 +26,8 @@ pub(super) struct Emitter<'a> {
     pub(super) scratch: Value,
     /// How the block works together on a task, if it does.
     pub(super) team: Option<Team<'a>>,
+    /// What a group of warps copies for the others, if one does.
+    pub(super) rings: Option<Rings<'a>>,
     /// What the loop at hand copies ahead of its use.
     pub(super) ahead: Option<Ahead>,
     values: Vec<Option<Tile<'a>>>,
@@ -53,7 +56,8 @@ impl<'a> Emitter<'a> {
     /// A kernel without statements.
     pub(super) fn new(nest: &'a Nest, writer: Writer, words: ParamId, workspace: Value) -> Emitter<'a> {
         let values = vec![None; nest.values.len()];
-        Emitter { nest, writer, words, workspace, scratch: workspace, team: None, ahead: None, values }
+        let scratch = workspace;
+        Emitter { nest, writer, words, workspace, scratch, team: None, rings: None, ahead: None, values }
     }
 
     /// The values of the prologue that are needed.
@@ -63,7 +67,10 @@ impl<'a> Emitter<'a> {
 
     /// The statements of a block, in order.
     pub(super) fn block(&mut self, block: &'a Block) {
-        block.stmts.iter().for_each(|it| self.stmt(it));
+        for (at_stmt, stmt) in block.stmts.iter().enumerate() {
+            self.stmt(stmt);
+            self.let_go(block, at_stmt);
+        }
     }
 
     fn stmt(&mut self, stmt: &'a Stmt) {
@@ -109,6 +116,21 @@ impl<'a> Emitter<'a> {
         Value::Reg(self.writer.constant(op, offset.into(), ty, load))
     }
 
+    /// Runs a body for tasks from the first on, up to the last, so many apart.
+    pub(super) fn tasks(
+        &mut self,
+        task: ValueId,
+        body: &'a Block,
+        (first, last, apart): (Value, Value, Value),
+    ) {
+        let tasks = self.begin(task, first, last, apart);
+        let counts = self.count_in(body);
+        let carried: Vec<(Reg, Value)> = counts.iter().map(|it| (it.1, it.2)).collect();
+        self.block(body);
+        let next = self.counted(&counts);
+        self.repeat(&tasks, &carried, &next, None);
+    }
+
     fn tiles(&mut self, it: &'a Loop) {
         let step = Value::Int(it.step.into());
         let last = int(&self.writer, IntOp::Sub, self.scalar(it.to), step);
@@ -126,9 +148,12 @@ impl<'a> Emitter<'a> {
             self.define(one.current, Tile { ty, elements: elements.clone() });
             self.define(one.result, Tile { ty, elements });
         }
+        let counts = self.count_in(&it.body);
+        carried.extend(counts.iter().map(|it| (it.1, it.2)));
         self.block(&it.body);
         let next = it.carried.iter().flat_map(|it| self.tile(it.next).spread(&self.nest.values[it.current]));
-        let next: Vec<Value> = next.collect();
+        let mut next: Vec<Value> = next.collect();
+        next.extend(self.counted(&counts));
         self.look_back(outside);
         self.repeat(&range, &carried, &next, first);
     }

@@ -8,8 +8,11 @@ use attnc_ptx::{Builder, Kernel, Op, ParamType, at};
 use super::THREADS;
 use super::arith::{convert, int};
 use super::block::Emitter;
+use super::bulk::Bulk;
 use super::memory::global;
 use super::pressure::pressure;
+use super::ring::{self, Rings};
+use super::roles::with_copying;
 use super::team::Team;
 use super::value::Value;
 use super::writer::Writer;
@@ -22,19 +25,31 @@ use crate::target::Gpu;
 /// that fewer are needed, but for addresses in flight.
 const REGISTERS: u32 = 160;
 
-/// The kernel of a stage, by its position. What loops do not change is computed before them if there are registers to
-/// keep it in.
-pub(super) fn emit(nest: &Nest, at_stage: usize, stage: &Stage, gpu: Gpu) -> Kernel {
-    let hoisted = write(nest, (at_stage, stage), gpu, true);
+/// The kernels of a stage, by its position: one that any tensors will do for, and where copies of boxes can stage something
+/// one that wants maps of tensors.
+pub(super) fn emit(nest: &Nest, at_stage: usize, stage: &Stage, gpu: Gpu) -> Vec<Kernel> {
+    let plain = best(nest, (at_stage, stage), gpu, None);
+    let copying = super::bulk(nest, stage, gpu).map(|it| best(nest, (at_stage, stage), gpu, Some(&it)));
+    std::iter::once(plain).chain(copying).collect()
+}
+
+/// What loops do not change is computed before them if there are registers to keep it in.
+fn best(nest: &Nest, stage: (usize, &Stage), gpu: Gpu, bulk: Option<&Bulk>) -> Kernel {
+    let hoisted = write(nest, stage, (gpu, bulk), true);
     let needed = pressure(&hoisted);
     if needed <= REGISTERS {
         return hoisted;
     }
-    let plain = write(nest, (at_stage, stage), gpu, false);
+    let plain = write(nest, stage, (gpu, bulk), false);
     if pressure(&plain) < needed { plain } else { hoisted }
 }
 
-fn write(nest: &Nest, (at_stage, stage): (usize, &Stage), gpu: Gpu, hoists: bool) -> Kernel {
+fn write(
+    nest: &Nest,
+    (at_stage, stage): (usize, &Stage),
+    (gpu, bulk): (Gpu, Option<&Bulk>),
+    hoists: bool,
+) -> Kernel {
     let own;
     let nest = match stage.team {
         Some(rows) => {
@@ -43,32 +58,37 @@ fn write(nest: &Nest, (at_stage, stage): (usize, &Stage), gpu: Gpu, hoists: bool
         }
         None => nest,
     };
-    let mut builder = Builder::new(&symbol(nest, &format!("_stage_{at_stage}")));
+    let mut builder = Builder::new(&super::entry_name(&symbol(nest, ""), at_stage, bulk.is_some()));
     builder.about(&format!("Stage {at_stage} of `{}`: {}.", nest.name, stage.defines));
     let bytes = u32::try_from(8 * nest.words.len()).expect("arguments are fewer than 2^28");
     let words = builder.param("words", ParamType::Bytes { bytes: bytes.max(8), align: 8 });
     let [workspace, tasks] = ["workspace", "tasks"].map(|it| builder.param(it, ParamType::U64));
-    builder.threads(stage.team.map_or(THREADS, super::threads));
+    let maps = bulk.map(|it| ring::params(&mut builder, it)).unwrap_or_default();
+    let threads = stage.team.map_or(THREADS, super::threads);
+    builder.threads(if bulk.is_some() { with_copying(threads) } else { threads });
     // Otherwise ptxas would rather keep registers in memory than run fewer blocks.
     builder.min_blocks(1);
     let writer = Writer::new(builder, hoists);
     let [workspace, tasks] = [workspace, tasks].map(|it| writer.param(at(it)));
     let workspace = global(&writer, workspace);
     let team = stage.team.map(|rows| Team::new(nest, stage, rows, (&writer, gpu)));
-    let (thread, threads) = if team.is_some() { blocks(&writer) } else { threads(&writer) };
+    let (thread, threads) = if team.is_some() { blocks(&writer) } else { threads_of(&writer) };
+    let rings = bulk.map(|it| Rings::new(&writer, it, maps));
     let mut emitter = Emitter::new(nest, writer, words, workspace);
     emitter.team = team;
+    emitter.rings = rings;
     emitter.prologue(&Uses::by_stage(nest, stage));
     emitter.scratch = scratch(&emitter, thread);
     let last = int(&emitter.writer, IntOp::Sub, tasks, Value::Int(1));
-    let tasks = emitter.begin(stage.task, thread, last, threads);
-    emitter.block(&stage.body);
-    emitter.repeat(&tasks, &[], &[], None);
+    match bulk {
+        Some(_) => emitter.in_roles(|it, body| it.tasks(stage.task, body, (thread, last, threads))),
+        None => emitter.tasks(stage.task, &stage.body, (thread, last, threads)),
+    }
     emitter.writer.finish()
 }
 
 /// The number of the running thread, and how many there are.
-fn threads(writer: &Writer) -> (Value, Value) {
+fn threads_of(writer: &Writer) -> (Value, Value) {
     let [block, size, lane, blocks] =
         [Special::CtaidX, Special::NtidX, Special::TidX, Special::NctaidX].map(|it| writer.special(it));
     let wide = |it| convert(writer, CvtRound::Exact, (RegType::B64, Number::U64), Number::U32, it);

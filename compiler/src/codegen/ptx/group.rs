@@ -18,7 +18,7 @@ use super::layout::Staged;
 use super::value::Value;
 
 /// The threads of a group.
-const GROUP: u32 = 128;
+pub(super) const GROUP: u32 = 128;
 
 /// A left factor.
 pub(super) enum Left {

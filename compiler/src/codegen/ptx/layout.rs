@@ -21,7 +21,7 @@ use crate::ir::cascade::RankId;
 /// The elements of a chunk of 16 bytes.
 pub(super) const CHUNK: u32 = 8;
 /// The columns of a slab, and the bytes of its rows.
-const COLUMNS: u32 = 64;
+pub(super) const COLUMNS: u32 = 64;
 const ROW: u32 = 2 * COLUMNS;
 /// The bytes of eight rows of a slab, and what a slab begins at a multiple of.
 const SQUARE: u32 = 8 * ROW;

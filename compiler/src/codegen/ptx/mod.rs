@@ -10,19 +10,25 @@
 //!
 //! ```text
 //! .entry attnc_NAME_stage_I(words of the arguments, workspace, number of tasks)
+//! .entry attnc_NAME_stage_I_maps(the same, maps of tensors)     for what copies of boxes can stage
 //! ```
 
 mod ahead;
 mod arith;
 mod block;
+mod bulk;
 mod careful;
+mod copies;
 mod entry;
+mod finite;
 mod group;
 mod layout;
 mod memory;
 mod op;
 mod pressure;
 mod products;
+mod ring;
+mod roles;
 mod scalar;
 mod shared;
 mod team;
@@ -32,15 +38,28 @@ mod writer;
 use attnc_ptx::{Module, verify};
 
 use super::CodegenError;
-use crate::ir::nest::Nest;
+use crate::ir::nest::{Nest, Stage};
 use crate::target::{Gpu, Target};
+pub(crate) use roles::with_copying;
 pub(crate) use team::threads;
+
+use bulk::Bulk;
 
 /// The most threads of a block whose threads run tasks by themselves.
 const THREADS: u32 = attnc_runtime::device::THREADS;
 
 /// The most bytes of arguments of a kernel.
 const ARGUMENTS: usize = 4096;
+
+/// What copies of boxes stage of a stage, where the GPU has them.
+pub(crate) fn bulk(nest: &Nest, stage: &Stage, gpu: Gpu) -> Option<Bulk> {
+    if gpu == Gpu::Sm90a { Bulk::of(nest, stage) } else { None }
+}
+
+/// What the entry of a stage is called; `maps` if it takes maps of tensors.
+pub(crate) fn entry_name(symbol: &str, stage: usize, maps: bool) -> String {
+    format!("{symbol}_stage_{stage}{}", if maps { "_maps" } else { "" })
+}
 
 /// The kernels of nests as a module.
 ///
@@ -67,7 +86,8 @@ pub fn emit(nests: &[Nest], target: &Target) -> Result<Module, CodegenError> {
             );
             return Err(CodegenError::refused(target, &why));
         }
-        module.kernels.extend(nest.stages.iter().enumerate().map(|(at, it)| entry::emit(nest, at, it, gpu)));
+        let stages = nest.stages.iter().enumerate();
+        module.kernels.extend(stages.flat_map(|(at, it)| entry::emit(nest, at, it, gpu)));
     }
     match verify(&module).first() {
         None => Ok(module),

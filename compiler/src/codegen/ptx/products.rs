@@ -81,7 +81,12 @@ impl<'a> Emitter<'a> {
                 let team = self.team.as_mut().expect("a block works together");
                 let room = team.rooms.at_once(&self.writer, Factor::bytes(team.rows.extent, depth));
                 let factor = Factor { fragments, there, columns: depth, room };
-                self.slices(&left, &factor, (right, is_turned), columns, &before)
+                match self.broken(b) {
+                    Some(broken) => {
+                        self.whole_or_slices(broken, &left, &factor, (right, is_turned), columns, &before)
+                    }
+                    None => self.slices(&left, &factor, (right, is_turned), columns, &before),
+                }
             }
             _ => self.products(&left, (right, is_turned), (depth, columns), &before),
         };
@@ -102,6 +107,35 @@ impl<'a> Emitter<'a> {
         } else {
             self.by_warps(left, right, (depth / SQUARE, columns / SQUARE), before)
         }
+    }
+
+    /// The same where it is known whether what is multiplied by what a factor leaves out is finite.
+    fn whole_or_slices(
+        &self,
+        broken: Reg,
+        left: &Left,
+        factor: &Factor<'_>,
+        right: (Staged, bool),
+        columns: u32,
+        before: &[Value],
+    ) -> Vec<Value> {
+        let w = &self.writer;
+        let sums: Vec<Reg> = before.iter().map(|_| w.fresh(RegType::F32)).collect();
+        let [apart, end] = ["broken", "multiplied"].map(|it| w.label(it));
+        let finish = |values: Vec<Value>| {
+            sums.iter().zip(values).for_each(|(&sum, it)| w.copy(sum, it));
+            let closed = w.close(&[]);
+            w.append(closed);
+        };
+        w.bra(apart, Some((broken, true)));
+        w.open(true);
+        finish(self.products(left, right, (factor.columns, columns), before));
+        w.bra(end, None);
+        w.place(apart);
+        w.open(true);
+        finish(self.slices(left, factor, right, columns, before));
+        w.place(end);
+        sums.into_iter().map(Value::Reg).collect()
     }
 
     /// The same without what a factor leaves out. Products are looked at before they are added to what is there, some

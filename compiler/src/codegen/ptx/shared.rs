@@ -18,6 +18,9 @@ use crate::codegen::formula::Formula;
 use crate::ir::cascade::RankId;
 use crate::ir::nest::{BufferId, Op as TileOp, Scalar, TileDim, ValueId, bytes_of};
 
+/// The barrier of the threads that compute, where others copy.
+const COMPUTING: u32 = 1;
+
 /// A load of elements that all rows share.
 struct Source<'a> {
     buffer: BufferId,
@@ -39,7 +42,7 @@ impl<'a> Emitter<'a> {
     /// Copies a tile that is loaded to shared memory.
     pub(super) fn stage(&mut self, value: ValueId) -> Staged {
         let staged = self.room(value);
-        self.writer.add(Inst::new(Op::BarSyncAll, args![0]));
+        self.gather();
         self.fill(value, staged, None);
         self.meet();
         staged
@@ -52,20 +55,41 @@ impl<'a> Emitter<'a> {
             // Products of groups see memory on a way of their own.
             self.writer.add(Inst::new(Op::FenceProxy { space: ProxySpace::Shared }, args![]));
         }
-        self.writer.add(Inst::new(Op::BarSyncAll, args![0]));
+        self.gather();
+    }
+
+    /// Waits for all threads that compute.
+    pub(super) fn gather(&self) {
+        self.writer.add(match self.rings {
+            Some(_) => Inst::new(Op::BarSync, args![COMPUTING, self.together().threads()]),
+            None => Inst::new(Op::BarSyncAll, args![0]),
+        });
     }
 
     /// Room in shared memory for a tile that is loaded.
     pub(super) fn room(&mut self, value: ValueId) -> Staged {
         let source = self.source(value, None);
-        let dtype = self.nest.buffers[source.buffer].dtype;
         let (rows, columns) = self.sides(value, &source);
         let team = self.team.as_mut().expect("a block works together");
         let [height, width] = [rows, columns].map(|it| team.whole(it));
         let (layout, bytes) =
             if team.groups { Layout::swizzled(height, width) } else { Layout::padded(height, width) };
         let start = team.rooms.next(&self.writer, bytes, layout.align());
-        Staged { start, layout, rows: rows.rank, dtype }
+        self.staged(value, start, layout)
+    }
+
+    /// A tile that is loaded as it lies from there on.
+    pub(super) fn staged(&self, value: ValueId, start: Value, layout: Layout) -> Staged {
+        let source = self.source(value, None);
+        let rows = self.sides(value, &source).0.rank;
+        Staged { start, layout, rows, dtype: self.nest.buffers[source.buffer].dtype }
+    }
+
+    /// The first of the coordinates of a load along a dimension.
+    pub(super) fn first_of(&mut self, coordinate: ValueId) -> Value {
+        let corner: Vec<(RankId, Value)> =
+            self.nest.values[coordinate].shape.iter().map(|it| (it.rank, Value::Int(0))).collect();
+        self.point(coordinate, &corner, None)
     }
 
     fn source(&self, value: ValueId, turn: Option<Turn>) -> Source<'a> {

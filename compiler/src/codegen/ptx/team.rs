@@ -130,7 +130,7 @@ impl<'a> Emitter<'a> {
     pub(super) fn shared_op(&mut self, value: ValueId, op: &'a TileOp) -> Option<Tile<'a>> {
         let (team, ty) = (self.team.as_ref()?, &self.nest.values[value]);
         if team.factors.is_factor(value) {
-            if matches!(op, TileOp::Load { .. }) && !self.is_ahead(value) {
+            if matches!(op, TileOp::Load { .. }) && !self.is_ahead(value) && !self.take_box(value) {
                 let staged = self.stage(value);
                 self.team.as_mut()?.staged.insert(value, staged);
             }

@@ -143,6 +143,13 @@ impl Need {
     }
 }
 
+/// The bytes of shared memory that a stage of a block takes, with room for each tile once.
+pub(crate) fn staged_bytes(nest: &Nest, stage: &Stage, rows: TileDim) -> u32 {
+    let factors = Factors::of(&nest.prologue, &stage.body);
+    let (entries, loops) = (Vec::new(), Vec::new());
+    Count { nest, rows, factors, entries, loops, blocks: 0 }.block(&stage.body)
+}
+
 /// What is done with a value at a position.
 enum Entry<'a> {
     /// It is defined, in that block.

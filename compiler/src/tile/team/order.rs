@@ -5,7 +5,7 @@
 //! ```
 
 use crate::ir::factors::Factors;
-use crate::ir::nest::{Block, Op, Stmt, ValueId};
+use crate::ir::nest::{Block, Op, Stmt};
 
 /// Moves products, and sums that they are added to, to their first uses in the block.
 pub(super) fn products_late(prologue: &Block, body: &mut Block) {
@@ -23,7 +23,7 @@ fn late(factors: &Factors<'_>, block: &mut Block) {
                     continue;
                 }
                 let rest = &block.stmts[at + 1..];
-                let stays = rest.iter().position(|it| uses(it, value)).unwrap_or(rest.len());
+                let stays = rest.iter().position(|it| it.uses(value)).unwrap_or(rest.len());
                 block.stmts[at..=at + stays].rotate_left(1);
             }
             Stmt::Loop(it) => late(factors, &mut it.body),
@@ -32,21 +32,5 @@ fn late(factors: &Factors<'_>, block: &mut Block) {
             }
             Stmt::Store { .. } => {}
         }
-    }
-}
-
-/// Whether a statement, or one within it, uses a value.
-fn uses(stmt: &Stmt, value: ValueId) -> bool {
-    let within = |block: &Block| block.stmts.iter().any(|it| uses(it, value));
-    match stmt {
-        Stmt::Let(_, op) => op.operands().contains(&value),
-        Stmt::Store { index, value: stored, guard, .. } => {
-            index.iter().chain([stored]).chain(guard).any(|it| *it == value)
-        }
-        Stmt::Loop(it) => {
-            let carried = it.carried.iter().any(|it| it.init == value || it.next == value);
-            carried || it.from == value || it.to == value || within(&it.body)
-        }
-        Stmt::If { condition, then, otherwise } => *condition == value || within(then) || within(otherwise),
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use cudarc::driver::{DriverError, result, sys};
 
+use super::super::EncodedMap;
 use super::fit;
+use crate::tensor_map::{Swizzle, TENSOR_MAP_BYTES, TensorMap};
 
 type Asked<T> = std::result::Result<T, DriverError>;
 
@@ -203,6 +205,51 @@ pub(super) unsafe fn context_of(stream: sys::CUstream) -> Asked<sys::CUcontext> 
     // SAFETY: as the caller promises, and there is room for the context.
     unsafe { sys::cuStreamGetCtx(stream, &raw mut context) }.result()?;
     Ok(context)
+}
+
+/// A map of a tensor as the driver encodes it.
+pub(super) fn encode(map: &TensorMap) -> Asked<EncodedMap> {
+    const _: () = assert!(size_of::<sys::CUtensorMap>() == TENSOR_MAP_BYTES);
+    let refused = DriverError(sys::CUresult::CUDA_ERROR_INVALID_VALUE);
+    if map.check().is_err() {
+        return Err(refused);
+    }
+    // Only bytes are moved, so a type of that width will do.
+    let element = match map.element {
+        1 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_UINT8,
+        2 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_UINT16,
+        4 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_UINT32,
+        _ => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_UINT64,
+    };
+    let swizzle = match map.swizzle {
+        Swizzle::None => sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_NONE,
+        Swizzle::B32 => sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_32B,
+        Swizzle::B64 => sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_64B,
+        Swizzle::B128 => sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
+    };
+    let steps = vec![1u32; map.shape.len()];
+    let ranks = u32::try_from(map.shape.len()).map_err(|_| refused)?;
+    let mut encoded = EncodedMap([0; TENSOR_MAP_BYTES]);
+    // SAFETY: the map has the size and the alignment that the driver wants, each list has an element for each rank, strides
+    // one less, and the address is only written down.
+    unsafe {
+        sys::cuTensorMapEncodeTiled(
+            (&raw mut encoded).cast(),
+            element,
+            ranks,
+            std::ptr::with_exposed_provenance_mut(map.address as usize),
+            map.shape.as_ptr(),
+            map.strides.as_ptr(),
+            map.extents.as_ptr(),
+            steps.as_ptr(),
+            sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
+            swizzle,
+            sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+            sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+        )
+    }
+    .result()?;
+    Ok(encoded)
 }
 
 /// The GPU in whose memory an address lies, or from which memory of the host is reached by it, as the driver counts.

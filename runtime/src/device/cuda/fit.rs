@@ -31,7 +31,9 @@ pub(super) fn check(
             return Err(format!("it is for {feature}, and this GPU, {name}, is sm_{major}{minor}"));
         }
     }
-    if let Some((stage, bytes)) = info.shared.iter().enumerate().find(|it| *it.1 > shared) {
+    let plain = (0..).zip(info.shared.iter().copied());
+    let mut all = plain.chain(info.mapped.iter().map(|it| (it.stage, it.shared)));
+    if let Some((stage, bytes)) = all.find(|it| it.1 > shared) {
         return Err(format!(
             "stage {stage} takes {bytes} bytes of shared memory, and a block of this GPU, {name}, has at most {shared}: compile it with smaller tiles"
         ));

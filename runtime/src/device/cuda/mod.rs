@@ -12,10 +12,11 @@ use std::sync::Arc;
 use cudarc::driver::{DriverError, result, sys};
 
 use self::driver::{Context, Current, Event, Module};
-use super::{Device, Launch, Stream};
+use super::{Device, EncodedMap, Launch, Stream};
 use crate::error::{Error, Result};
 use crate::kernel::title;
 use crate::manifest::KernelInfo;
+use crate::tensor_map::TensorMap;
 
 /// Threads of a multiprocessor that a kernel with many registers leaves room for.
 const THREADS: u32 = 1024;
@@ -33,8 +34,8 @@ pub struct Cuda {
     /// Whether memory comes and goes in the order of streams; else the driver waits for all of them before it goes.
     in_order: bool,
     _module: Module,
-    /// The entries of the stages, in order.
-    entries: Vec<Entry>,
+    /// The entries of the stages, in order, without maps of tensors and with them.
+    entries: Vec<(Entry, Option<Entry>)>,
     threads: u32,
 }
 
@@ -70,10 +71,9 @@ impl Cuda {
         let processors = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
         fit::check(info, &name, capability, u32::try_from(shared).unwrap_or(0)).map_err(refused)?;
         let module = Module::load(&context, text).map_err(refused)?;
-        let entry = |stage: u32| {
-            let found = module.function(&format!("{}_stage_{stage}", info.symbol));
-            let found = found.map_err(|it| failed(&format!("find stage {stage}"), it))?;
-            let shared = info.shared.get(stage as usize).copied().unwrap_or(0);
+        let entry = |stage: u32, last: &str, shared: u32| {
+            let found = module.function(&format!("{}_stage_{stage}{last}", info.symbol));
+            let found = found.map_err(|it| failed(&format!("find stage {stage}{last}"), it))?;
             if shared > SHARED {
                 let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
                 let bytes = i32::try_from(shared).unwrap_or(i32::MAX);
@@ -84,7 +84,13 @@ impl Cuda {
             }
             Ok(Entry(found))
         };
-        let entries = (0..info.stages).map(entry).collect::<Result<_>>()?;
+        let both = |stage: u32| {
+            let shared = info.shared.get(stage as usize).copied().unwrap_or(0);
+            let mapped = info.mapped.iter().find(|it| it.stage == stage);
+            let mapped = mapped.map(|it| entry(stage, "_maps", it.shared)).transpose()?;
+            Ok((entry(stage, "", shared)?, mapped))
+        };
+        let entries = (0..info.stages).map(both).collect::<Result<_>>()?;
         let threads = u32::try_from(processors).unwrap_or(1).saturating_mul(THREADS);
         let in_order = pools > 0;
         Ok(Cuda { kernel, name, gpu, context: context.clone(), in_order, _module: module, entries, threads })
@@ -196,14 +202,20 @@ impl Device for Cuda {
         Ok(())
     }
 
+    fn encode(&self, map: &TensorMap) -> Result<EncodedMap> {
+        self.with("make a map of a tensor", || driver::encode(map))
+    }
+
     unsafe fn launch(&self, stage: &Launch<'_>, stream: Stream) -> Result<()> {
-        let Launch { blocks, threads, shared, words, workspace, tasks, .. } = *stage;
-        let mut params: [*mut c_void; 3] = [
+        let Launch { blocks, threads, shared, words, workspace, tasks, maps, .. } = *stage;
+        let mut params: Vec<*mut c_void> = vec![
             words.as_ptr().cast_mut().cast(),
             std::ptr::from_ref(&workspace).cast_mut().cast(),
             std::ptr::from_ref(&tasks).cast_mut().cast(),
         ];
-        let entry = self.entries[stage.stage as usize].0;
+        params.extend(maps.iter().map(|it| std::ptr::from_ref(it).cast_mut().cast::<c_void>()));
+        let (plain, mapped) = self.entries[stage.stage as usize];
+        let entry = mapped.filter(|_| !maps.is_empty()).unwrap_or(plain).0;
         let (grid, block) = ((blocks, 1, 1), (threads, 1, 1));
         // SAFETY: the parameters are those of the entry, which the driver copies now; what they point to is there until the
         // stage has ended, as the caller promises.
