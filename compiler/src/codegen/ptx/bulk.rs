@@ -258,6 +258,8 @@ impl<'a> Search<'a> {
             | Op::Threads
             | Op::Iota
             | Op::Contract { .. }
+            | Op::Pack(_)
+            | Op::Dot { .. }
             | Op::Reduce(..) => false,
         }
     }
