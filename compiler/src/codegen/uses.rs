@@ -120,6 +120,7 @@ impl<'a> Uses<'a> {
         }
     }
 
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn op(&mut self, op: &Op) {
         match op {
             Op::Address(buffer) => self.place(*buffer),

@@ -245,7 +245,7 @@ impl<'a> Weaver<'a> {
         }
         let many_rows = self.has_many_rows();
         // Bytes are multiplied in words, which both factors have to be put in.
-        let in_words = self.mapping.defaults.words && [a, b].iter().all(|it| is_byte(&self.cascade, *it));
+        let in_words = self.mapping.defaults.words && [a, b].iter().all(|it| is_byte(self.cascade, *it));
         let factors = [a, b].map(|it| {
             let exprs = &self.cascade.exprs;
             let free = exprs.free(it);

@@ -251,15 +251,13 @@ impl<'a> Emitter<'a> {
             Some(_) | None => {}
         }
         let of = |it: &Self, value: ValueId| it.nest.values[value].scalar;
+        let along = |rank| at_point.iter().find(|it| it.0 == rank).expect("a shared tile has no rows").1;
         let op = self.team.as_ref().expect("a block works together").definition(value);
         match *op {
             TileOp::Int(x) => Value::Int(x),
             TileOp::Real(x) => Value::real(ty.scalar, x),
             TileOp::Bool(x) => Value::Bool(x),
-            TileOp::Iota => {
-                let along = at_point.iter().find(|it| it.0 == ty.shape[0].rank);
-                along.expect("a shared tile has no rows").1
-            }
+            TileOp::Iota => along(ty.shape[0].rank),
             TileOp::Unary(crate::ir::expr::UnaryOp::ToReal, a) | TileOp::Convert(a) => {
                 let x = self.point(a, at_point, turn);
                 scalar::converted(&self.writer, of(self, a), ty.scalar, x)
@@ -269,8 +267,8 @@ impl<'a> Emitter<'a> {
                 scalar::unary(&self.writer, op, of(self, a), x)
             }
             TileOp::Power(a) => {
-                let x = self.point(a, at_point, turn);
-                scalar::formula(&self.writer, Formula::Power, ty.scalar, &[x])
+                let x = [self.point(a, at_point, turn)];
+                scalar::formula(&self.writer, Formula::Power, ty.scalar, &x)
             }
             TileOp::Binary(op, a, b) => {
                 let [x, y] = [a, b].map(|it| self.point(it, at_point, turn));

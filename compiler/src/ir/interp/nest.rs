@@ -16,7 +16,7 @@ use super::{Call, NestError, scalar};
 use crate::ir::array::{Array, Data, Value};
 use crate::ir::cascade::{Cascade, Role, TensorId};
 use crate::ir::nest::{
-    Block, BufferId, Checks, Loop, Nest, Op, Place, Stage, Stmt, TileDim, ValueId, Word, bytes_of,
+    Block, BufferId, Checks, Loop, Nest, Op, Place, Scalar, Stage, Stmt, TileDim, ValueId, Word, bytes_of,
 };
 use access::Access;
 
@@ -277,6 +277,22 @@ impl<'a> State<'a> {
         Ok(())
     }
 
+    /// The elements of a buffer at the points of a shape; zero where nothing is read.
+    fn load(
+        &self,
+        access: &Access<'_>,
+        shape: &[TileDim],
+        held: Scalar,
+        tile: &mut Vec<Value>,
+    ) -> Result<(), NestError> {
+        let (memory, buffer) = (&self.memory[access.buffer.idx()], &self.nest.buffers[access.buffer]);
+        for coords in self.coords(access, shape)? {
+            let loaded = coords.map(|it| memory.load(buffer, &it, self.turn)).transpose()?;
+            tile.push(loaded.map_or(tile::zero(held), |it| tile::held(held, it)));
+        }
+        Ok(())
+    }
+
     fn compute(&self, id: ValueId, op: &Op, tile: &mut Vec<Value>) -> Result<(), NestError> {
         let (held, shape) = (self.nest.values[id].scalar, self.shape(id));
         let operand = |id: ValueId| self.operand(id, shape);
@@ -323,12 +339,7 @@ impl<'a> State<'a> {
             }
             Op::Load { buffer, index, guard, contiguous } => {
                 let access = Access { buffer: *buffer, index, guard: *guard, contiguous: *contiguous };
-                for coords in self.coords(&access, shape)? {
-                    let loaded = coords.map(|it| {
-                        self.memory[buffer.idx()].load(&self.nest.buffers[*buffer], &it, self.turn)
-                    });
-                    tile.push(loaded.transpose()?.map_or(tile::zero(held), |it| tile::held(held, it)));
-                }
+                self.load(&access, shape, held, tile)?;
             }
             Op::Contract { a, b, there, into } => self.contract((*a, *b), *there, *into, tile),
             Op::Pack(a) => {
@@ -337,10 +348,7 @@ impl<'a> State<'a> {
             }
             Op::Dot { a, b, into } => {
                 let (a, b, into) = (operand(*a), operand(*b), operand(*into));
-                fill(&|at| match into(at) {
-                    Value::Int(sum) => Value::Int(sum + tile::dot(a(at), b(at))),
-                    other @ (Value::Real(_) | Value::Bool(_)) => other,
-                });
+                fill(&|at| tile::dot(a(at), b(at), into(at)));
             }
             Op::Reduce(op, a) => self.reduce(*op, *a, id, tile),
         }

@@ -117,12 +117,13 @@ pub(super) fn packed(bytes: [Value; 4]) -> Value {
     Value::Int(i32::from_le_bytes(bytes.map(|it| byte(it).cast_unsigned())).into())
 }
 
-/// The products of the bytes of two words, of the first without sign, added up.
-pub(super) fn dot(a: Value, b: Value) -> i64 {
-    let bytes = |it: Value| match it {
-        Value::Int(word) => (word as i32).to_le_bytes(),
+/// The products of the bytes of two words, of the first without sign, added to an integer.
+pub(super) fn dot(a: Value, b: Value, into: Value) -> Value {
+    let integer = |it: Value| match it {
+        Value::Int(it) => it,
         Value::Real(_) | Value::Bool(_) => unreachable!("words are integers"),
     };
+    let bytes = |it: Value| (integer(it) as i32).to_le_bytes();
     let products = bytes(a).into_iter().zip(bytes(b)).map(|(a, b)| i64::from(a) * i64::from(b.cast_signed()));
-    products.sum()
+    Value::Int(integer(into) + products.sum::<i64>())
 }
