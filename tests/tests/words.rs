@@ -117,11 +117,14 @@ fn words_are_for_bytes_alone() {
     assert_eq!(dots(&more, &small(true)), 0);
 }
 
+/// In boxes of several rows, and row by row.
 #[test]
 fn nests_of_words_agree_with_the_cascade() {
-    for text in [BLOCKS, COMPUTED] {
+    for (text, rows) in [(BLOCKS, 6), (COMPUTED, 6), (BLOCKS, 1), (COMPUTED, 1)] {
         let cascade = spec::cascade(text).expect("the spec is right");
-        let nest = tile(&plan(&cascade, &small(true)));
+        let usual = small(true);
+        let defaults = Tiles { rows, inner_rows: rows.min(usual.defaults.inner_rows), ..usual.defaults };
+        let nest = tile(&plan(&cascade, &Mapping { defaults, ..usual }));
         verify::nest(&nest).unwrap_or_else(|it| panic!("{it}"));
         for sizes in SIZES {
             let call = call(&cascade, sizes);

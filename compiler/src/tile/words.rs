@@ -141,7 +141,10 @@ impl Tiling<'_> {
         else {
             return false;
         };
-        !others && is_byte(self.cascade, define.value) && self.read_along(define.value, last) == Some(along)
+        // One coordinate at a time is none that words lie along.
+        let several = self.region.tiles.get(&last).is_some_and(|it| *it > 1);
+        let fits = is_byte(self.cascade, define.value) && self.read_along(define.value, last) == Some(along);
+        !others && several && fits
     }
 
     /// The rank along which the words of a tile lie: the last but the one that shares them.

@@ -16,10 +16,11 @@ use crate::spec::{self, Settings};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The files appear in DIR all or not at all; those of an earlier artifact are replaced. With several targets, each has a
-folder of its own in DIR. Targets are `native`, `x86-64`, `x86-64-v2`, `x86-64-v3`, `x86-64-v4`, also with more features (`x86-64-v4+avx512vnni`), `aarch64`, or a triple;
-`sm_80` and `sm_90a` are GPUs; by default, any machine of this kind. Kinds of files are `obj`, `static`, `shared`,
-`header`, `rust`, `ptx` and `manifest`; by default, all that the target has. For a GPU, `ptx` has the stages, the others
-what a host of this kind needs to launch them. A shared library takes a linker: `cc`, or what ATTNC_LINKER names.
+folder of its own in DIR. Targets are `native`, `x86-64`, `x86-64-v2`, `x86-64-v3`, `x86-64-v4`, those with features added
+(`x86-64-v4+avx512vnni`), `aarch64`, or a triple; `sm_80` and `sm_90a` are GPUs; by default, any machine of this kind.
+Kinds of files are `obj`, `static`, `shared`, `header`, `rust`, `ptx` and `manifest`; by default, all that the target has.
+For a GPU, `ptx` has the stages, the others what a host of this kind needs to launch them. A shared library takes a
+linker: `cc`, or what ATTNC_LINKER names.
 
 Examples:
   attnc compile examples/gallery/causal_softmax_attention.attn -o out
