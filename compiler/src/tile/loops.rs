@@ -22,6 +22,8 @@ pub(super) struct Lane {
 pub(super) enum Piece {
     /// Whole tiles.
     Tiles,
+    /// Half a tile.
+    Half,
     /// What is left of a rank, a vector at a time, the last under a mask.
     Rest,
     /// Single coordinates: what is left, or all where neighbours are apart in memory.
@@ -165,9 +167,17 @@ impl Tiling<'_> {
 
     /// The loops that go along a lane, one after the other.
     pub(super) fn pieces_of(&self, lane: Lane) -> Vec<Piece> {
-        let masked = self.plan.register.vector > 1;
+        let Register { lanes, vector, .. } = self.plan.register;
+        let masked = vector > 1;
+        // Of features some may be left that are more than two vectors; sums of six rows and one vector wait for each other.
+        let halves = self.rows.is_some()
+            && self.lanes_of_tile(lane.rank) == lanes
+            && lanes >= 4 * vector
+            && masked
+            && !self.region.spans.contains_key(&lane.rank);
         let all = [
             (Piece::Tiles, true),
+            (Piece::Half, halves),
             (Piece::Rest, masked),
             (Piece::Points, !masked || lane.unit_strides.is_some()),
         ];
@@ -209,6 +219,7 @@ impl Tiling<'_> {
         let register = self.plan.register;
         match piece {
             Piece::Tiles => self.lanes_of_tile(lane.rank),
+            Piece::Half => register.lanes / 2,
             Piece::Rest => register.vector,
             Piece::Points => 1,
         }

@@ -190,7 +190,9 @@ impl Tiling<'_> {
                 let columns = it.lane.take();
                 match piece {
                     Piece::Points => it.words_of_points(einsum, words),
-                    Piece::Tiles | Piece::Rest => it.squares_of_words(einsum, (from, words), columns),
+                    Piece::Tiles | Piece::Half | Piece::Rest => {
+                        it.squares_of_words(einsum, (from, words), columns)
+                    }
                 }
                 it.close_piece(&[]);
             }
