@@ -16,7 +16,7 @@ use super::state::{self, Reading, State};
 /// How many tokens a chunk has.
 const CHUNK: i64 = 32;
 /// How many if gates differ between features: each pair of tokens has a product of gates for every feature.
-const FINE: i64 = 16;
+const FINE: i64 = 8;
 /// How many if what they add depends on each other.
 const SOLVED: i64 = 16;
 /// A likely extent of features and heads.
