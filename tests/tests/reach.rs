@@ -103,7 +103,8 @@ impl Mask {
         self.sides.iter().map(|it| it.1).collect()
     }
 
-    fn cascade(&self) -> Cascade {
+    /// Attention with such weights.
+    fn cascade(&self, weight: &str) -> Cascade {
         let (q, k, condition) = (self.queries().join(", "), self.keys().join(", "), self.condition);
         let text = format!(
             "kernel near {{
@@ -112,8 +113,8 @@ impl Mask {
   input Q[{q}, d]: f32
   input K[{k}, d]: f32
   S[{q}, {k}] = sum[d](Q * K) where {condition}
-  Z[{q}] = sum[{k}](exp(S))
-  output O[{q}, d] = sum[{k}](exp(S) * K) / Z
+  Z[{q}] = sum[{k}]({weight}(S))
+  output O[{q}, d] = sum[{k}]({weight}(S) * K) / Z
 }}"
         );
         spec::cascade(&text).unwrap_or_else(|it| panic!("{it}"))
@@ -174,21 +175,21 @@ fn points(sides: &[(i64, i64)]) -> Vec<Vec<i64>> {
 #[test]
 fn loops_go_over_the_neighbourhood_only() {
     for mask in &MASKS {
-        let cascade = mask.cascade();
+        // Weights without scales: full tiles are not tried first, so every tile goes through the same loops.
+        let cascade = mask.cascade("sigmoid");
         let nest = mask.nest(&cascade);
         let [few, all] = [mask.few, mask.all].map(|w| mask.rounds(&nest, &cascade, w));
         let (found, wanted) = (few as f64 / all as f64, mask.share());
         assert!(wanted < 0.6, "{}: {wanted} of the tiles matter", mask.condition);
-        // A bound follows from single conditions, so that a tile more at an end may be visited; and tiles on a border go
-        // through more loops than those at all of whose points the conditions hold.
-        assert!(found <= 1.3 * wanted, "{}: {found} of the work for {wanted} of the tiles", mask.condition);
+        // A bound follows from single conditions, so that a tile more at an end may be visited.
+        assert!(found <= 1.25 * wanted, "{}: {found} of the work for {wanted} of the tiles", mask.condition);
     }
 }
 
 #[test]
 fn what_is_left_out_is_not_missed() {
     for mask in &MASKS {
-        let cascade = mask.cascade();
+        let cascade = mask.cascade("exp");
         let nest = mask.nest(&cascade);
         for w in [mask.few, mask.few + 1, mask.all] {
             let call = mask.call(&cascade, w);

@@ -281,6 +281,14 @@ impl Cascade {
         !parts.is_empty() && (product.is_none() || product != fixed(rank))
     }
 
+    /// How many coordinates a rank has at most, and at least 1: as many as can be where its extent is not known.
+    pub fn most_coordinates(&self, rank: RankId) -> u32 {
+        match self.ranks[rank].extent {
+            Extent::Fixed(it) => u32::try_from(it).unwrap_or(u32::MAX).max(1),
+            Extent::Carried | Extent::Derived(_) => u32::MAX,
+        }
+    }
+
     /// The extent of a rank, as a constant where it is one.
     pub fn extent_of(&mut self, rank: RankId) -> ExprId {
         match self.ranks[rank].extent {

@@ -43,10 +43,7 @@ impl Weaver<'_> {
         let mut room = tiles.rows;
         let mut axes = Vec::new();
         for &rank in order.iter().rev() {
-            let fixed = match self.cascade.ranks[rank].extent {
-                Extent::Fixed(it) => u32::try_from(it).unwrap_or(u32::MAX).max(1),
-                Extent::Carried | Extent::Derived(_) => u32::MAX,
-            };
+            let fixed = self.cascade.most_coordinates(rank);
             if axes.is_empty() && self.lies_along(rank) && shared.len() > 1 && !self.selects() {
                 // As features would be, but in tiles.
                 let tile = self.mapping.stream(&self.cascade.ranks[rank].name, true);
@@ -196,10 +193,7 @@ impl Weaver<'_> {
         ranks.sort_by_key(|it| !looked_up.contains(it));
         let mut axes: Vec<Axis> = Vec::new();
         for &rank in ranks.iter().rev() {
-            let whole = match self.cascade.ranks[rank].extent {
-                Extent::Fixed(it) => u32::try_from(it).unwrap_or(u32::MAX).max(1),
-                Extent::Carried | Extent::Derived(_) => u32::MAX,
-            };
+            let whole = self.cascade.most_coordinates(rank);
             let tile = self.mapping.stream(&self.cascade.ranks[rank].name, axes.is_empty());
             axes.push(Axis { rank, tile: tile.min(whole) });
         }

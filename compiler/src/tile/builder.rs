@@ -363,12 +363,24 @@ impl Builder {
         (index, currents)
     }
 
+    /// Opens a loop that is run so many times where a condition holds, and so many where it does not; gives what its body
+    /// sees of the carried values.
+    pub(super) fn open_times(
+        &mut self,
+        condition: ValueId,
+        times: [i64; 2],
+        rank: RankId,
+        inits: &[ValueId],
+    ) -> Vec<ValueId> {
+        let [holds, fails] = times.map(|it| self.int(it));
+        let (zero, times) = (self.int(0), self.select(condition, holds, fails));
+        self.open_loop(rank, (zero, times, 1), inits).1
+    }
+
     /// Opens a loop that is run once where a condition does not hold, which is hardly ever; gives what its body sees of the
     /// carried values.
     pub(super) fn open_unless(&mut self, holds: ValueId, rank: RankId, inits: &[ValueId]) -> Vec<ValueId> {
-        let [zero, one] = [0, 1].map(|it| self.int(it));
-        let times = self.select(holds, zero, one);
-        let (_, currents) = self.open_loop(rank, (zero, times, 1), inits);
+        let currents = self.open_times(holds, [0, 1], rank, inits);
         self.here().head.as_mut().expect("a loop is open").rare = true;
         currents
     }

@@ -358,6 +358,11 @@ impl Tiling<'_> {
                 None => self.extent(rank),
             });
         }
+        self.scratch_buffer(name, dtype, extents)
+    }
+
+    /// Takes room in the scratch of the stage at hand, in C order.
+    pub(super) fn scratch_buffer(&mut self, name: String, dtype: DType, extents: Vec<ValueId>) -> BufferId {
         let (strides, bytes) = self.in_c_order(dtype, &extents);
         let place = Place::Scratch(self.scratch.exact);
         self.scratch = self.grown(self.scratch, bytes);

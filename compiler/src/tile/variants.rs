@@ -103,9 +103,8 @@ impl Tiling<'_> {
         rank: RankId,
         then: impl FnOnce(&mut Self) -> ValueId,
     ) -> ValueId {
-        let [zero, one] = [0, 1].map(|it| self.builder.int(it));
-        let (times, no) = (self.builder.select(condition, one, zero), self.builder.bool(false));
-        self.builder.open_loop(rank, (zero, times, 1), &[no]);
+        let no = self.builder.bool(false);
+        self.builder.open_times(condition, [1, 0], rank, &[no]);
         let value = then(self);
         self.builder.close_loop(&[value])[0]
     }

@@ -21,7 +21,7 @@ use super::loops::{Lane, Piece};
 use super::{Lanes, Tiling};
 use crate::ir::cascade::{At, Einsum, ExprId, Op as Operation, RankId, ReduceOp, TensorId};
 use crate::ir::expr::{BinaryOp, Expr};
-use crate::ir::nest::{Buffer, BufferId, Op, Place, Scalar, TileDim, TileType, ValueId};
+use crate::ir::nest::{BufferId, Op, Scalar, TileDim, TileType, ValueId};
 use crate::rewrite::most_of;
 use crate::schedule::{Act, Stream, is_byte};
 
@@ -359,12 +359,8 @@ impl Tiling<'_> {
         let extents = self.builder.nest.buffers[tile].extents.clone();
         let extents = ranks.iter().zip(extents).filter(|(it, _)| **it != words.along);
         let extents: Vec<ValueId> = extents.map(|(_, it)| it).collect();
-        let (strides, bytes) = self.in_c_order(DType::I32, &extents);
-        let place = Place::Scratch(self.scratch.exact);
-        self.scratch = self.grown(self.scratch, bytes);
         let name = format!("{}.sums", self.cascade.tensors[tensor].name);
-        let buffer =
-            self.builder.nest.buffers.push(Buffer { name, dtype: DType::I32, place, extents, strides });
+        let buffer = self.scratch_buffer(name, DType::I32, extents);
         self.word_sums.insert(tensor, buffer);
         buffer
     }

@@ -12,9 +12,7 @@ use super::super::plan::{Act, Axis, Walk};
 use super::super::weave::Weaver;
 use super::Group;
 use super::fit::{Time, distance, fold_of, shift, timed};
-use crate::ir::cascade::{
-    At, Cascade, Dim, Einsum, ExprId, Extent, Op, RankId, ReduceOp, Step, Tensor, TensorId,
-};
+use crate::ir::cascade::{At, Cascade, Dim, Einsum, ExprId, Op, RankId, ReduceOp, Step, Tensor, TensorId};
 use crate::ir::expr::{Expr, operands, with_operands};
 
 /// How many coordinates of a row in boxes a task has.
@@ -99,10 +97,7 @@ impl Weaver<'_> {
     fn walk_rows(&self, group: &Group) -> Vec<Axis> {
         let last = group.rows.last().copied();
         let axis = |&rank: &RankId| {
-            let fixed = match self.cascade.ranks[rank].extent {
-                Extent::Fixed(it) => u32::try_from(it).unwrap_or(u32::MAX).max(1),
-                Extent::Carried | Extent::Derived(_) => u32::MAX,
-            };
+            let fixed = self.cascade.most_coordinates(rank);
             let boxed = Some(rank) == last && self.flow.is_feature(rank);
             let size = self.mapping.cut(&self.cascade.ranks[rank].name).rows.unwrap_or(BOX);
             Axis { rank, tile: if boxed { fixed.min(size) } else { 1 } }
