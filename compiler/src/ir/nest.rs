@@ -138,6 +138,9 @@ pub struct Buffer {
     pub extents: Vec<ValueId>,
     /// Its strides in elements; values of the prologue.
     pub strides: Vec<ValueId>,
+    /// It has room for rows that nobody asks for. They are computed with the others, from what nobody wrote if need be,
+    /// and nothing that is asked for depends on them.
+    pub padded: bool,
 }
 
 /// Where a buffer lies.

@@ -184,12 +184,14 @@ impl Tiling<'_> {
     ) -> ValueId {
         let Some((&rank, rest)) = rows.split_first() else { return then(self, all) };
         let mut from = self.span(rank).0;
-        if lane.is_some_and(|it| it.rows == Some(rank)) {
-            let (strip, first) = (self.rows_of_tile(rank), self.span(rank).0);
-            let (main, seen) = self.open_rows(rank, strip, first, &[all]);
+        if let Some(rows) = lane.and_then(|it| it.rows).filter(|it| it.rank == rank) {
+            let (main, seen) = self.open_rows(rows, self.rows_of_tile(rank), from, &[all]);
             let next = self.over_rows(rest, None, seen[0], then);
             self.rows = None;
             (from, all) = (main, self.builder.close_loop(&[next])[0]);
+            if rows.padded {
+                return all;
+            }
         }
         let seen = self.open_from(rank, from, &[all]);
         let next = self.over_rows(rest, lane, seen[0], then);
@@ -259,7 +261,10 @@ impl Tiling<'_> {
             let below = it.builder.compare(CompareOp::Le, sum, most);
             let little = it.builder.and(above, below);
             let little = match it.rows {
-                Some(rows) => it.builder.reduce(ReduceOp::All, little, rows.dim.rank),
+                Some(rows) => {
+                    let little = it.or_beyond(little);
+                    it.builder.reduce(ReduceOp::All, little, rows.dim.rank)
+                }
                 None => little,
             };
             it.builder.and(all, little)

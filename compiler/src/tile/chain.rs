@@ -81,6 +81,9 @@ impl Tiling<'_> {
         for it in with {
             let other = self.lane(it, &open).filter(|it| it.rank == lane.rank)?;
             lane.unit_strides = self.builder.both(lane.unit_strides, other.unit_strides);
+            if let Some(rows) = &mut lane.rows {
+                rows.padded &= self.is_tile(it.tensor);
+            }
         }
         Some(lane)
     }

@@ -103,6 +103,7 @@ impl Tiling<'_> {
         let (nothing, zero) =
             (self.builder.binary(BinaryOp::Sub, all, all), self.builder.real(0.0, Scalar::F32));
         let mut finite = self.builder.compare(CompareOp::Eq, nothing, zero);
+        finite = self.or_beyond(finite);
         for dim in self.builder.nest.values[finite].shape.clone() {
             finite = self.builder.reduce(ReduceOp::All, finite, dim.rank);
         }

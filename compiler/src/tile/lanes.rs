@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use attnc_dsl::ast::{CompareOp, DType};
 
 use super::Tiling;
-use super::loops::Lane;
+use super::loops::{Lane, Rows};
 use crate::ir::cascade::{At, Einsum, ExprId, Op, RankId, ReduceOp, TensorId};
 use crate::ir::expr::{BinaryOp, Expr};
 use crate::ir::nest::{BufferId, Place, Scalar, ValueId};
@@ -35,7 +35,11 @@ impl Tiling<'_> {
             .filter(|&it| self.gain(einsum, it) > 0)
             .max_by_key(|&it| self.gain(einsum, it))?;
         let unit_strides = self.unit_strides(einsum, rank);
-        Some(Lane { rank, unit_strides, rows: self.tile_rows(einsum, open, rank) })
+        let rows = self.tile_rows(einsum, open, rank).map(|rank| {
+            let padded = self.region.strip.goes_along(rank) && self.is_tile(einsum.tensor);
+            Rows { rank, padded }
+        });
+        Some(Lane { rank, unit_strides, rows })
     }
 
     /// It is an f32, or a condition on some.

@@ -14,7 +14,16 @@ pub(super) struct Lane {
     pub(super) rank: RankId,
     pub(super) unit_strides: Option<ValueId>,
     /// A rank around it that is taken in tiles, too.
-    pub(super) rows: Option<RankId>,
+    pub(super) rows: Option<Rows>,
+}
+
+/// A rank of which tiles of registers have a few coordinates.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Rows {
+    pub(super) rank: RankId,
+    /// They are the rows of a strip, and all is done for as many as a strip has. What becomes of those beyond the box
+    /// goes nowhere but into tiles, which have room for it.
+    pub(super) padded: bool,
 }
 
 /// One of the loops that go along a rank in tiles.
@@ -96,18 +105,20 @@ impl Tiling<'_> {
                 }
                 return;
             }
-            Some(lane) if lane.rows == Some(rank) => {
+            Some(lane @ Lane { rows: Some(rows), .. }) if rows.rank == rank => {
                 let inside = Some(Lane { rows: None, ..lane });
                 let mut from = self.span(rank).0;
-                for rows in self.tiles_of_rows(rank) {
-                    from = self.open_rows(rank, rows, from, &[]).0;
+                for tile in self.tiles_of_rows(rank) {
+                    from = self.open_rows(rows, tile, from, &[]).0;
                     self.for_each(inner, inside, body);
                     self.rows = None;
                     self.builder.close_loop(&[]);
                 }
-                self.open_from(rank, from, &[]);
-                self.for_each(inner, inside, body);
-                self.builder.close_loop(&[]);
+                if !rows.padded {
+                    self.open_from(rank, from, &[]);
+                    self.for_each(inner, inside, body);
+                    self.builder.close_loop(&[]);
+                }
                 return;
             }
             Some(_) | None => {
@@ -134,19 +145,42 @@ impl Tiling<'_> {
     /// carried values.
     pub(super) fn open_rows(
         &mut self,
-        rank: RankId,
-        strip: u32,
+        Rows { rank, padded }: Rows,
+        tile: u32,
         from: ValueId,
         inits: &[ValueId],
     ) -> (ValueId, Vec<ValueId>) {
         let to = self.span(rank).1;
-        let (length, step) = (self.minus(to, from), self.builder.int(strip.into()));
+        let dim = TileDim { rank, extent: tile };
+        if padded {
+            let end = self.plus(from, tile.into());
+            let (index, currents) = self.builder.open_loop(rank, (from, end, tile), inits);
+            let mut rows = self.bind_tile(dim, index);
+            // Rows beyond the box have the coordinate of its last, so that inputs and masks are asked for what there is.
+            let last = self.plus(to, -1);
+            rows.indices = self.builder.binary(BinaryOp::Min, rows.indices, last);
+            self.bind(rank, rows.indices);
+            self.rows = Some(rows);
+            return (to, currents);
+        }
+        let (length, step) = (self.minus(to, from), self.builder.int(tile.into()));
         let tiles = self.builder.binary(BinaryOp::FloorDiv, length, step);
         let whole = self.builder.binary(BinaryOp::Mul, tiles, step);
         let end = self.sum(from, whole);
-        let (index, currents) = self.builder.open_loop(rank, (from, end, strip), inits);
-        self.rows = Some(self.bind_tile(TileDim { rank, extent: strip }, index));
+        let (index, currents) = self.builder.open_loop(rank, (from, end, tile), inits);
+        self.rows = Some(self.bind_tile(dim, index));
         (end, currents)
+    }
+
+    /// A condition on a tile of rows, or where a row is none of the box's.
+    pub(super) fn or_beyond(&mut self, condition: ValueId) -> ValueId {
+        let Some(rows) = self.rows.filter(|it| self.region.strip.goes_along(it.dim.rank)) else {
+            return condition;
+        };
+        let (from, to) = self.span(rows.dim.rank);
+        let length = self.minus(to, from);
+        let beyond = self.builder.compare(CompareOp::Ge, rows.offsets, length);
+        self.builder.or(condition, beyond)
     }
 
     /// How many rows a tile of registers has: a strip, or all of a box that has fewer.
@@ -176,12 +210,22 @@ impl Tiling<'_> {
             && masked
             && !self.region.spans.contains_key(&lane.rank);
         let all = [
-            (Piece::Tiles, true),
+            (Piece::Tiles, self.has_tiles(lane.rank)),
             (Piece::Half, halves),
             (Piece::Rest, masked),
             (Piece::Points, !masked || lane.unit_strides.is_some()),
         ];
         all.into_iter().filter(|(_, is_there)| *is_there).map(|(it, _)| it).collect()
+    }
+
+    /// As many coordinates of a rank are at hand at a time as a tile of registers has.
+    fn has_tiles(&self, rank: RankId) -> bool {
+        let Register { lanes, strip, .. } = self.plan.register;
+        let at_hand = match self.region.strip.goes_along(rank) {
+            true => Some(strip),
+            false => self.region.tiles.get(&rank).copied(),
+        };
+        at_hand.is_none_or(|it| it >= lanes)
     }
 
     /// Opens one of them, for so many coordinates at a time; gives where the next begins, and what the body sees of the carried values.

@@ -57,7 +57,14 @@ impl Tiling<'_> {
         let extents = self.extents_of(tensor);
         let dtype = self.widths.stored(self.cascade, tensor);
         let values =
-            self.builder.nest.buffers.push(Buffer { name: it.name.clone(), dtype, place, extents, strides });
+            self.builder.nest.buffers.push(Buffer {
+                name: it.name.clone(),
+                dtype,
+                place,
+                extents,
+                strides,
+                padded: false,
+            });
         self.stored.insert(tensor, Stored { values, mask: None });
     }
 
@@ -148,6 +155,7 @@ impl Tiling<'_> {
             place: Place::Workspace(offset),
             extents,
             strides,
+            padded: false,
         })
     }
 

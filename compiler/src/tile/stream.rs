@@ -215,7 +215,7 @@ impl Tiling<'_> {
             Op::Reduce(op, over) => {
                 let (inner, outer) = split(lane, over);
                 // What rows of a tile read is used again by the other rows of the box at once.
-                let rows = inner.and_then(|it| it.rows);
+                let rows = inner.and_then(|it| it.rows).map(|it| it.rank);
                 let mut open = open;
                 open.sort_by_key(|it| Some(*it) != rows);
                 self.for_each(&open, outer, &mut |it| {
@@ -345,6 +345,7 @@ impl Tiling<'_> {
 
     fn reserve_scratch(&mut self, tensor: TensorId, name: String, dtype: DType) -> BufferId {
         let mut extents = Vec::new();
+        let mut padded = false;
         let words = self.words.get(&tensor).copied();
         let ranks = words.map_or_else(|| self.held_ranks(tensor), |it| self.word_ranks(tensor, it));
         for rank in ranks {
@@ -352,21 +353,39 @@ impl Tiling<'_> {
                 extents.push(self.room_for_words(words));
                 continue;
             }
-            let strip = self.region.strip.rows_of(tensor, rank, self.plan.register.strip);
-            extents.push(match strip.or(self.region.tiles.get(&rank).copied()) {
+            padded |= self.is_in_strips(rank);
+            let own = self.region.strip.rows_of(tensor, rank, self.plan.register.strip);
+            extents.push(match own.or_else(|| self.room_along(rank)) {
                 Some(tile) => self.builder.int(tile.into()),
                 None => self.extent(rank),
             });
         }
-        self.scratch_buffer(name, dtype, extents)
+        self.scratch_buffer(name, dtype, (extents, padded))
+    }
+
+    /// How many coordinates of a rank there is room for in a tile: of rows, for whole strips.
+    fn room_along(&self, rank: RankId) -> Option<u32> {
+        let (tile, strip) = (*self.region.tiles.get(&rank)?, self.plan.register.strip);
+        Some(if self.is_in_strips(rank) { tile.next_multiple_of(strip) } else { tile })
+    }
+
+    /// Boxes have more rows along a rank than a strip.
+    pub(super) fn is_in_strips(&self, rank: RankId) -> bool {
+        let many = |it: &u32| *it > self.plan.register.strip;
+        self.region.rows.contains(&rank) && self.region.tiles.get(&rank).is_some_and(many)
     }
 
     /// Takes room in the scratch of the stage at hand, in C order.
-    pub(super) fn scratch_buffer(&mut self, name: String, dtype: DType, extents: Vec<ValueId>) -> BufferId {
+    pub(super) fn scratch_buffer(
+        &mut self,
+        name: String,
+        dtype: DType,
+        (extents, padded): (Vec<ValueId>, bool),
+    ) -> BufferId {
         let (strides, bytes) = self.in_c_order(dtype, &extents);
         let place = Place::Scratch(self.scratch.exact);
         self.scratch = self.grown(self.scratch, bytes);
-        self.builder.nest.buffers.push(Buffer { name, dtype, place, extents, strides })
+        self.builder.nest.buffers.push(Buffer { name, dtype, place, extents, strides, padded })
     }
 
     /// Whether a condition holds at all points of the box.

@@ -42,6 +42,11 @@ impl Strip {
         (self.rank == Some(rank) && self.own.contains(&tensor)).then_some(strip)
     }
 
+    /// It is one of rows along that rank.
+    pub(super) fn goes_along(&self, rank: RankId) -> bool {
+        self.rank == Some(rank)
+    }
+
     /// Only the strip's rows of a tensor are held.
     pub(super) fn is_own(&self, tensor: TensorId) -> bool {
         self.own.contains(&tensor)
@@ -90,10 +95,7 @@ impl Tiling<'_> {
     /// The last rank of the box's rows that has more of them than a strip.
     fn rank_of_strips(&self, it: &Loop) -> Option<RankId> {
         let plain = it.acts.iter().all(|act| matches!(act, Act::Define(_) | Act::Fold(_)));
-        let many = |rank: &RankId| {
-            let tile = self.region.tiles.get(rank).copied().unwrap_or(1);
-            tile > self.plan.register.strip && self.region.spans.contains_key(rank)
-        };
+        let many = |rank: &RankId| self.is_in_strips(*rank) && self.region.spans.contains_key(rank);
         let whole = |rank: &RankId| {
             let mut composites = self.region.composites.iter();
             !composites.any(|it| self.cascade.exprs.atoms(*it).contains(rank))

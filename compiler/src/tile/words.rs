@@ -21,7 +21,7 @@ use super::loops::{Lane, Piece};
 use super::{Lanes, Tiling};
 use crate::ir::cascade::{At, Einsum, ExprId, Op as Operation, RankId, ReduceOp, TensorId};
 use crate::ir::expr::{BinaryOp, Expr};
-use crate::ir::nest::{BufferId, Op, Scalar, TileDim, TileType, ValueId};
+use crate::ir::nest::{Buffer, BufferId, Op, Scalar, TileDim, TileType, ValueId};
 use crate::rewrite::most_of;
 use crate::schedule::{Act, Stream, is_byte};
 
@@ -356,11 +356,11 @@ impl Tiling<'_> {
         }
         let tile = self.buffer(tensor);
         let ranks = self.word_ranks(tensor, words);
-        let extents = self.builder.nest.buffers[tile].extents.clone();
+        let Buffer { extents, padded, .. } = self.builder.nest.buffers[tile].clone();
         let extents = ranks.iter().zip(extents).filter(|(it, _)| **it != words.along);
         let extents: Vec<ValueId> = extents.map(|(_, it)| it).collect();
         let name = format!("{}.sums", self.cascade.tensors[tensor].name);
-        let buffer = self.scratch_buffer(name, DType::I32, extents);
+        let buffer = self.scratch_buffer(name, DType::I32, (extents, padded));
         self.word_sums.insert(tensor, buffer);
         buffer
     }

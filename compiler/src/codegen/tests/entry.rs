@@ -48,6 +48,7 @@ fn kernel() -> Nest {
         place: Place::Workspace(zero),
         extents: vec![extent],
         strides: vec![one],
+        padded: false,
     });
     build.stage(extent, |build, task| build.store(scratch, &[task], param, false));
     build.stage(extent, |build, task| {
