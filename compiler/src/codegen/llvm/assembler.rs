@@ -8,7 +8,8 @@ use inkwell::intrinsics::Intrinsic;
 use inkwell::module::Module;
 use inkwell::types::{BasicTypeEnum, VectorType};
 use inkwell::values::{
-    BasicMetadataValueEnum, BasicValue, BasicValueEnum, CallSiteValue, FunctionValue, IntValue, PointerValue,
+    BasicMetadataValueEnum, BasicValue, BasicValueEnum, CallSiteValue, FastMathFlags, FunctionValue, IntValue,
+    PointerValue,
 };
 use inkwell::{AddressSpace, FloatPredicate, IntPredicate};
 
@@ -222,6 +223,15 @@ impl<'c> Assembler<'c> {
     /// What an intrinsic on registers of one type gives.
     pub(super) fn function(&self, name: &str, args: &[Value<'c>]) -> Value<'c> {
         self.intrinsic(name, &[args[0].get_type()], args)
+    }
+
+    /// The larger or smaller of reals, NaN if one of them is. Which it is of 0 and −0 is left open: nobody is promised
+    /// it, and x86 takes twice as long to tell.
+    pub(super) fn extreme(&self, name: &str, x: Value<'c>, y: Value<'c>) -> Value<'c> {
+        let value = self.function(name, &[x, y]);
+        let call = value.as_instruction_value().expect("a call is an instruction");
+        call.set_fast_math_flags(FastMathFlags::NoSignedZeros).expect("it is one of reals");
+        value
     }
 
     /// The same element in all lanes.
