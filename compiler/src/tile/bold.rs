@@ -10,21 +10,24 @@
 //! c~ = raised(c~, max[n](S~)); …       if ok
 //! P~[m, n] = exp(S~ - c~)        ->      P~[m, n] = power(… - c~)        as scores come out of registers
 //! Z~[m] += P~                            ok = all[m](0 <= sum[n](P~) <= 2^40)
-//! O~[m, e] += P~ * V                   if ok: Z~ += P~; O~ += P~ * V
-//!                                      else:  S~ = …; c~ = …; P~ = …; Z~ += …; O~ += …
+//! O~[m, e] += P~ * V                   if not ok: S~ = …; c~ = …; P~ = …
+//!                                      Z~ += sum[n](P~); O~ += P~ * V
 //! ```
+//!
+//! Weights hold 0 where they are absent, so what is added of them alone is added the same way whichever they were.
 
 use std::collections::BTreeSet;
 
-use attnc_dsl::ast::CompareOp;
+use attnc_dsl::ast::{CompareOp, DType};
 
 use super::Tiling;
 use super::bounds::einsum;
+use super::builder::Known;
 use super::loops::Lane;
 use super::stream::split;
 use crate::ir::cascade::{Einsum, ExprId, Op, RankId, ReduceOp, TensorId};
 use crate::ir::expr::{BinaryOp, Expr, UnaryOp};
-use crate::ir::nest::ValueId;
+use crate::ir::nest::{Scalar, ValueId};
 use crate::schedule::{Act, Gauge, Loop, MOST_POWERS};
 
 /// Acts that may be run under the scales that are there.
@@ -45,6 +48,10 @@ pub(super) struct Bold {
     presence: BTreeSet<ExprId>,
     /// What is added to sums.
     folds: Vec<Act>,
+    /// What is added of the weights alone.
+    sums: Vec<Act>,
+    /// All acts but those.
+    others: Vec<Act>,
 }
 
 impl Tiling<'_> {
@@ -68,6 +75,8 @@ impl Tiling<'_> {
             presence: BTreeSet::new(),
             folds: folds.into_iter().cloned().collect(),
             defines: defines.into_iter().cloned().collect(),
+            sums: Vec::new(),
+            others: Vec::new(),
         };
         self.find_powers(&it.gauges, &mut bold)?;
         let written = updates
@@ -81,7 +90,34 @@ impl Tiling<'_> {
             let mut read = einsum(act).into_iter().flat_map(|it| self.cascade.exprs.reads(it.value));
             !read.any(|(tensor, _)| bold.scales.contains(&tensor))
         });
-        (only_sums && !bold.defines.iter().filter_map(einsum).any(reads)).then_some(bold)
+        if !only_sums || bold.defines.iter().filter_map(einsum).any(reads) {
+            return None;
+        }
+        let weights = bold.weights.clone();
+        let is_sum = |act: &Act| matches!(act, Act::Fold(it) if self.adds_weights(it, &weights));
+        (bold.sums, bold.others) = acts.iter().cloned().partition(is_sum);
+        bold.folds.retain(|it| !is_sum(it));
+        Some(bold)
+    }
+
+    /// A sum of weights, or of products of one, without conditions of its own, such as where a composite rank ends.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+    fn adds_weights(&self, it: &Einsum, weights: &[(TensorId, ExprId)]) -> bool {
+        let exprs = &self.cascade.exprs;
+        let is_weight = |of: ExprId| {
+            let Expr::Read(tensor, ..) = exprs.get(of) else { return false };
+            weights.iter().any(|weight| weight.0 == *tensor) && self.reads_in_place(it, *tensor)
+        };
+        let of_weights = match *exprs.get(it.value) {
+            Expr::Read(..) => is_weight(it.value),
+            Expr::Binary(BinaryOp::Mul, a, b) => is_weight(a) || is_weight(b),
+            _ => false,
+        };
+        let conditional = |id: ExprId| matches!(exprs.get(id), Expr::Where(..) | Expr::Compare(..));
+        matches!(&it.op, Op::Reduce(ReduceOp::Sum, over) if !over.iter().any(|of| self.is_part(*of)))
+            && self.widths.scalar(self.cascade, it.value) == Scalar::F32
+            && of_weights
+            && !exprs.postorder(it.value).into_iter().any(conditional)
     }
 
     /// Finds the powers under scales; `None` if a scale is read by anything else.
@@ -210,7 +246,13 @@ impl Tiling<'_> {
         }
         // First what may be absent, so that it is known which tensors in memory have masks.
         self.builder.open_branch();
-        self.timidly((hold, conditions.clone()), acts);
+        let weights: Vec<TensorId> = bold.weights.iter().map(|it| it.0).collect();
+        let outside = self.always_masked.clone();
+        self.always_masked.extend(weights.iter().filter(|_| !bold.sums.is_empty()));
+        self.timidly((hold, conditions.clone()), &bold.others);
+        self.always_masked = outside;
+        let masks: Vec<_> = weights.iter().map(|it| self.stored[it].mask).collect();
+        self.add_up(bold);
         let as_they_stand = self.builder.close_branch();
         let memos = self.builder.forget();
         let outside = self.holding.clone();
@@ -221,11 +263,18 @@ impl Tiling<'_> {
         let ok = self.attempt(bold, hold);
         self.builder.open_branch();
         self.acts(&bold.folds);
-        let sums = self.builder.close_branch();
+        let folds = self.builder.close_branch();
         self.holding = outside;
         self.builder.forget();
         self.builder.recollect(memos);
-        self.builder.branch(ok, sums, as_they_stand);
+        self.builder.branch(ok, folds, as_they_stand);
+        for (weight, mask) in weights.into_iter().zip(masks) {
+            self.stored.get_mut(&weight).expect("it has a buffer").mask = mask;
+        }
+        self.all_there = Some(ok);
+        self.acts(&bold.sums);
+        self.all_there = None;
+        self.added_up.clear();
     }
 
     /// Defines the powers under the scales that are there, in a loop that is run once if at all; gives whether they do.
@@ -237,24 +286,81 @@ impl Tiling<'_> {
             it.powers.clear();
             let floor = it.pin_tiles();
             let mut all = it.builder.bool(true);
-            for &(tensor, read) in &bold.weights {
-                all = it.adds_up_to_little(tensor, read, all);
+            for &weight in &bold.weights {
+                all = it.adds_up_to_little(weight, !bold.sums.is_empty(), all);
             }
             it.builder.unpin(floor);
             all
         })
     }
 
-    /// Whether the powers of each row in the box add up to little.
-    fn adds_up_to_little(&mut self, tensor: TensorId, read: ExprId, all: ValueId) -> ValueId {
+    /// Adds up the weights of each row in the box, for those who ask for their sums.
+    fn add_up(&mut self, bold: &Bold) {
+        self.takes_zeros = true;
+        for &(tensor, read) in bold.weights.iter().filter(|_| !bold.sums.is_empty()) {
+            let floor = self.pin_tiles();
+            let (rows, over, lane) = self.rows_of_weights(tensor, read);
+            let (inner, outer) = split(lane, &over);
+            self.for_each(&rows, outer, &mut |it| {
+                let sum = it.reduction(ReduceOp::Sum, &over, read, inner).value;
+                it.keep_sum(tensor, &over, sum);
+            });
+            self.builder.unpin(floor);
+        }
+        self.takes_zeros = false;
+    }
+
+    /// The rows of some weights, the ranks that they are added up along, and how.
+    fn rows_of_weights(
+        &mut self,
+        tensor: TensorId,
+        read: ExprId,
+    ) -> (Vec<RankId>, Vec<RankId>, Option<Lane>) {
         let ranks: Vec<RankId> = self.unbound(self.cascade.tensors[tensor].dims.iter().map(|it| it.rank));
         let is_row = |it: &RankId| self.region.rows.contains(it);
         let (rows, over): (Vec<RankId>, Vec<RankId>) = ranks.into_iter().partition(is_row);
         let op = Op::Reduce(ReduceOp::Sum, over.clone());
         let lane = self.lane(&Einsum { tensor, at: Vec::new(), op, value: read, exact: false }, &rows);
+        (rows, over, lane)
+    }
+
+    /// Keeps what the weights of the row at hand add up to.
+    fn keep_sum(&mut self, tensor: TensorId, over: &[RankId], sum: ValueId) {
+        let buffer = match self.added_up.get(&tensor) {
+            Some((buffer, _)) => *buffer,
+            None => {
+                let name = format!("{}.sum", self.cascade.tensors[tensor].name);
+                let buffer = self.tile_without(tensor, over, (name, DType::F32));
+                self.added_up.insert(tensor, (buffer, over.iter().copied().collect()));
+                buffer
+            }
+        };
+        let index = self.coordinates_without(tensor, over);
+        let contiguous = self.is_contiguous(buffer, &index, None);
+        self.builder.store(buffer, index, sum, None, contiguous);
+    }
+
+    /// What weights were seen to add up to.
+    pub(super) fn added_up(&mut self, op: ReduceOp, over: &[RankId], value: ExprId) -> Option<Known> {
+        let Expr::Read(tensor, ..) = *self.cascade.exprs.get(value) else { return None };
+        let (buffer, along) = self.added_up.get(&tensor)?.clone();
+        if op != ReduceOp::Sum || self.all_there.is_none() || along != over.iter().copied().collect() {
+            return None;
+        }
+        let index = self.coordinates_without(tensor, over);
+        let contiguous = self.is_contiguous(buffer, &index, None);
+        Some(Known { value: self.builder.load(buffer, index, None, contiguous), present: None })
+    }
+
+    /// Whether the powers of each row in the box add up to little.
+    fn adds_up_to_little(&mut self, (tensor, read): (TensorId, ExprId), keep: bool, all: ValueId) -> ValueId {
+        let (rows, over, lane) = self.rows_of_weights(tensor, read);
         let (inner, outer) = split(lane, &over);
         self.over_rows(&rows, outer, all, &mut |it, all| {
             let sum = it.reduction(ReduceOp::Sum, &over, read, inner).value;
+            if keep {
+                it.keep_sum(tensor, &over, sum);
+            }
             let scalar = it.builder.scalar(sum);
             let [least, most] = [0.0, MOST_POWERS].map(|bound| it.builder.real(bound, scalar));
             let above = it.builder.compare(CompareOp::Ge, sum, least);

@@ -102,6 +102,11 @@ impl Tiling<'_> {
         all
     }
 
+    /// The rank is a part of a composite rank of this stage.
+    pub(super) fn is_part(&self, rank: RankId) -> bool {
+        self.region.composites.iter().any(|it| self.cascade.exprs.atoms(*it).contains(&rank))
+    }
+
     /// The rank is the minor part of a composite rank of this stage.
     pub(super) fn ends_composite(&self, rank: RankId) -> bool {
         let mut composites = self.region.composites.iter();

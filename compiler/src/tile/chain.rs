@@ -64,7 +64,7 @@ impl Tiling<'_> {
     }
 
     /// A tensor is read nowhere else than at the point at hand, if at all.
-    fn reads_in_place(&self, it: &Einsum, tensor: TensorId) -> bool {
+    pub(super) fn reads_in_place(&self, it: &Einsum, tensor: TensorId) -> bool {
         let exprs = &self.cascade.exprs;
         let dims = &self.cascade.tensors[tensor].dims;
         exprs.reads(it.value).all(|(read, coords)| {

@@ -58,7 +58,8 @@ impl Tiling<'_> {
         value: ExprId,
         lane: Option<Lane>,
     ) -> Known {
-        if let Some(known) = self.any_point(op, over, value).or_else(|| self.sum_of_words(op, over, value)) {
+        let known = self.any_point(op, over, value).or_else(|| self.sum_of_words(op, over, value));
+        if let Some(known) = known.or_else(|| self.added_up(op, over, value)) {
             return known;
         }
         if self.multiplies_zeros(op, over, value) {
@@ -91,8 +92,7 @@ impl Tiling<'_> {
             && (has_zeros(a) || has_zeros(b))
     }
 
-    /// Such a sum with all products, which is right where it is finite: 0 times what is not would have made it NaN. Else
-    /// it is taken again without what is not there.
+    /// Such a sum with all products, which is right where it is finite: 0 times what is not would have made it NaN.
     fn with_zeros(&mut self, over: &[RankId], value: ExprId, lane: Option<Lane>) -> Known {
         let memos = self.builder.forget();
         self.takes_zeros = true;
@@ -100,6 +100,19 @@ impl Tiling<'_> {
         self.takes_zeros = false;
         self.builder.forget();
         self.builder.recollect(memos);
+        let known = match self.all_there {
+            Some(all_there) => {
+                let all = self.builder.open_unless(all_there, over[0], &[all])[0];
+                let sum = self.unless_finite(all, over, value, lane);
+                self.builder.close_loop(&[sum])[0]
+            }
+            None => self.unless_finite(all, over, value, lane),
+        };
+        Known { value: known, present: None }
+    }
+
+    /// A sum of all products, which is taken again of those that are there unless it is finite.
+    fn unless_finite(&mut self, all: ValueId, over: &[RankId], value: ExprId, lane: Option<Lane>) -> ValueId {
         let (nothing, zero) =
             (self.builder.binary(BinaryOp::Sub, all, all), self.builder.real(0.0, Scalar::F32));
         let mut finite = self.builder.compare(CompareOp::Eq, nothing, zero);
@@ -109,14 +122,12 @@ impl Tiling<'_> {
         }
         self.builder.open_unless(finite, over[0], &[all]);
         let some = self.folded(ReduceOp::Sum, over, value, lane).value;
-        Known { value: self.builder.close_loop(&[some])[0], present: None }
+        self.builder.close_loop(&[some])[0]
     }
 
     /// Whether a condition that is known to hold everywhere holds somewhere: where there is a point.
     fn any_point(&mut self, op: ReduceOp, over: &[RankId], value: ExprId) -> Option<Known> {
-        let made =
-            |it: &RankId| self.region.composites.iter().any(|of| self.cascade.exprs.atoms(*of).contains(it));
-        if op != ReduceOp::Any || !self.is_holding(value) || over.iter().any(made) {
+        if op != ReduceOp::Any || !self.is_holding(value) || over.iter().any(|it| self.is_part(*it)) {
             return None;
         }
         let mut all = None;

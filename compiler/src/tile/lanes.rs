@@ -24,10 +24,7 @@ impl Tiling<'_> {
             Op::Select(..) | Op::Place(_) | Op::Arg(..) => return None,
         };
         // What is not the last goes there, where it decides of no other.
-        let is_apart = |it: &RankId| {
-            let mut composites = self.region.composites.iter();
-            reduced.last() == Some(it) || !composites.any(|of| self.cascade.exprs.atoms(*of).contains(it))
-        };
+        let is_apart = |it: &RankId| reduced.last() == Some(it) || !self.is_part(*it);
         let candidates = reduced.iter().copied().filter(is_apart).chain(open.last().copied());
         let rank = candidates
             .filter(|&it| Some(it) != einsum.op.along())

@@ -56,15 +56,14 @@ impl Tiling<'_> {
         let place = if it.role == Role::Input { Place::Input(word) } else { Place::Output(word) };
         let extents = self.extents_of(tensor);
         let dtype = self.widths.stored(self.cascade, tensor);
-        let values =
-            self.builder.nest.buffers.push(Buffer {
-                name: it.name.clone(),
-                dtype,
-                place,
-                extents,
-                strides,
-                padded: false,
-            });
+        let values = self.builder.nest.buffers.push(Buffer {
+            name: it.name.clone(),
+            dtype,
+            place,
+            extents,
+            strides,
+            padded: false,
+        });
         self.stored.insert(tensor, Stored { values, mask: None });
     }
 

@@ -112,6 +112,10 @@ struct Tiling<'a> {
     zeroed: BTreeSet<TensorId>,
     /// Those masks are not looked at.
     takes_zeros: bool,
+    /// Where this holds, nothing of such a tile is absent.
+    all_there: Option<ValueId>,
+    /// What tiles of weights add up to along some ranks.
+    added_up: HashMap<TensorId, (BufferId, BTreeSet<RankId>)>,
     /// Tensors that have a mask all through the stage at hand.
     always_masked: BTreeSet<TensorId>,
     /// By expression: it reads a tile.
@@ -171,6 +175,8 @@ impl<'a> Tiling<'a> {
             word_sums: HashMap::new(),
             zeroed: BTreeSet::new(),
             takes_zeros: false,
+            all_there: None,
+            added_up: HashMap::new(),
             always_masked: BTreeSet::new(),
             reads_tile: stream::reads_tile(plan),
             region: Region::default(),

@@ -363,6 +363,30 @@ impl Tiling<'_> {
         self.scratch_buffer(name, dtype, (extents, padded))
     }
 
+    /// Room for something at each point of a tile that has not some of its ranks.
+    pub(super) fn tile_without(
+        &mut self,
+        tensor: TensorId,
+        without: &[RankId],
+        (name, dtype): (String, DType),
+    ) -> BufferId {
+        let tile = self.buffer(tensor);
+        let Buffer { extents, padded, .. } = self.builder.nest.buffers[tile].clone();
+        let ranks = self
+            .words
+            .get(&tensor)
+            .map_or_else(|| self.held_ranks(tensor), |it| self.word_ranks(tensor, *it));
+        let extents = ranks.iter().zip(extents).filter(|(it, _)| !without.contains(it));
+        let extents: Vec<ValueId> = extents.map(|(_, it)| it).collect();
+        self.scratch_buffer(name, dtype, (extents, padded))
+    }
+
+    /// Where it lies for the point at hand.
+    pub(super) fn coordinates_without(&mut self, tensor: TensorId, without: &[RankId]) -> Vec<ValueId> {
+        let ranks = self.held_ranks(tensor).into_iter().filter(|it| !without.contains(it));
+        ranks.map(|it| self.offset_of(tensor, it)).collect()
+    }
+
     /// How many coordinates of a rank there is room for in a tile: of rows, for whole strips.
     fn room_along(&self, rank: RankId) -> Option<u32> {
         let (tile, strip) = (*self.region.tiles.get(&rank)?, self.plan.register.strip);

@@ -96,14 +96,10 @@ impl Tiling<'_> {
     fn rank_of_strips(&self, it: &Loop) -> Option<RankId> {
         let plain = it.acts.iter().all(|act| matches!(act, Act::Define(_) | Act::Fold(_)));
         let many = |rank: &RankId| self.is_in_strips(*rank) && self.region.spans.contains_key(rank);
-        let whole = |rank: &RankId| {
-            let mut composites = self.region.composites.iter();
-            !composites.any(|it| self.cascade.exprs.atoms(*it).contains(rank))
-        };
         if !plain || it.parts.is_some() {
             return None;
         }
-        self.region.rows.iter().copied().rfind(|it| many(it) && whole(it))
+        self.region.rows.iter().copied().rfind(|it| many(it) && !self.is_part(*it))
     }
 
     /// Acts in runs of those that have a rank and those that do not; the latter go first where order leaves it open.

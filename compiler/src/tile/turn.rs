@@ -63,7 +63,7 @@ impl Tiling<'_> {
         self.for_each(&others, None, &mut |it| {
             let across = Lane { rank: to, ..from };
             let mut begin = it.span(to).0;
-            for piece in it.pieces_of(across) {
+            for piece in it.columns_of(across) {
                 if piece == Piece::Points {
                     it.open_piece(across, (piece, 1), begin, &[]);
                     it.for_each(&[from.rank], None, &mut |it| {
@@ -79,6 +79,16 @@ impl Tiling<'_> {
                 it.close_piece(&[]);
             }
         });
+    }
+
+    /// The loops that go along the rank that squares are written along. Under masks it is one: a row that is not there
+    /// costs no more than one that is.
+    pub(super) fn columns_of(&self, across: Lane) -> Vec<Piece> {
+        let mut pieces = self.pieces_of(across);
+        if pieces.contains(&Piece::Rest) {
+            pieces.retain(|it| *it != Piece::Tiles);
+        }
+        pieces
     }
 
     /// Squares at some coordinates along the rank that they are written along.

@@ -21,7 +21,7 @@ use super::loops::{Lane, Piece};
 use super::{Lanes, Tiling};
 use crate::ir::cascade::{At, Einsum, ExprId, Op as Operation, RankId, ReduceOp, TensorId};
 use crate::ir::expr::{BinaryOp, Expr};
-use crate::ir::nest::{Buffer, BufferId, Op, Scalar, TileDim, TileType, ValueId};
+use crate::ir::nest::{BufferId, Op, Scalar, TileDim, TileType, ValueId};
 use crate::rewrite::most_of;
 use crate::schedule::{Act, Stream, is_byte};
 
@@ -184,7 +184,7 @@ impl Tiling<'_> {
         let across = Lane { rank: to, ..from };
         self.for_each(&others, None, &mut |it| {
             let mut begin = it.span(to).0;
-            for piece in it.pieces_of(across) {
+            for piece in it.columns_of(across) {
                 let extent = if piece == Piece::Points { 1 } else { it.plan.register.square };
                 begin = it.open_piece(across, (piece, extent), begin, &[]).0;
                 let columns = it.lane.take();
@@ -343,7 +343,7 @@ impl Tiling<'_> {
         });
         let factor = self.builder.filled(Op::Int(-128), Scalar::I32, &[]);
         let value = self.builder.binary(BinaryOp::Mul, sum, factor);
-        let (buffer, index) = (self.sums_of(tensor, words), self.coordinates_of_sums(tensor, words));
+        let (buffer, index) = (self.sums_of(tensor, words), self.coordinates_without(tensor, &[words.along]));
         let contiguous = self.is_contiguous(buffer, &index, None);
         let within = self.within_tile(&index, None);
         self.builder.store(buffer, index, value, within, contiguous);
@@ -354,20 +354,10 @@ impl Tiling<'_> {
         if let Some(&known) = self.word_sums.get(&tensor) {
             return known;
         }
-        let tile = self.buffer(tensor);
-        let ranks = self.word_ranks(tensor, words);
-        let Buffer { extents, padded, .. } = self.builder.nest.buffers[tile].clone();
-        let extents = ranks.iter().zip(extents).filter(|(it, _)| **it != words.along);
-        let extents: Vec<ValueId> = extents.map(|(_, it)| it).collect();
         let name = format!("{}.sums", self.cascade.tensors[tensor].name);
-        let buffer = self.scratch_buffer(name, DType::I32, (extents, padded));
+        let buffer = self.tile_without(tensor, &[words.along], (name, DType::I32));
         self.word_sums.insert(tensor, buffer);
         buffer
-    }
-
-    fn coordinates_of_sums(&mut self, tensor: TensorId, words: Words) -> Vec<ValueId> {
-        let ranks = self.held_ranks(tensor).into_iter().filter(|it| *it != words.along);
-        ranks.map(|it| self.offset_of(tensor, it)).collect()
     }
 
     /// A sum of products of tiles that are held in words, for the tile at hand.
@@ -381,7 +371,7 @@ impl Tiling<'_> {
             Side::Rows => [(second, other), (first, one)],
         };
         let shape: Vec<TileDim> = self.rows.iter().chain(&self.lane).map(|it| it.dim).collect();
-        let (buffer, index) = (self.sums_of(b, of_b), self.coordinates_of_sums(b, of_b));
+        let (buffer, index) = (self.sums_of(b, of_b), self.coordinates_without(b, &[of_b.along]));
         let init = self.load_i32(buffer, index);
         let init = self.builder.spread(init, &shape);
         let ty = TileType { scalar: Scalar::I32, shape };

@@ -72,7 +72,14 @@ impl Build {
         self.nest.words.push(Word::Data(id));
         let strides = (0..ranks.len()).map(|dim| self.known_word(Word::Stride(id, dim))).collect();
         let extents = ranks.iter().map(|&it| self.nest.extents[it]).collect();
-        self.nest.buffers.push(Buffer { name: "t".to_owned(), dtype, place: place(data), extents, strides, padded: false })
+        self.nest.buffers.push(Buffer {
+            name: "t".to_owned(),
+            dtype,
+            place: place(data),
+            extents,
+            strides,
+            padded: false,
+        })
     }
 
     /// An operation.
