@@ -83,15 +83,18 @@ impl Said {
         format!("{} {takes}; {fits}", named(self.rows.1, self.stream.1))
     }
 
-    /// The sizes to try, the best first.
-    pub(super) fn sizes(self, plan: &Plan, limits: &target::Block) -> Vec<Sizes> {
-        let [rows, streams] =
-            [(self.rows, ROWS, limits.rows, OF_THREAD * ROWS), (self.stream, GRAIN, limits.stream, STREAM)]
-                .map(|((rank, said), grain, most, bound)| match said {
-                    Some(size) if size % grain == 0 && size <= bound => vec![size],
-                    Some(_) => Vec::new(),
-                    None => halves(most, grain, extent(&plan.cascade, rank)),
-                });
+    /// The sizes to try for so many rows, the best first.
+    pub(super) fn sizes(self, plan: &Plan, rows: u32, limits: &target::Block) -> Vec<Sizes> {
+        let stream = extent(&plan.cascade, self.stream.0);
+        let [rows, streams] = [
+            (self.rows.1, ROWS, limits.rows, OF_THREAD * ROWS, rows),
+            (self.stream.1, GRAIN, limits.stream, STREAM, stream),
+        ]
+        .map(|(said, grain, most, bound, extent)| match said {
+            Some(size) if size % grain == 0 && size <= bound => vec![size],
+            Some(_) => Vec::new(),
+            None => halves(most, grain, extent),
+        });
         let of = |rows: u32| streams.iter().map(move |&stream| Sizes { rows, stream });
         rows.into_iter().flat_map(of).collect()
     }
@@ -103,7 +106,8 @@ fn halves(most: u32, least: u32, extent: u32) -> Vec<u32> {
     all.filter(|it| it % least == 0 && (*it == least || it / 2 < extent)).collect()
 }
 
-fn extent(cascade: &Cascade, rank: RankId) -> u32 {
+/// How many coordinates a rank has, as far as that is known: else as many as can be.
+pub(super) fn extent(cascade: &Cascade, rank: RankId) -> u32 {
     match cascade.ranks[rank].extent {
         Extent::Fixed(extent) => u32::try_from(extent).unwrap_or(u32::MAX),
         Extent::Carried | Extent::Derived(_) => u32::MAX,
