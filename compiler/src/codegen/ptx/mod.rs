@@ -25,6 +25,7 @@ mod group;
 mod layout;
 mod memory;
 mod op;
+mod power;
 mod pressure;
 mod products;
 mod ring;

@@ -10,6 +10,7 @@
 //! ```
 
 use std::collections::HashMap;
+use std::f64::consts::LOG2_E;
 
 use attnc_ptx::modifier::special::Special;
 use attnc_ptx::modifier::{Compare, CvtRound, IntOp, LogicOp, Shuffle};
@@ -26,6 +27,7 @@ use super::value::Value;
 use super::writer::Writer;
 use crate::codegen::points::combination;
 use crate::ir::cascade::ReduceOp;
+use crate::ir::expr::UnaryOp;
 use crate::ir::factors::Factors;
 use crate::ir::nest::{Nest, Op as TileOp, Scalar, Stage, TileDim, TileType, ValueId};
 use crate::target::Gpu;
@@ -151,6 +153,8 @@ impl<'a> Emitter<'a> {
                 self.define(sum, products);
                 Some(Tile { ty, elements: Vec::new() })
             }
+            TileOp::Unary(UnaryOp::Exp, a) if ty.scalar == Scalar::F32 => Some(self.powers(ty, LOG2_E, a)),
+            TileOp::Unary(UnaryOp::Exp2, a) if ty.scalar == Scalar::F32 => Some(self.powers(ty, 1.0, a)),
             TileOp::Reduce(op, a) => {
                 let own = self.reduce(ty, op, a);
                 let elements = own.elements.into_iter().map(|it| self.across(op, ty.scalar, it)).collect();
