@@ -20,6 +20,8 @@ pub(crate) struct Factors<'a> {
     only: HashSet<ValueId>,
     /// By products that are added to something as they are taken: the sum, and to what.
     sums: HashMap<ValueId, (ValueId, ValueId)>,
+    /// How often each value is used.
+    counts: HashMap<ValueId, usize>,
 }
 
 impl<'a> Factors<'a> {
@@ -44,7 +46,7 @@ impl<'a> Factors<'a> {
                 sums.insert(product, (sum, before));
             }
         }
-        Factors { definitions, only: factors, sums }
+        Factors { definitions, only: factors, sums, counts }
     }
 
     /// What defines a value.
@@ -65,6 +67,11 @@ impl<'a> Factors<'a> {
     /// The sum that products are added to as they are taken, and what it is before.
     pub(crate) fn sum(&self, products: ValueId) -> Option<(ValueId, ValueId)> {
         self.sums.get(&products).copied()
+    }
+
+    /// Whether a value is used once.
+    pub(crate) fn is_used_once(&self, value: ValueId) -> bool {
+        self.counts.get(&value) == Some(&1)
     }
 
     /// Whether a value is a sum that its products are added to.

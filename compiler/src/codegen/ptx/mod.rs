@@ -18,6 +18,7 @@ mod arith;
 mod block;
 mod bulk;
 mod careful;
+mod carried;
 mod copies;
 mod entry;
 mod finite;

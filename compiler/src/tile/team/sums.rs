@@ -47,6 +47,8 @@ impl Tiling<'_> {
         let value = self.builder.convert(value, scalar);
         let value = match known.present {
             Some(there) => {
+                // What is added to a sum without a trace is -0, and marks what products leave out, too.
+                let identity = if let TileOp::Real(0.0) = identity { TileOp::Real(-0.0) } else { identity };
                 let neutral = self.builder.filled(identity, scalar, &[]);
                 self.builder.select(there, value, neutral)
             }
