@@ -199,5 +199,5 @@ fn the_manifest_says_what_maps_are_of() {
     assert_eq!((stage.stage, stage.threads), (0, 256 + 128));
     assert!(stage.shared > 48 << 10, "{} bytes", stage.shared);
     let maps: Vec<(u32, &[u32])> = stage.maps.iter().map(|it| (it.tensor, it.extents.as_slice())).collect();
-    assert_eq!(maps, [(0, &[1, 1, 128, 64][..]), (1, &[1, 1, 64, 64]), (2, &[1, 1, 64, 64])]);
+    assert_eq!(maps, [(0, &[1, 1, 128, 64][..]), (1, &[1, 1, 96, 64]), (2, &[1, 1, 96, 64])]);
 }

@@ -171,7 +171,7 @@ fn tiles_that_do_not_fit_are_refused_with_the_nearest_that_do() {
     assert!(told.starts_with("`ranks.m.rows` of 128 with `ranks.n.stream` of 256 takes "), "{told}");
     assert!(told.contains(" registers of a thread for tiles, of which there are "), "{told}");
     assert!(
-        told.ends_with("the nearest that fits is `ranks.m.rows` of 128 with `ranks.n.stream` of 32"),
+        told.ends_with("the nearest that fits is `ranks.m.rows` of 128 with `ranks.n.stream` of 48"),
         "{told}"
     );
     let told = refused(Gpu::Sm90a, 100, 64);

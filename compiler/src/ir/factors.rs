@@ -6,7 +6,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::expr::BinaryOp;
+use super::cascade::ReduceOp;
+use super::expr::{BinaryOp, UnaryOp};
 use super::nest::{Block, Op, Stmt, ValueId};
 
 /// Columns of sums that are looked at before they are added, where some products are left out.
@@ -67,6 +68,21 @@ impl<'a> Factors<'a> {
     /// The sum that products are added to as they are taken, and what it is before.
     pub(crate) fn sum(&self, products: ValueId) -> Option<(ValueId, ValueId)> {
         self.sums.get(&products).copied()
+    }
+
+    /// Whether no element of a value is negative or -0, whatever its operands are.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+    pub(crate) fn has_no_sign(&self, value: ValueId) -> bool {
+        match self.definition(value) {
+            Some(Op::Unary(UnaryOp::Exp | UnaryOp::Exp2 | UnaryOp::Abs, _)) => true,
+            Some(Op::Real(it)) => it.is_sign_positive(),
+            Some(
+                &Op::Binary(BinaryOp::Add | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Max, a, b)
+                | &Op::Select(_, a, b),
+            ) => self.has_no_sign(a) && self.has_no_sign(b),
+            Some(&Op::Convert(a) | &Op::Round(_, a) | &Op::Reduce(ReduceOp::Max, a)) => self.has_no_sign(a),
+            _ => false,
+        }
     }
 
     /// Whether a value is used once.

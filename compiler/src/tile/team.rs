@@ -13,6 +13,7 @@
 
 mod fit;
 mod order;
+mod phases;
 mod rows;
 mod sums;
 mod turns;
@@ -38,8 +39,8 @@ const GRAIN: u32 = 16;
 /// The most features that one product of matrices has.
 const FEATURES: i64 = 256;
 
-/// Of the registers that are to be left for other things, how many tiles may take where nothing fits otherwise.
-const SPARE: u32 = 32;
+/// How many registers tiles may take where nothing fits otherwise.
+const MOST: u32 = 182;
 
 /// What a block of threads holds.
 pub(super) struct Team {
@@ -61,7 +62,7 @@ impl Tiling<'_> {
         let Some(said) = Said::of(blocks, stream, rows.rank) else { return false };
         let limits = blocks.limits;
         // Where no sizes fit, some registers are kept in memory: single threads would have no products of matrices at all.
-        let wide = Block { registers: limits.registers + SPARE, ..limits };
+        let wide = Block { registers: limits.registers.max(MOST), ..limits };
         let stage = self.team_that_fits(stream, &rows, said, &limits).or_else(|why| {
             if said == said.nothing() { self.team_that_fits(stream, &rows, said, &wide) } else { Err(why) }
         });

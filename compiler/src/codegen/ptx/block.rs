@@ -11,6 +11,7 @@ use super::arith::{int, int_compare};
 use super::op::Tile;
 use super::ring::Rings;
 use super::team::Team;
+use super::turns::Turns;
 use super::value::{Value, register};
 use super::writer::{Closed, Writer};
 use crate::codegen::uses::Uses;
@@ -30,6 +31,8 @@ pub(super) struct Emitter<'a> {
     pub(super) team: Option<Team<'a>>,
     /// What a group of warps copies for the others, if one does.
     pub(super) rings: Option<Rings<'a>>,
+    /// How groups take turns with products, where others copy for them.
+    pub(super) turns: Option<Turns>,
     /// What the loop at hand copies ahead of its use.
     pub(super) ahead: Option<Ahead>,
     /// Sums, and what they are added to, that are in the registers of what a loop carries.
@@ -63,9 +66,22 @@ impl<'a> Emitter<'a> {
     pub(super) fn new(nest: &'a Nest, writer: Writer, words: ParamId, workspace: Value) -> Emitter<'a> {
         let values = vec![None; nest.values.len()];
         let scratch = workspace;
-        let (team, rings, ahead) = (None, None, None);
+        let (team, rings, turns, ahead) = (None, None, None, None);
         let (in_place, peaks) = (HashSet::new(), Vec::new());
-        Emitter { nest, writer, words, workspace, scratch, team, rings, ahead, in_place, peaks, values }
+        Emitter {
+            nest,
+            writer,
+            words,
+            workspace,
+            scratch,
+            team,
+            rings,
+            turns,
+            ahead,
+            in_place,
+            peaks,
+            values,
+        }
     }
 
     /// The values of the prologue that are needed.
@@ -146,6 +162,7 @@ impl<'a> Emitter<'a> {
         let last = int(&self.writer, IntOp::Sub, self.scalar(it.to), step);
         let from = self.scalar(it.from);
         let (outside, first) = self.look_ahead(it, from);
+        let in_turns = self.open_turns(it);
         let range = self.begin(it.index, from, last, step);
         self.take_turn(&range);
         let mut carried: Vec<(Reg, Value)> = Vec::new();
@@ -167,6 +184,9 @@ impl<'a> Emitter<'a> {
         next.extend(self.counted(&counts));
         self.look_back(outside);
         self.repeat(&range, &carried, &next, first);
+        if in_turns {
+            self.close_turns();
+        }
     }
 
     /// Opens a block that is run for numbers from one to another.

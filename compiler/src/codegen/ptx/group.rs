@@ -74,6 +74,7 @@ impl Emitter<'_> {
             });
         }
         w.add(Inst::new(Op::WgmmaCommit, args![]));
+        self.leave_turn();
         w.add(Inst::new(Op::WgmmaWait, args![0]));
     }
 }

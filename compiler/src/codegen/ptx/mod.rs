@@ -34,6 +34,7 @@ mod roles;
 mod scalar;
 mod shared;
 mod team;
+mod turns;
 mod value;
 mod writer;
 

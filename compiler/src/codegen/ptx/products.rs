@@ -67,16 +67,14 @@ impl<'a> Emitter<'a> {
         let before = self.tile(into).spread(&shape(rows, out));
         let [depth, columns] = [over, out].map(|it| self.together().whole(it));
         let there = there.map(|it| self.tile(it).spread(&shape(rows, over)));
-        let is_marked = self.together().has_no_sign(a);
+        let is_marked = self.together().factors.has_no_sign(a);
         let left = match self.together().staged.get(&a) {
             Some(&staged) => Left::Memory(staged, staged.rows == over.rank),
             None => {
-                let mut elements = self.tile(a).spread(&shape(rows, over));
+                let elements = self.tile(a).spread(&shape(rows, over));
                 // What is not there adds nothing.
                 let nothing = Value::F32(if is_marked { -0.0_f32 } else { 0.0 }.to_bits());
-                for (element, there) in elements.iter_mut().zip(there.as_deref().unwrap_or_default()) {
-                    *element = select(&self.writer, RegType::F32, *there, *element, nothing);
-                }
+                let elements = self.those_there(elements, there.as_deref(), nothing);
                 Left::Registers(self.fragments(&elements, right.dtype))
             }
         };
@@ -166,9 +164,9 @@ impl<'a> Emitter<'a> {
         sums: &[Reg],
     ) {
         let (w, width) = (&self.writer, sums.len() / 2);
-        // Always the same registers, which have to follow each other.
-        let most = SLICE.min(columns) as usize / 2;
-        let room: Vec<Reg> = (0..most).map(|_| w.fresh(RegType::F32)).collect();
+        // The same registers for all slices of a size, since they have to follow each other.
+        let room = |count: u32| (0..count / 2).map(|_| w.fresh(RegType::F32)).collect::<Vec<Reg>>();
+        let whole = room(SLICE.min(columns));
         for first in (0..columns).step_by(SLICE as usize) {
             let count = SLICE.min(columns - first);
             let own = (0..2).flat_map(|row| {
@@ -178,9 +176,9 @@ impl<'a> Emitter<'a> {
             let own: Vec<usize> = own.collect();
             let right = right.from(w, is_turned, Value::Int((first / SLICE).into()));
             let products = if self.together().groups {
-                let room = &room[..own.len()];
-                self.by_group(left, (right, is_turned), (factor.columns / SQUARE, count), (room, true));
-                room.iter().copied().map(Value::Reg).collect()
+                let room = if own.len() == whole.len() { whole.clone() } else { room(count) };
+                self.by_group(left, (right, is_turned), (factor.columns / SQUARE, count), (&room, true));
+                room.into_iter().map(Value::Reg).collect()
             } else {
                 let size = (factor.columns / SQUARE, count / SQUARE);
                 self.by_warps(left, (right, is_turned), size, &vec![Value::F32(0); own.len()])
@@ -244,6 +242,13 @@ impl<'a> Emitter<'a> {
         }
         let corner = self.corner(staged, Order::Down, [first, Value::Int(0)]);
         self.matrices(corner, staged, (0, depth), Transpose::No)
+    }
+
+    /// Elements, or something else in place of those that are not there.
+    fn those_there(&self, elements: Vec<Value>, there: Option<&[Value]>, other: Value) -> Vec<Value> {
+        let Some(there) = there else { return elements };
+        let both = elements.into_iter().zip(there);
+        both.map(|(it, &there)| select(&self.writer, RegType::F32, there, it, other)).collect()
     }
 
     /// The fragments of a left factor, rows first.

@@ -112,21 +112,6 @@ impl<'a> Team<'a> {
         self.factors.definition(value).expect("an operation defines it")
     }
 
-    /// Whether no element of a value is negative or -0, whatever its operands are.
-    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
-    pub(super) fn has_no_sign(&self, value: ValueId) -> bool {
-        match self.factors.definition(value) {
-            Some(TileOp::Unary(UnaryOp::Exp | UnaryOp::Exp2 | UnaryOp::Abs, _)) => true,
-            Some(TileOp::Real(it)) => it.is_sign_positive(),
-            Some(&TileOp::Binary(BinaryOp::Add | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Max, a, b))
-            | Some(&TileOp::Select(_, a, b)) => self.has_no_sign(a) && self.has_no_sign(b),
-            Some(&TileOp::Convert(a) | &TileOp::Round(_, a) | &TileOp::Reduce(ReduceOp::Max, a)) => {
-                self.has_no_sign(a)
-            }
-            _ => false,
-        }
-    }
-
     /// A factor as it is before it is rounded, if products round it as they take it.
     pub(super) fn unrounded(&self, factor: ValueId) -> ValueId {
         match self.factors.definition(factor) {
@@ -145,6 +130,9 @@ impl<'a> Emitter<'a> {
     /// An operation that threads do together, or that none does yet.
     #[allow(clippy::wildcard_enum_match_arm, reason = "others work on elements")]
     pub(super) fn shared_op(&mut self, value: ValueId, op: &'a TileOp) -> Option<Tile<'a>> {
+        if matches!(op, TileOp::Contract { .. }) {
+            self.meet_turn(value);
+        }
         let (team, ty) = (self.team.as_ref()?, &self.nest.values[value]);
         if team.factors.is_factor(value) {
             if matches!(op, TileOp::Load { .. }) && !self.is_ahead(value) && !self.take_box(value) {
