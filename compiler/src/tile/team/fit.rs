@@ -144,8 +144,8 @@ impl Need {
 
     /// What of a block it has too little of, in words.
     pub(super) fn lacks(self, limits: &target::Block, rows: u32) -> Option<String> {
-        let others = OF_THREAD - limits.registers.min(OF_THREAD);
-        let registers = (REGISTERS / (2 * rows)).min(OF_THREAD).saturating_sub(others);
+        // Of fewer registers, as of all, tiles have a part.
+        let registers = (REGISTERS / (2 * rows)).min(OF_THREAD) * limits.registers.min(OF_THREAD) / OF_THREAD;
         let Need { registers: held, shared } = self;
         if held > registers {
             return Some(format!("{held} registers of a thread for tiles, of which there are {registers}"));
