@@ -259,7 +259,7 @@ fn dimensions_of_rows(cascade: &Cascade, input: &str) -> usize {
     let differs = |it: &ValueId| nest.values[*it].shape.contains(&rows);
     let loads = stage.body.stmts.iter().filter_map(|it| match it {
         Stmt::Let(_, Op::Load { buffer, index, .. }) if nest.buffers[*buffer].name == input => Some(index),
-        _ => None,
+        Stmt::Let(..) | Stmt::Store { .. } | Stmt::Loop(_) | Stmt::If { .. } => None,
     });
     loads.map(|index| index.iter().filter(|it| differs(it)).count()).max().unwrap()
 }
