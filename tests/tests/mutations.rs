@@ -41,7 +41,7 @@ impl Subject {
         let sizes = match gpu {
             Gpu::Sm80 => [("b", 3), ("h", 3), ("m", 70), ("n", 75)],
             // Blocks that have more than one task, and in all more tiles than they have room for at a time.
-            Gpu::Sm90a => [("b", 1), ("h", 3), ("m", 300), ("n", 300)],
+            Gpu::Sm90a => [("b", 1), ("h", 3), ("m", 420), ("n", 420)],
         };
         let plain = call(&cascade, &sized(&sizes), 4.0);
         // What sums are taken again for, and by other code.
@@ -176,7 +176,20 @@ impl Subject {
 
     /// The module with as little that orders as will do; how much there was, and how much there is.
     fn lean(&self, right: &[Outputs]) -> (Module, [usize; 2]) {
-        let mut lean = self.parts.module.clone();
+        let (mut lean, [before, mut after]) = self.leaner(&self.parts.module, right);
+        // What was there for something that was left out later is needed no more.
+        loop {
+            let (next, [_, left]) = self.leaner(&lean, right);
+            if left == after {
+                return (lean, [before, after]);
+            }
+            (lean, after) = (next, left);
+        }
+    }
+
+    /// The module without what may be left out, from the end on.
+    fn leaner(&self, module: &Module, right: &[Outputs]) -> (Module, [usize; 2]) {
+        let mut lean = module.clone();
         let mut counts = [0; 2];
         for which in self.kernels(&self.parts.module).map(|it| it.0) {
             let ordering = lean.kernels[which].insts().filter(|it| orders(&it.1.op)).map(|it| it.0);

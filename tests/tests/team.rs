@@ -9,7 +9,7 @@ use attnc::ir::array::Data;
 use attnc::ir::cascade::Cascade;
 use attnc::ir::interp::nest::{self, Manner};
 use attnc::ir::interp::{Call, Layout};
-use attnc::ir::nest::{Nest, Op, Scalar, Stmt};
+use attnc::ir::nest::{Nest, Op, Scalar, Stmt, ValueId};
 use attnc::ir::verify;
 use attnc::schedule::Mapping;
 use attnc::target::{Gpu, Target};
@@ -171,7 +171,7 @@ fn tiles_that_do_not_fit_are_refused_with_the_nearest_that_do() {
     assert!(told.starts_with("`ranks.m.rows` of 128 with `ranks.n.stream` of 256 takes "), "{told}");
     assert!(told.contains(" registers of a thread for tiles, of which there are "), "{told}");
     assert!(
-        told.ends_with("the nearest that fits is `ranks.m.rows` of 128 with `ranks.n.stream` of 32"),
+        told.ends_with("the nearest that fits is `ranks.m.rows` of 128 with `ranks.n.stream` of 48"),
         "{told}"
     );
     let told = refused(Gpu::Sm90a, 100, 64);
@@ -217,6 +217,63 @@ fn heads_share_keys() {
   output L[b, h, g, m]: f32 = logsumexp[n](S)
 }";
     check("heads", &of(text));
+}
+
+/// Heads of a composite rank, of which three share the keys of one; the last of them have fewer heads.
+const GROUPS: &str = "kernel t {
+  param group: i64 = 3
+  rank b, k, m, n
+  rank d = 64
+  rank h = (k, g = group)
+  input Q[b, h, m, d]: bf16
+  input K[b, k, n, d]: bf16
+  input V[b, k, n, d]: bf16
+  input A[h]: f32
+  S[b, h, m, n] = 0.125 * sum[d](Q * K) - A where n < m + 1 + |n| - |m|
+  output O[b, h, m, d]: f32 = sum[n](softmax[n](S) * V)
+  output L[b, h, m]: f32 = logsumexp[n](S)
+}";
+
+#[test]
+fn heads_of_a_group_are_rows_of_one_block() {
+    let cascade = of(GROUPS);
+    for (queries, keys) in [(70, 75), (1, 150)] {
+        let sizes = [("b", 1), ("k", 2), ("h", 5), ("m", queries), ("n", keys)];
+        let mut call = call(&cascade, &sized(&sizes), 4.0);
+        round_to_short(&mut call);
+        let right = expected(&cascade, &call);
+        let nest = nest::run(&nest_of(&cascade), &cascade, &call, Manner::default()).unwrap();
+        is_close("the nest", &nest, &right, TOLERANCE);
+        for gpu in Gpu::ALL {
+            let found = emulated("groups", (&cascade, gpu), &call, Schedule::Random(6));
+            is_close(&format!("{queries} queries on {}", gpu.name()), &found, &right, TOLERANCE);
+        }
+    }
+}
+
+/// Along how many dimensions of an input the rows of a block differ.
+fn dimensions_of_rows(cascade: &Cascade, input: &str) -> usize {
+    let nest = nest_of(cascade);
+    let stage = nest.stages.iter().find(|it| it.team.is_some()).unwrap();
+    let rows = stage.team.unwrap();
+    let differs = |it: &ValueId| nest.values[*it].shape.contains(&rows);
+    let loads = stage.body.stmts.iter().filter_map(|it| match it {
+        Stmt::Let(_, Op::Load { buffer, index, .. }) if nest.buffers[*buffer].name == input => Some(index),
+        Stmt::Let(..) | Stmt::Store { .. } | Stmt::Loop(_) | Stmt::If { .. } => None,
+    });
+    loads.map(|index| index.iter().filter(|it| differs(it)).count()).max().unwrap()
+}
+
+#[test]
+fn rows_are_points_of_all_ranks_that_keys_lack() {
+    assert_eq!(dimensions_of_rows(&attention::CAUSAL.cascade(), "Q"), 1);
+    assert_eq!(dimensions_of_rows(&of(GROUPS), "Q"), 2);
+    // Keys of all batches and heads.
+    let shared = GROUPS.replace("K[b, k, n, d]", "K[n, d]").replace("V[b, k, n, d]", "V[n, d]");
+    let shared = shared.replace("rank b, k, m", "rank b, m").replace("h = (k, g = group)", "h");
+    let shared = of(&shared.replace("  param group: i64 = 3\n", ""));
+    assert_eq!(dimensions_of_rows(&shared, "Q"), 3);
+    check("keys of all heads", &shared);
 }
 
 #[test]

@@ -6,7 +6,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::expr::BinaryOp;
+use super::cascade::ReduceOp;
+use super::expr::{BinaryOp, UnaryOp};
 use super::nest::{Block, Op, Stmt, ValueId};
 
 /// Columns of sums that are looked at before they are added, where some products are left out.
@@ -20,6 +21,8 @@ pub(crate) struct Factors<'a> {
     only: HashSet<ValueId>,
     /// By products that are added to something as they are taken: the sum, and to what.
     sums: HashMap<ValueId, (ValueId, ValueId)>,
+    /// How often each value is used.
+    counts: HashMap<ValueId, usize>,
 }
 
 impl<'a> Factors<'a> {
@@ -44,7 +47,7 @@ impl<'a> Factors<'a> {
                 sums.insert(product, (sum, before));
             }
         }
-        Factors { definitions, only: factors, sums }
+        Factors { definitions, only: factors, sums, counts }
     }
 
     /// What defines a value.
@@ -65,6 +68,26 @@ impl<'a> Factors<'a> {
     /// The sum that products are added to as they are taken, and what it is before.
     pub(crate) fn sum(&self, products: ValueId) -> Option<(ValueId, ValueId)> {
         self.sums.get(&products).copied()
+    }
+
+    /// Whether no element of a value is negative or -0, whatever its operands are.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+    pub(crate) fn has_no_sign(&self, value: ValueId) -> bool {
+        match self.definition(value) {
+            Some(Op::Unary(UnaryOp::Exp | UnaryOp::Exp2 | UnaryOp::Abs, _)) => true,
+            Some(Op::Real(it)) => it.is_sign_positive(),
+            Some(
+                &Op::Binary(BinaryOp::Add | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Max, a, b)
+                | &Op::Select(_, a, b),
+            ) => self.has_no_sign(a) && self.has_no_sign(b),
+            Some(&Op::Convert(a) | &Op::Round(_, a) | &Op::Reduce(ReduceOp::Max, a)) => self.has_no_sign(a),
+            _ => false,
+        }
+    }
+
+    /// Whether a value is used once.
+    pub(crate) fn is_used_once(&self, value: ValueId) -> bool {
+        self.counts.get(&value) == Some(&1)
     }
 
     /// Whether a value is a sum that its products are added to.

@@ -114,7 +114,7 @@ impl Tiling<'_> {
     }
 
     /// The coordinate that those along its part-less ranks make, one of which may be taken as 0.
-    fn composed(&mut self, rank: RankId, first_along: Option<RankId>) -> ValueId {
+    pub(super) fn composed(&mut self, rank: RankId, first_along: Option<RankId>) -> ValueId {
         let parts = self.cascade.ranks[rank].parts.clone();
         let Some((&major, minors)) = parts.split_first() else {
             return if first_along == Some(rank) { self.builder.int(0) } else { self.builder.indices[&rank] };

@@ -80,6 +80,20 @@ impl Tiling<'_> {
             let (extent, tile) = (self.extent(row.rank), self.builder.int(row.tile.into()));
             counts.push(self.pieces(extent, tile));
         }
+        let (tasks, digits) = self.numbers(&counts);
+        for (row, digit) in rows.iter().zip(digits) {
+            if row.tile == 1 && !self.ends_composite(row.rank) {
+                self.fix(row.rank);
+                self.bind(row.rank, digit);
+            } else {
+                self.enter_tile(*row, digit);
+            }
+        }
+        tasks
+    }
+
+    /// A task for each combination of numbers below these, and its numbers.
+    pub(super) fn numbers(&mut self, counts: &[ValueId]) -> (Tasks, Vec<ValueId>) {
         let one = self.builder.int(1);
         let count = counts.iter().fold(one, |all, &it| self.builder.binary(BinaryOp::Mul, all, it));
         let task = self.builder.fresh(TileType::scalar(Scalar::I64));
@@ -90,15 +104,8 @@ impl Tiling<'_> {
             digits.push(if first { rest } else { self.builder.binary(BinaryOp::Mod, rest, count) });
             rest = if first { rest } else { self.builder.binary(BinaryOp::FloorDiv, rest, count) };
         }
-        for (row, digit) in rows.iter().zip(digits.into_iter().rev()) {
-            if row.tile == 1 && !self.ends_composite(row.rank) {
-                self.fix(row.rank);
-                self.bind(row.rank, digit);
-            } else {
-                self.enter_tile(*row, digit);
-            }
-        }
-        Tasks { task, count }
+        digits.reverse();
+        (Tasks { task, count }, digits)
     }
 
     /// How many tiles there are of a number of coordinates.

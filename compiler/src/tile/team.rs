@@ -13,6 +13,8 @@
 
 mod fit;
 mod order;
+mod phases;
+mod rows;
 mod sums;
 mod turns;
 
@@ -24,21 +26,21 @@ use super::builder::Known;
 use super::fold::Fold;
 use super::stream::stores;
 use super::{Lanes, Region, Tasks, Tiling};
-use crate::ir::cascade::{Einsum, ExprId, Extent, Op, RankId, ReduceOp, TensorId};
-use crate::ir::expr::{BinaryOp, Expr};
+use crate::ir::cascade::{Einsum, Extent, Op, RankId, TensorId};
 use crate::ir::nest::{Scalar, Stage, TileDim, ValueId};
 use crate::schedule::{Act, Axis, Stream, loops};
 use crate::target::Block;
 pub(crate) use fit::staged_bytes;
 use fit::{Need, Said, Sizes};
+use rows::Rows;
 
 /// Extents of tiles are multiples of this, the depth of a product of matrices.
 const GRAIN: u32 = 16;
 /// The most features that one product of matrices has.
 const FEATURES: i64 = 256;
 
-/// Of the registers that are to be left for other things, how many tiles may take where nothing fits otherwise.
-const SPARE: u32 = 32;
+/// How many registers tiles may take where nothing fits otherwise.
+const MOST: u32 = 182;
 
 /// What a block of threads holds.
 pub(super) struct Team {
@@ -56,20 +58,20 @@ impl Tiling<'_> {
     /// A stream as a stage of which a block runs a task, if it fits with tiles of some sizes.
     pub(super) fn in_team(&mut self, stream: &Stream) -> bool {
         let Some(blocks) = &self.plan.blocks else { return false };
-        let Some(row) = self.row_of_team(stream) else { return false };
-        let Some(said) = Said::of(blocks, stream, row) else { return false };
+        let Some(rows) = self.rows_of_team(stream) else { return false };
+        let Some(said) = Said::of(blocks, stream, rows.rank) else { return false };
         let limits = blocks.limits;
         // Where no sizes fit, some registers are kept in memory: single threads would have no products of matrices at all.
-        let wide = Block { registers: limits.registers + SPARE, ..limits };
-        let stage = self.team_that_fits(stream, said, &limits).or_else(|why| {
-            if said == said.nothing() { self.team_that_fits(stream, said, &wide) } else { Err(why) }
+        let wide = Block { registers: limits.registers.max(MOST), ..limits };
+        let stage = self.team_that_fits(stream, &rows, said, &limits).or_else(|why| {
+            if said == said.nothing() { self.team_that_fits(stream, &rows, said, &wide) } else { Err(why) }
         });
         if let Ok((_, stage)) = stage {
             self.builder.nest.stages.push(stage);
             return true;
         }
         if said != said.nothing() {
-            self.refuse_sizes(stream, said, &limits);
+            self.refuse_sizes(stream, &rows, said, &limits);
         }
         false
     }
@@ -79,18 +81,16 @@ impl Tiling<'_> {
     fn team_that_fits(
         &mut self,
         stream: &Stream,
+        rows: &Rows,
         said: Said,
         limits: &Block,
     ) -> Result<(Sizes, Stage), String> {
         let mut why = String::new();
-        for sizes in said.sizes(self.plan, limits) {
+        for sizes in said.sizes(self.plan, rows.extent(self.cascade), limits) {
             let before = (self.builder.clone(), self.extents.clone(), self.stored.clone(), self.workspace);
-            let stage =
-                self.team_stage(stream, TileDim { rank: said.rows.0, extent: sizes.rows }, sizes.stream);
-            let lacks = stage.as_ref().map(|stage| {
-                let rows = stage.team.expect("a block runs it");
-                Need::of(&self.builder, stage, rows).lacks(limits, sizes.rows)
-            });
+            let dim = TileDim { rank: rows.rank, extent: sizes.rows };
+            let stage = self.team_stage(stream, rows, (dim, sizes.stream));
+            let lacks = stage.as_ref().map(|it| Need::of(&self.builder, it, dim).lacks(limits, sizes.rows));
             if let (Some(stage), Some(None)) = (stage, &lacks) {
                 return Ok((sizes, stage));
             }
@@ -102,10 +102,10 @@ impl Tiling<'_> {
     }
 
     /// Notes why what is said of sizes cannot be, if it is for the sizes.
-    fn refuse_sizes(&mut self, stream: &Stream, said: Said, limits: &Block) {
-        let why = self.team_that_fits(stream, said, limits).err().unwrap_or_default();
+    fn refuse_sizes(&mut self, stream: &Stream, rows: &Rows, said: Said, limits: &Block) {
+        let why = self.team_that_fits(stream, rows, said, limits).err().unwrap_or_default();
         let before = (self.builder.clone(), self.extents.clone(), self.stored.clone(), self.workspace);
-        let nearest = self.team_that_fits(stream, said.nothing(), limits);
+        let nearest = self.team_that_fits(stream, rows, said.nothing(), limits);
         (self.builder, self.extents, self.stored, self.workspace) = before;
         // Sizes are not why threads take what blocks cannot.
         if !matches!(&nearest, Err(lacks) if lacks.is_empty()) {
@@ -113,12 +113,12 @@ impl Tiling<'_> {
         }
     }
 
-    fn team_stage(&mut self, stream: &Stream, rows: TileDim, tile: u32) -> Option<Stage> {
-        self.team = Some(Team { rows, stream: tile, lanes: Vec::new(), held: BTreeMap::new() });
+    fn team_stage(&mut self, stream: &Stream, rows: &Rows, (dim, tile): (TileDim, u32)) -> Option<Stage> {
+        self.team = Some(Team { rows: dim, stream: tile, lanes: Vec::new(), held: BTreeMap::new() });
         // Coordinates of features, which no loop gives, mean something else in other stages.
         let memos = self.builder.forget();
         self.builder.open_body();
-        let tasks = self.team_tasks(stream, rows);
+        let tasks = self.team_tasks(stream, rows, dim);
         self.team = None;
         self.region = Region::default();
         let Tasks { task, count } = tasks?;
@@ -129,62 +129,22 @@ impl Tiling<'_> {
         self.builder.unbind_all();
         let defines = stores(&stream.acts, &self.plan.tiles);
         let names: Vec<&str> = defines.iter().map(|&it| self.cascade.tensors[it].name.as_str()).collect();
-        Some(Stage { defines: names.join(", "), tasks: count, task, team: Some(rows), body })
+        Some(Stage { defines: names.join(", "), tasks: count, task, team: Some(dim), body })
     }
 
-    /// The rank of rows that share a factor of a sum of products: the last for which one factor varies, the other not.
-    fn row_of_team(&self, stream: &Stream) -> Option<RankId> {
-        let exprs = &self.cascade.exprs;
-        let mut einsums = Vec::new();
-        stream.acts.iter().for_each(|act| act.einsums(&mut |it| einsums.push(it)));
-        let plain = |it: &&Einsum| {
-            let mut coords = exprs.reads(it.value).filter(|(tensor, _)| self.is_tile(*tensor));
-            coords.all(|(tensor, coords)| {
-                let dims = &self.cascade.tensors[tensor].dims;
-                coords.iter().zip(dims).all(|(&it, dim)| *exprs.get(it) == Expr::Index(dim.rank))
-            })
-        };
-        if !einsums.iter().all(plain) || !stream.composites.is_empty() {
-            return None;
-        }
-        let shares = |it: &&Einsum, row: RankId| {
-            let Some((a, b)) = self.factors(it) else { return false };
-            let has = |factor: ExprId| exprs.free(factor).contains(&row);
-            has(a) != has(b)
-        };
-        let rows = stream.rows.iter().rev().map(|it| it.rank);
-        rows.into_iter().find(|&row| einsums.iter().any(|it| shares(it, row)))
-    }
-
-    /// The factors of a sum of products over one rank that both have.
-    fn factors(&self, einsum: &Einsum) -> Option<(ExprId, ExprId)> {
-        let exprs = &self.cascade.exprs;
-        let Op::Reduce(ReduceOp::Sum, over) = &einsum.op else { return None };
-        let &Expr::Binary(BinaryOp::Mul, a, b) = exprs.get(einsum.value) else { return None };
-        let has = |factor: ExprId| over.iter().all(|it| exprs.free(factor).contains(it));
-        (over.len() == 1 && has(a) && has(b)).then_some((a, b))
-    }
-
-    fn team_tasks(&mut self, stream: &Stream, rows: TileDim) -> Option<Tasks> {
-        let row = rows.rank;
-        let tile = |it: &Axis| if it.rank == row { rows.extent } else { 1 };
-        let boxes = stream.rows.iter().map(|it| Axis { tile: tile(it), ..*it });
-        let boxes: Vec<Axis> = boxes.collect();
-        self.region.rows = boxes.iter().map(|it| it.rank).collect();
-        self.region.tiles.extend(boxes.iter().map(|it| (it.rank, it.tile)));
+    fn team_tasks(&mut self, stream: &Stream, rows: &Rows, dim: TileDim) -> Option<Tasks> {
         for it in loops(&stream.acts) {
             let tile =
                 |axis: &Axis| it.parts.map_or(self.team.as_ref().map_or(1, |it| it.stream), |_| axis.tile);
             let tiles: Vec<_> = it.axes.iter().map(|it| (it.rank, tile(it))).collect();
             self.region.tiles.extend(tiles);
         }
-        let mut tasks = self.boxes(&boxes);
+        self.region.rows = stream.rows.iter().map(|it| it.rank).collect();
+        let mut tasks = self.team_rows(stream, rows, dim);
         if let Some(condition) = stream.when {
             let (holds, none) = (self.value(condition).value, self.builder.int(0));
             tasks.count = self.builder.select(holds, tasks.count, none);
         }
-        let (from, to) = self.span(row);
-        self.enter_lane(rows, from, Some(to));
         for rank in self.features_of(stream) {
             let Extent::Fixed(extent @ 1..=FEATURES) = self.cascade.ranks[rank].extent else { return None };
             let whole = u32::try_from(extent).ok()?.next_multiple_of(GRAIN);
@@ -200,7 +160,10 @@ impl Tiling<'_> {
     fn features_of(&self, stream: &Stream) -> BTreeSet<RankId> {
         let mut ranks = BTreeSet::new();
         stream.acts.iter().for_each(|act| {
-            act.einsums(&mut |it| ranks.extend(it.iterated().into_iter().chain(it.op.reduced().to_vec())));
+            act.einsums(&mut |it| {
+                let all = it.iterated().into_iter().chain(it.op.reduced().to_vec());
+                ranks.extend(all.flat_map(|it| self.cascade.atoms(it)));
+            });
         });
         for it in loops(&stream.acts) {
             it.axes.iter().for_each(|axis| _ = ranks.remove(&axis.rank));
@@ -330,10 +293,8 @@ impl Tiling<'_> {
         let value = self.cast(dtype, known.value, Scalar::of(dtype));
         let ranks = self.cascade.tensors[tensor].dims.iter().map(|it| it.rank);
         let ranks: Vec<RankId> = ranks.filter(|it| !self.region.fixed.contains(it)).collect();
-        let lanes = &self.team_mut().lanes;
-        let shape: Vec<TileDim> =
-            lanes.iter().map(|it| it.dim).filter(|it| ranks.contains(&it.rank)).collect();
-        if shape.len() != ranks.len() || shape.len() > 2 {
+        let shape = self.shape_along(&ranks);
+        if ranks.iter().any(|it| self.shape_along(&[*it]).is_empty()) || shape.len() > 2 {
             return None;
         }
         // What all rows share stays what is loaded.

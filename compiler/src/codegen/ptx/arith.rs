@@ -80,7 +80,11 @@ impl<'w> Lane<'w> {
 /// A comparison of floats.
 pub(super) fn float_compare(writer: &Writer, ty: Float, cmp: FloatCompare, a: Value, b: Value) -> Value {
     let op = Op::FloatSetp { cmp, combine: Combine::None, flush: Flush::Keep, ty };
-    writer.pure(RegType::Pred, op, &[a, b])
+    let predicate = writer.pure(RegType::Pred, op, &[a, b]);
+    if cmp == FloatCompare::Neu {
+        writer.note_difference(predicate, a, b);
+    }
+    predicate
 }
 
 impl<'w> Arith for Lane<'w> {
@@ -365,12 +369,19 @@ fn predicate(writer: &Writer, op: LogicOp, a: Value, b: Value) -> Value {
     writer.pure(RegType::Pred, Op::Logic { op, ty: Logical::Pred }, &[a, b])
 }
 
+/// Whether it is an infinite f32.
+pub(super) fn is_infinite(value: Value) -> bool {
+    matches!(value, Value::F32(bits) if f32::from_bits(bits).is_infinite())
+}
+
 /// `a` where the mask holds, `b` elsewhere; of that kind of register.
 pub(super) fn select(writer: &Writer, ty: RegType, mask: Value, a: Value, b: Value) -> Value {
     match mask.bool() {
         Some(true) => return a,
         Some(false) => return b,
         None if a == b => return a,
+        // There is one infinity of a sign: what is not different from it is it.
+        None if is_infinite(b) && writer.difference(mask) == Some((a, b)) => return a,
         None => {}
     }
     match super::value::moved_as(ty) {

@@ -1,5 +1,7 @@
 //! Statements to instructions.
 
+use std::collections::HashSet;
+
 use attnc_ptx::modifier::{Compare, IntOp, LoadCache, LoadOrder, Space};
 use attnc_ptx::types::{Data, RegType};
 use attnc_ptx::{Inst, Op, ParamId, Reg, args, at};
@@ -9,6 +11,7 @@ use super::arith::{int, int_compare};
 use super::op::Tile;
 use super::ring::Rings;
 use super::team::Team;
+use super::turns::Turns;
 use super::value::{Value, register};
 use super::writer::{Closed, Writer};
 use crate::codegen::uses::Uses;
@@ -28,8 +31,14 @@ pub(super) struct Emitter<'a> {
     pub(super) team: Option<Team<'a>>,
     /// What a group of warps copies for the others, if one does.
     pub(super) rings: Option<Rings<'a>>,
+    /// How groups take turns with products, where others copy for them.
+    pub(super) turns: Option<Turns>,
     /// What the loop at hand copies ahead of its use.
     pub(super) ahead: Option<Ahead>,
+    /// Sums, and what they are added to, that are in the registers of what a loop carries.
+    pub(super) in_place: HashSet<ValueId>,
+    /// In the block at hand: maxima of all that some threads have, each with what this one has.
+    pub(super) peaks: Vec<(Vec<Value>, Value)>,
     values: Vec<Option<Tile<'a>>>,
 }
 
@@ -57,7 +66,22 @@ impl<'a> Emitter<'a> {
     pub(super) fn new(nest: &'a Nest, writer: Writer, words: ParamId, workspace: Value) -> Emitter<'a> {
         let values = vec![None; nest.values.len()];
         let scratch = workspace;
-        Emitter { nest, writer, words, workspace, scratch, team: None, rings: None, ahead: None, values }
+        let (team, rings, turns, ahead) = (None, None, None, None);
+        let (in_place, peaks) = (HashSet::new(), Vec::new());
+        Emitter {
+            nest,
+            writer,
+            words,
+            workspace,
+            scratch,
+            team,
+            rings,
+            turns,
+            ahead,
+            in_place,
+            peaks,
+            values,
+        }
     }
 
     /// The values of the prologue that are needed.
@@ -67,10 +91,12 @@ impl<'a> Emitter<'a> {
 
     /// The statements of a block, in order.
     pub(super) fn block(&mut self, block: &'a Block) {
+        let outside = std::mem::take(&mut self.peaks);
         for (at_stmt, stmt) in block.stmts.iter().enumerate() {
             self.stmt(stmt);
             self.let_go(block, at_stmt);
         }
+        self.peaks = outside;
     }
 
     fn stmt(&mut self, stmt: &'a Stmt) {
@@ -136,6 +162,7 @@ impl<'a> Emitter<'a> {
         let last = int(&self.writer, IntOp::Sub, self.scalar(it.to), step);
         let from = self.scalar(it.from);
         let (outside, first) = self.look_ahead(it, from);
+        let in_turns = self.open_turns(it);
         let range = self.begin(it.index, from, last, step);
         self.take_turn(&range);
         let mut carried: Vec<(Reg, Value)> = Vec::new();
@@ -148,6 +175,7 @@ impl<'a> Emitter<'a> {
             self.define(one.current, Tile { ty, elements: elements.clone() });
             self.define(one.result, Tile { ty, elements });
         }
+        self.note_sums(it);
         let counts = self.count_in(&it.body);
         carried.extend(counts.iter().map(|it| (it.1, it.2)));
         self.block(&it.body);
@@ -156,6 +184,9 @@ impl<'a> Emitter<'a> {
         next.extend(self.counted(&counts));
         self.look_back(outside);
         self.repeat(&range, &carried, &next, first);
+        if in_turns {
+            self.close_turns();
+        }
     }
 
     /// Opens a block that is run for numbers from one to another.

@@ -128,19 +128,25 @@ impl Ring {
     }
 }
 
-/// For how many tiles rings have room beside all that a stage has in shared memory once, outside of loops and in them;
-/// nothing if it is one in loops, too.
+/// For how many tiles rings have room, outside of loops and in them, where a stage has so much in shared memory with each
+/// tile once: nothing if there is no room for that.
 fn stages(rings: &[Ring], once: u32) -> Option<[u32; 2]> {
     let bytes = |is_outside: bool| -> u32 {
         rings.iter().filter(|it| (it.depth == 0) == is_outside).map(|it| it.layout().1).sum()
     };
     let (outside, inside) = (bytes(true), bytes(false));
     // Barriers, and what tiles are aligned to.
-    let mut left = SHARED.checked_sub(once + inside + 2 * Layout::swizzled(8, 8).1)?;
+    let mut left = SHARED.checked_sub(once + 2 * Layout::swizzled(8, 8).1)?;
+    let mut take = |bytes: u32| {
+        let fits = u32::from(left >= bytes);
+        left -= fits * bytes;
+        fits
+    };
+    // With room for one keys are copied while values are used.
+    let more = take(inside);
     // The first tiles of the next task are copied while the last ones of this are used.
-    let next = u32::from(left >= outside);
-    left -= next * outside;
-    Some([1 + next, STAGES.min(2 + left / inside.max(1))])
+    let next = take(outside);
+    Some([1 + next, STAGES.min(1 + more + left / inside.max(1))])
 }
 
 /// A look through a stage for boxes.

@@ -1,6 +1,9 @@
 //! Products of matrices that leave elements out: what they are multiplied by may be infinite or NaN, and 0 times that is
 //! not 0. Sums tell: if one of a warp's is not finite, its sums are taken again, product by product.
 //!
+//! What is left out is -0 where nothing else in the factor can be, as it cannot among powers: that adds nothing to a sum, and
+//! tells what was left out without a predicate for each element that would have to be kept.
+//!
 //! ```text
 //! O[m, e] = Σ (P where there) · V          if any lane's sum is not finite:
 //!                                            for n: O[m, e] = there[m, n] ? O[m, e] + P[m, n] · V[n, e] : O[m, e]
@@ -18,11 +21,14 @@ use super::block::Emitter;
 use super::layout::Staged;
 use super::scalar;
 use super::value::Value;
+use super::writer::Writer;
 
 /// Rows of a warp.
 const ROWS: u32 = 16;
 /// Bytes of an element.
 const HALF: u32 = 2;
+/// The bits of -0.
+const MARK: u32 = 0x8000;
 /// What stands for an element that does not count: a NaN that no conversion gives.
 const ABSENT: u32 = 0xffff;
 
@@ -30,8 +36,8 @@ const ABSENT: u32 = 0xffff;
 pub(super) struct Factor<'f> {
     /// As products take it: two elements in a register.
     pub(super) fragments: &'f [[Reg; 4]],
-    /// Whether an element counts, rows first.
-    pub(super) there: Vec<Value>,
+    /// Whether an element counts, rows first; nothing if those that do not are -0, and no others.
+    pub(super) there: Option<Vec<Value>>,
     /// How many columns it has.
     pub(super) columns: u32,
     /// Room for it in shared memory.
@@ -39,6 +45,18 @@ pub(super) struct Factor<'f> {
 }
 
 impl Factor<'_> {
+    /// Whether the first or second element counts of a pair whose first has that place.
+    fn has(&self, w: &Writer, pair: Reg, (row, column): (usize, usize), one: usize) -> Value {
+        if let Some(there) = &self.there {
+            return there[row * (there.len() / 2) + column + one];
+        }
+        let (half, mark) = (0xffff_u32 << (16 * one), MARK << (16 * one));
+        let and = Op::Logic { op: LogicOp::And, ty: Logical::B32 };
+        let bits = w.pure(RegType::B32, and, &[Value::Reg(pair), Value::Int(half.into())]);
+        let op = Op::IntSetp { cmp: Compare::Ne, combine: Combine::None, ty: Int::U32 };
+        w.pure(RegType::Pred, op, &[bits, Value::Int(mark.into())])
+    }
+
     /// How many bytes of room a factor needs.
     pub(super) fn bytes(rows: u32, columns: u32) -> u32 {
         rows * columns * HALF
@@ -134,7 +152,9 @@ impl Emitter<'_> {
     fn spread_out(&self, factor: &Factor<'_>, place: Value, pitch: u32) {
         let w = &self.writer;
         let place = w.reg(RegType::B32, place);
-        let width = factor.there.len() / 2;
+        let logic = |op, a, b: u32| {
+            w.pure(RegType::B32, Op::Logic { op, ty: Logical::B32 }, &[a, Value::Int(b.into())])
+        };
         // Lanes read what others of their warp wrote, and may still do so.
         let meet = || w.add(Inst::new(Op::BarWarp, args![-1]));
         meet();
@@ -142,15 +162,12 @@ impl Emitter<'_> {
             // Upper and lower rows alternate, and then eight columns further on.
             for (at_place, &pair) in fragment.iter().enumerate() {
                 let (row, eighth) = (at_place % 2, 2 * depth + at_place / 2);
-                let first = row * width + 2 * eighth;
-                let word = [(0, ABSENT), (1, ABSENT << 16)].into_iter().fold(
-                    Value::Reg(pair),
-                    |word, (one, absent)| {
-                        let or = Op::Logic { op: LogicOp::Or, ty: Logical::B32 };
-                        let without = w.pure(RegType::B32, or, &[word, Value::Int(absent.into())]);
-                        select(w, RegType::B32, factor.there[first + one], word, without)
-                    },
-                );
+                let word = [0, 1].into_iter().fold(Value::Reg(pair), |word, one| {
+                    let half = ABSENT << (16 * one);
+                    let without = logic(LogicOp::Or, word, half);
+                    let there = factor.has(w, pair, (row, 2 * eighth), one);
+                    select(w, RegType::B32, there, word, without)
+                });
                 let (order, cache, lanes) = (StoreOrder::Weak, StoreCache::Default, Lanes::One);
                 let op = Op::St { order, space: Space::Shared, cache, lanes, ty: Data::B32 };
                 let offset = row * 8 * pitch as usize + eighth * 8 * HALF as usize;

@@ -14,6 +14,7 @@ use super::pressure::pressure;
 use super::ring::{self, Rings};
 use super::roles::with_copying;
 use super::team::Team;
+use super::turns::Turns;
 use super::value::Value;
 use super::writer::Writer;
 use crate::codegen::symbol;
@@ -76,6 +77,7 @@ fn write(
     let rings = bulk.map(|it| Rings::new(&writer, it, maps));
     let mut emitter = Emitter::new(nest, writer, words, workspace);
     emitter.team = team;
+    emitter.turns = bulk.and_then(|_| Turns::new(&emitter.writer, emitter.together().threads()));
     emitter.rings = rings;
     emitter.prologue(&Uses::by_stage(nest, stage));
     emitter.scratch = scratch(&emitter, thread);

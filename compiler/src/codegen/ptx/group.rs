@@ -29,20 +29,16 @@ pub(super) enum Left {
 }
 
 impl Emitter<'_> {
-    /// Sums with products added, rows first: `right` is turned if what is summed over is its rows.
+    /// Adds products to sums, rows first, which count as 0 before where that is said: `right` is turned if what is summed
+    /// over is its rows.
     pub(super) fn by_group(
         &self,
         left: &Left,
         (right, is_turned): (Staged, bool),
         (depths, columns): (u32, u32),
-        before: &[Value],
-    ) -> Vec<Value> {
+        (sums, from_zero): (&[Reg], bool),
+    ) {
         let w = &self.writer;
-        let sums: Vec<Reg> = before.iter().map(|_| w.fresh(RegType::F32)).collect();
-        let starts_at_zero = before.iter().all(|it| *it == Value::F32(0));
-        if !starts_at_zero {
-            sums.iter().zip(before).for_each(|(&sum, &it)| w.copy(sum, it));
-        }
         // Registers go by pairs of columns, those of the lower row after those of the upper.
         let width = sums.len() / 2;
         let place = |at: usize| at % 4 / 2 * width + at / 4 * 2 + at % 2;
@@ -60,7 +56,7 @@ impl Emitter<'_> {
         };
         w.add(Inst::new(Op::WgmmaFence, args![]));
         for depth in 0..depths {
-            let scale = w.reg(RegType::Pred, Value::Bool(depth > 0 || !starts_at_zero));
+            let scale = w.reg(RegType::Pred, Value::Bool(depth > 0 || !from_zero));
             let of = |staged: Staged, is_turned| w.reg(RegType::B64, staged.descriptor(w, is_turned, depth));
             let (from, turned) = (of(right, is_turned), i64::from(is_turned));
             w.add(match left {
@@ -78,7 +74,7 @@ impl Emitter<'_> {
             });
         }
         w.add(Inst::new(Op::WgmmaCommit, args![]));
+        self.leave_turn();
         w.add(Inst::new(Op::WgmmaWait, args![0]));
-        sums.into_iter().map(Value::Reg).collect()
     }
 }

@@ -118,16 +118,20 @@ impl<'a> Emitter<'a> {
 
     /// The value combined over the ranks that the result lacks.
     pub(super) fn reduce(&self, ty: &'a TileType, op: ReduceOp, a: ValueId) -> Tile<'a> {
+        let combined = |all: Vec<Value>| {
+            let one = |a, b| scalar::binary(&self.writer, combination(op), ty.scalar, a, b);
+            all.into_iter().reduce(one).expect("tiles have elements")
+        };
+        Tile { ty, elements: self.by_row(ty, a).into_iter().map(combined).collect() }
+    }
+
+    /// By element of a result: the elements that it is combined of, over the ranks that it lacks.
+    pub(super) fn by_row(&self, ty: &TileType, a: ValueId) -> Vec<Vec<Value>> {
         let tile = self.tile(a);
         let mut shape = lacking(&ty.shape, &tile.ty.shape);
         shape.extend(&ty.shape);
         let all = tile.spread(&TileType { scalar: ty.scalar, shape });
-        let mut results = all[..ty.points()].to_vec();
-        for (at, &element) in all.iter().enumerate().skip(ty.points()) {
-            let result = at % results.len();
-            results[result] =
-                scalar::binary(&self.writer, combination(op), ty.scalar, results[result], element);
-        }
-        Tile { ty, elements: results }
+        let of = |at: usize| all.iter().skip(at).step_by(ty.points()).copied().collect();
+        (0..ty.points()).map(of).collect()
     }
 }

@@ -9,8 +9,8 @@
 //! ```
 
 use attnc_dsl::ast::DType;
-use attnc_ptx::modifier::{IntOp, LogicOp, Matrices, Mma, Relu, Transpose};
-use attnc_ptx::types::{Int, Logical, Pair, RegType};
+use attnc_ptx::modifier::{FloatOp, Flush, IntOp, LogicOp, Matrices, Mma, Relu, Round, Transpose};
+use attnc_ptx::types::{Float, Int, Logical, Pair, RegType};
 use attnc_ptx::{Inst, Op, Reg, args, at};
 
 use super::arith::select;
@@ -19,13 +19,11 @@ use super::careful::Factor;
 use super::group::Left;
 use super::layout::{CHUNK, Layout, Staged};
 use super::op::Tile;
-use super::scalar;
 use super::team::Team;
 use super::value::Value;
 use crate::codegen::points::{lacking, positions};
-use crate::ir::expr::BinaryOp;
 use crate::ir::factors::SLICE;
-use crate::ir::nest::{Scalar, TileDim, TileType, ValueId};
+use crate::ir::nest::{TileDim, TileType, ValueId};
 
 /// Rows and columns of which `ldmatrix` takes four matrices.
 const SQUARE: u32 = 16;
@@ -51,7 +49,7 @@ impl<'a> Emitter<'a> {
     /// `into + Σ a · b`, without what is not there: where a sum is not finite, products are taken one by one.
     pub(super) fn product(
         &mut self,
-        ty: &'a TileType,
+        (sum, ty): (ValueId, &'a TileType),
         (a, b): (ValueId, ValueId),
         there: Option<ValueId>,
         into: ValueId,
@@ -69,24 +67,36 @@ impl<'a> Emitter<'a> {
         let before = self.tile(into).spread(&shape(rows, out));
         let [depth, columns] = [over, out].map(|it| self.together().whole(it));
         let there = there.map(|it| self.tile(it).spread(&shape(rows, over)));
+        let is_marked = self.together().factors.has_no_sign(a);
         let left = match self.together().staged.get(&a) {
             Some(&staged) => Left::Memory(staged, staged.rows == over.rank),
             None => {
                 let elements = self.tile(a).spread(&shape(rows, over));
-                Left::Registers(self.fragments(elements, there.as_deref(), right.dtype))
+                // What is not there adds nothing.
+                let nothing = Value::F32(if is_marked { -0.0_f32 } else { 0.0 }.to_bits());
+                let elements = self.those_there(elements, there.as_deref(), nothing);
+                Left::Registers(self.fragments(&elements, right.dtype))
             }
         };
         let sums = match (there, &left) {
             (Some(there), Left::Registers(fragments)) => {
                 let team = self.team.as_mut().expect("a block works together");
                 let room = team.rooms.at_once(&self.writer, Factor::bytes(team.rows.extent, depth));
+                let there = Some(there).filter(|_| !is_marked);
                 let factor = Factor { fragments, there, columns: depth, room };
+                let sums = self.registers_of(sum, &before);
                 match self.broken(b) {
                     Some(broken) => {
-                        self.whole_or_slices(broken, &left, &factor, (right, is_turned), columns, &before)
+                        self.whole_or_slices(broken, &left, &factor, (right, is_turned), columns, &sums);
                     }
-                    None => self.slices(&left, &factor, (right, is_turned), columns, &before),
+                    None => self.slices(&left, &factor, (right, is_turned), columns, &sums),
                 }
+                sums.into_iter().map(Value::Reg).collect()
+            }
+            _ if self.in_place.contains(&sum) => {
+                let sums = self.registers_of(sum, &before);
+                self.by_group(&left, (right, is_turned), (depth / SQUARE, columns), (&sums, false));
+                sums.into_iter().map(Value::Reg).collect()
             }
             _ => self.products(&left, (right, is_turned), (depth, columns), &before),
         };
@@ -103,7 +113,13 @@ impl<'a> Emitter<'a> {
         before: &[Value],
     ) -> Vec<Value> {
         if self.together().groups {
-            self.by_group(left, right, (depth / SQUARE, columns), before)
+            let from_zero = before.iter().all(|it| *it == Value::F32(0));
+            let sums: Vec<Reg> = before.iter().map(|_| self.writer.fresh(RegType::F32)).collect();
+            if !from_zero {
+                sums.iter().zip(before).for_each(|(&sum, &it)| self.writer.copy(sum, it));
+            }
+            self.by_group(left, right, (depth / SQUARE, columns), (&sums, from_zero));
+            sums.into_iter().map(Value::Reg).collect()
         } else {
             self.by_warps(left, right, (depth / SQUARE, columns / SQUARE), before)
         }
@@ -117,28 +133,27 @@ impl<'a> Emitter<'a> {
         factor: &Factor<'_>,
         right: (Staged, bool),
         columns: u32,
-        before: &[Value],
-    ) -> Vec<Value> {
+        sums: &[Reg],
+    ) {
         let w = &self.writer;
-        let sums: Vec<Reg> = before.iter().map(|_| w.fresh(RegType::F32)).collect();
         let [apart, end] = ["broken", "multiplied"].map(|it| w.label(it));
-        let finish = |values: Vec<Value>| {
-            sums.iter().zip(values).for_each(|(&sum, it)| w.copy(sum, it));
+        let finish = || {
             let closed = w.close(&[]);
             w.append(closed);
         };
         w.bra(apart, Some((broken, true)));
         w.open(true);
-        finish(self.products(left, right, (factor.columns, columns), before));
+        self.by_group(left, right, (factor.columns / SQUARE, columns), (sums, false));
+        finish();
         w.bra(end, None);
         w.place(apart);
         w.open(true);
-        finish(self.slices(left, factor, right, columns, before));
+        self.slices(left, factor, right, columns, sums);
+        finish();
         w.place(end);
-        sums.into_iter().map(Value::Reg).collect()
     }
 
-    /// The same without what a factor leaves out. Products are looked at before they are added to what is there, some
+    /// Adds products to sums without what a factor leaves out. Products are looked at before they are added to what is there, some
     /// columns at a time, so that few of them are held beside it.
     fn slices(
         &self,
@@ -146,10 +161,12 @@ impl<'a> Emitter<'a> {
         factor: &Factor<'_>,
         (right, is_turned): (Staged, bool),
         columns: u32,
-        before: &[Value],
-    ) -> Vec<Value> {
-        let (w, width) = (&self.writer, before.len() / 2);
-        let mut sums = before.to_vec();
+        sums: &[Reg],
+    ) {
+        let (w, width) = (&self.writer, sums.len() / 2);
+        // The same registers for all slices of a size, since they have to follow each other.
+        let room = |count: u32| (0..count / 2).map(|_| w.fresh(RegType::F32)).collect::<Vec<Reg>>();
+        let whole = room(SLICE.min(columns));
         for first in (0..columns).step_by(SLICE as usize) {
             let count = SLICE.min(columns - first);
             let own = (0..2).flat_map(|row| {
@@ -158,14 +175,21 @@ impl<'a> Emitter<'a> {
             });
             let own: Vec<usize> = own.collect();
             let right = right.from(w, is_turned, Value::Int((first / SLICE).into()));
-            let zeros = vec![Value::F32(0); own.len()];
-            let products = self.products(left, (right, is_turned), (factor.columns, count), &zeros);
+            let products = if self.together().groups {
+                let room = if own.len() == whole.len() { whole.clone() } else { room(count) };
+                self.by_group(left, (right, is_turned), (factor.columns / SQUARE, count), (&room, true));
+                room.into_iter().map(Value::Reg).collect()
+            } else {
+                let size = (factor.columns / SQUARE, count / SQUARE);
+                self.by_warps(left, (right, is_turned), size, &vec![Value::F32(0); own.len()])
+            };
             self.carefully(factor, right, is_turned, &products);
             for (at, product) in own.into_iter().zip(products) {
-                sums[at] = scalar::binary(w, BinaryOp::Add, Scalar::F32, sums[at], product);
+                let op = FloatOp::Add;
+                let add = Op::FloatBinary { op, round: Round::Nearest, flush: Flush::Keep, ty: Float::F32 };
+                w.add(Inst::new(add, args![sums[at], sums[at], w.reg(RegType::F32, product)]));
             }
         }
-        sums
     }
 
     /// Sums with products added, rows first, each warp those of its rows.
@@ -220,11 +244,15 @@ impl<'a> Emitter<'a> {
         self.matrices(corner, staged, (0, depth), Transpose::No)
     }
 
-    /// The fragments of a left factor, rows first; what is not there is 0.
-    fn fragments(&self, mut elements: Vec<Value>, there: Option<&[Value]>, dtype: DType) -> Vec<[Reg; 4]> {
-        for (element, there) in elements.iter_mut().zip(there.unwrap_or_default()) {
-            *element = select(&self.writer, RegType::F32, *there, *element, Value::F32(0));
-        }
+    /// Elements, or something else in place of those that are not there.
+    fn those_there(&self, elements: Vec<Value>, there: Option<&[Value]>, other: Value) -> Vec<Value> {
+        let Some(there) = there else { return elements };
+        let both = elements.into_iter().zip(there);
+        both.map(|(it, &there)| select(&self.writer, RegType::F32, there, it, other)).collect()
+    }
+
+    /// The fragments of a left factor, rows first.
+    fn fragments(&self, elements: &[Value], dtype: DType) -> Vec<[Reg; 4]> {
         let width = elements.len() / 2;
         let to = if dtype == DType::F16 { Pair::F16x2 } else { Pair::BF16x2 };
         let packed = |low: usize| {

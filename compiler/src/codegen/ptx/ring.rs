@@ -220,7 +220,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// Waits for the phase of a parity.
-    fn wait(&self, barrier: Value, parity: Value) {
+    pub(super) fn wait(&self, barrier: Value, parity: Value) {
         let w = &self.writer;
         let again = w.label("wait");
         let barrier = at(w.reg(RegType::B32, barrier));

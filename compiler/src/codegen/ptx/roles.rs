@@ -82,6 +82,7 @@ impl<'a> Emitter<'a> {
         w.open(true);
         self.set_registers(RegisterChange::Inc, many);
         self.rings.as_mut().expect("there are rings").turn_to(Role::Computes);
+        self.enter_turns();
         run(self, self.expect_rings().body());
         let w = &self.writer;
         let closed = w.close(&[]);
@@ -101,12 +102,13 @@ impl<'a> Emitter<'a> {
         let made = w.label("made");
         w.bra(made, Some((compare(w, Compare::Eq, Value::Reg(team.thread), 0), false)));
         w.open(true);
+        let make = |barrier: Value, count: u32| {
+            let barrier = at(w.reg(RegType::B32, barrier));
+            w.add(Inst::new(Op::MbarrierInit, args![barrier, count]));
+        };
+        self.turns.iter().for_each(|it| it.each(w, make));
         for room in &self.expect_rings().rooms {
             for place in 0..room.stages {
-                let make = |barrier: Value, count: u32| {
-                    let barrier = at(w.reg(RegType::B32, barrier));
-                    w.add(Inst::new(Op::MbarrierInit, args![barrier, count]));
-                };
                 make(room.full(w, Value::Int(place.into())), 1);
                 make(room.empty(w, Value::Int(place.into())), team.threads() / 32);
                 room.finite.iter().for_each(|it| make(it.known(w, Value::Int(place.into())), Finite::WARPS));

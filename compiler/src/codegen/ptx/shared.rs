@@ -109,8 +109,15 @@ impl<'a> Emitter<'a> {
         if last.contains(&first) { (second, first) } else { (first, second) }
     }
 
-    /// Begins to copy a tile to its room.
+    /// Begins to copy a tile to its room. What is computed for that is not kept for the next copy.
     pub(super) fn fill(&mut self, value: ValueId, staged: Staged, turn: Option<Turn>) {
+        self.writer.open(false);
+        self.copy_chunks(value, staged, turn);
+        let closed = self.writer.close(&[]);
+        self.writer.append(closed);
+    }
+
+    fn copy_chunks(&mut self, value: ValueId, staged: Staged, turn: Option<Turn>) {
         let source = self.source(value, turn);
         let (rows, columns) = self.sides(value, &source);
         let team = self.team.as_ref().expect("a block works together");

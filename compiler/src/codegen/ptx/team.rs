@@ -10,14 +10,15 @@
 //! ```
 
 use std::collections::HashMap;
+use std::f64::consts::LOG2_E;
 
 use attnc_ptx::modifier::special::Special;
-use attnc_ptx::modifier::{Compare, CvtRound, IntOp, LogicOp, Shuffle};
-use attnc_ptx::types::{Int, Logical, Number, RegType, Scalar as Type};
+use attnc_ptx::modifier::{Compare, CvtRound, FloatCompare, IntOp, LogicOp, Shuffle};
+use attnc_ptx::types::{Float, Int, Logical, Number, RegType, Scalar as Type};
 use attnc_ptx::{Inst, Op, Reg, args};
 
 use super::ahead::Rooms;
-use super::arith::{and, convert, int, int_compare, select};
+use super::arith::{and, convert, float_compare, int, int_compare, select};
 use super::block::Emitter;
 use super::layout::Staged;
 use super::op::Tile;
@@ -26,6 +27,7 @@ use super::value::Value;
 use super::writer::Writer;
 use crate::codegen::points::combination;
 use crate::ir::cascade::ReduceOp;
+use crate::ir::expr::{BinaryOp, UnaryOp};
 use crate::ir::factors::Factors;
 use crate::ir::nest::{Nest, Op as TileOp, Scalar, Stage, TileDim, TileType, ValueId};
 use crate::target::Gpu;
@@ -128,6 +130,9 @@ impl<'a> Emitter<'a> {
     /// An operation that threads do together, or that none does yet.
     #[allow(clippy::wildcard_enum_match_arm, reason = "others work on elements")]
     pub(super) fn shared_op(&mut self, value: ValueId, op: &'a TileOp) -> Option<Tile<'a>> {
+        if matches!(op, TileOp::Contract { .. }) {
+            self.meet_turn(value);
+        }
         let (team, ty) = (self.team.as_ref()?, &self.nest.values[value]);
         if team.factors.is_factor(value) {
             if matches!(op, TileOp::Load { .. }) && !self.is_ahead(value) && !self.take_box(value) {
@@ -145,17 +150,18 @@ impl<'a> Emitter<'a> {
         match *op {
             TileOp::Contract { a, b, there, into } => {
                 let Some((sum, before)) = team.factors.sum(value) else {
-                    return Some(self.product(ty, (a, b), there, into));
+                    return Some(self.product((value, ty), (a, b), there, into));
                 };
-                let products = self.product(&self.nest.values[sum], (a, b), there, before);
+                let products = self.product((sum, &self.nest.values[sum]), (a, b), there, before);
                 self.define(sum, products);
                 Some(Tile { ty, elements: Vec::new() })
             }
-            TileOp::Reduce(op, a) => {
-                let own = self.reduce(ty, op, a);
-                let elements = own.elements.into_iter().map(|it| self.across(op, ty.scalar, it)).collect();
-                Some(Tile { ty, elements })
+            TileOp::Binary(BinaryOp::Mul, a, b) if self.in_place.contains(&value) => {
+                Some(self.multiplied(ty, (a, b)))
             }
+            TileOp::Unary(UnaryOp::Exp, a) if ty.scalar == Scalar::F32 => Some(self.powers(ty, LOG2_E, a)),
+            TileOp::Unary(UnaryOp::Exp2, a) if ty.scalar == Scalar::F32 => Some(self.powers(ty, 1.0, a)),
+            TileOp::Reduce(op, a) => Some(self.reduction(ty, op, a)),
             _ => None,
         }
     }
@@ -180,6 +186,33 @@ impl<'a> Emitter<'a> {
             *(if dim.rank == team.rows.rank { &mut down } else { &mut along }) = Value::Bool(true);
         }
         and(&self.writer, along, down)
+    }
+
+    /// The value combined along rows. Whether any of a row differs from -inf is known of the largest.
+    fn reduction(&mut self, ty: &'a TileType, op: ReduceOp, a: ValueId) -> Tile<'a> {
+        let all = self.by_row(ty, a);
+        if op == ReduceOp::Any
+            && let Some(elements) = all.iter().map(|it| self.any_by_peak(it)).collect()
+        {
+            return Tile { ty, elements };
+        }
+        let own = self.reduce(ty, op, a);
+        let elements: Vec<Value> =
+            own.elements.into_iter().map(|it| self.across(op, ty.scalar, it)).collect();
+        if op == ReduceOp::Max && ty.scalar == Scalar::F32 {
+            self.peaks.extend(all.into_iter().zip(elements.iter().copied()));
+        }
+        Tile { ty, elements }
+    }
+
+    /// Whether any of some elements differs from -inf, if that is what they say of elements of which the largest is known.
+    fn any_by_peak(&self, elements: &[Value]) -> Option<Value> {
+        let least = Value::F32(f32::NEG_INFINITY.to_bits());
+        let of = |it: &Value| self.writer.difference(*it).filter(|it| it.1 == least).map(|it| it.0);
+        let of: Vec<Value> = elements.iter().map(of).collect::<Option<_>>()?;
+        let &(_, peak) = self.peaks.iter().find(|it| it.0 == of)?;
+        // NaN is the largest of all, and differs.
+        Some(float_compare(&self.writer, Float::F32, FloatCompare::Neu, peak, least))
     }
 
     /// An element combined with those of the threads that share its row.

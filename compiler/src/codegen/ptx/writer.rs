@@ -8,8 +8,8 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use attnc_ptx::modifier::{Compare, IntOp, Uniform};
-use attnc_ptx::types::{Int, RegType};
+use attnc_ptx::modifier::{Compare, IntOp, LogicOp, Uniform};
+use attnc_ptx::types::{Int, Logical, RegType};
 use attnc_ptx::{Builder, Inst, Kernel, Label, Op, Operand, Reg, Stmt, VarPlace, args};
 
 use super::value::{Value, moved_as};
@@ -27,6 +27,8 @@ struct State {
     level: HashMap<Reg, usize>,
     /// Integers that are sums of another and a number.
     sums: HashMap<Reg, (Value, i64)>,
+    /// Predicates that say that one value is not another.
+    differences: HashMap<Reg, (Value, Value)>,
     /// Whether what a loop does not change is computed before it, and what a block around computes is not again.
     hoists: bool,
     /// What lies in shared memory: the register of its address, its alignment, its bytes.
@@ -60,6 +62,7 @@ impl Writer {
             open: vec![Open::default()],
             level: HashMap::new(),
             sums: HashMap::new(),
+            differences: HashMap::new(),
             hoists,
             shared: Vec::new(),
         }))
@@ -95,6 +98,19 @@ impl Writer {
         }
     }
 
+    /// Remembers that a predicate says that one value is not another.
+    pub(super) fn note_difference(&self, predicate: Value, a: Value, b: Value) {
+        if let Value::Reg(reg) = predicate {
+            self.0.borrow_mut().differences.insert(reg, (a, b));
+        }
+    }
+
+    /// The values of which a predicate says that one is not the other.
+    pub(super) fn difference(&self, predicate: Value) -> Option<(Value, Value)> {
+        let Value::Reg(reg) = predicate else { return None };
+        self.0.borrow().differences.get(&reg).copied()
+    }
+
     /// How deep the block lies that a value belongs to.
     pub(super) fn level(&self, value: Value) -> usize {
         self.0.borrow().level_of(value)
@@ -109,6 +125,9 @@ impl Writer {
 
     /// The result of an instruction that only computes.
     pub(super) fn pure(&self, ty: RegType, op: Op, operands: &[Value]) -> Value {
+        if let Some((op, operands)) = by_bits(op, operands) {
+            return self.pure(ty, op, &operands);
+        }
         let mut state = self.0.borrow_mut();
         let innermost = state.open.len() - 1;
         let least = operands.iter().map(|&it| state.level_of(it)).max().unwrap_or(0);
@@ -249,6 +268,18 @@ impl Writer {
         }
         builder.push(Op::Ret, args![]);
         builder.finish()
+    }
+}
+
+/// A quotient by a power of two, or what it leaves, as an operation on bits: ptxas would divide.
+fn by_bits(op: Op, operands: &[Value]) -> Option<(Op, [Value; 2])> {
+    let (Op::IntBinary { op, ty: ty @ Int::U32 }, &[a, Value::Int(by)]) = (op, operands) else { return None };
+    let by = u32::try_from(by).ok().filter(|it| it.is_power_of_two())?;
+    let (div, and) = (Op::Shr { ty }, Op::Logic { op: LogicOp::And, ty: Logical::B32 });
+    match op {
+        IntOp::Div => Some((div, [a, Value::Int(by.trailing_zeros().into())])),
+        IntOp::Rem => Some((and, [a, Value::Int((by - 1).into())])),
+        IntOp::Add | IntOp::Sub | IntOp::MulLo | IntOp::MulHi | IntOp::Min | IntOp::Max => None,
     }
 }
 

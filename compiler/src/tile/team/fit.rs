@@ -1,16 +1,17 @@
 //! What a stage takes of a block of threads, and the sizes of tiles with which it fits.
 //!
 //! A thread has two elements of each row tile and a quarter of those along other ranks. Held are what loops carry, what
-//! products of matrices give, and what several operations read; what one operation reads of another goes by element
-//! and is held by neither. Loads that are nothing but factors lie in shared memory.
+//! products of matrices give, and what does not go by element (`phases.rs`). Loads that are nothing but factors lie in
+//! shared memory.
 //!
 //! ```text
 //! S [m in 128, n in 64], P packed, O [m in 128, e in 128]   ->   32 + 16 + 64 registers of a thread
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::GRAIN;
+use super::phases::passing;
 use crate::ir::cascade::{Cascade, Extent, RankId};
 use crate::ir::expr::BinaryOp;
 use crate::ir::factors::{Factors, SLICE};
@@ -83,27 +84,38 @@ impl Said {
         format!("{} {takes}; {fits}", named(self.rows.1, self.stream.1))
     }
 
-    /// The sizes to try, the best first.
-    pub(super) fn sizes(self, plan: &Plan, limits: &target::Block) -> Vec<Sizes> {
-        let [rows, streams] =
-            [(self.rows, ROWS, limits.rows, OF_THREAD * ROWS), (self.stream, GRAIN, limits.stream, STREAM)]
-                .map(|((rank, said), grain, most, bound)| match said {
-                    Some(size) if size % grain == 0 && size <= bound => vec![size],
-                    Some(_) => Vec::new(),
-                    None => halves(most, grain, extent(&plan.cascade, rank)),
-                });
+    /// The sizes to try for so many rows, the best first.
+    pub(super) fn sizes(self, plan: &Plan, rows: u32, limits: &target::Block) -> Vec<Sizes> {
+        let keys = extent(&plan.cascade, self.stream.0);
+        let said =
+            |size: u32, grain: u32, bound: u32| Some(size).filter(|it| it % grain == 0 && *it <= bound);
+        let rows = match self.rows.1 {
+            Some(size) => said(size, ROWS, OF_THREAD * ROWS).into_iter().collect(),
+            None => halves(limits.rows, ROWS, rows),
+        };
+        let streams = match self.stream.1 {
+            Some(size) => said(size, GRAIN, STREAM).into_iter().collect(),
+            None => grains(limits.stream, GRAIN, keys),
+        };
         let of = |rows: u32| streams.iter().map(move |&stream| Sizes { rows, stream });
         rows.into_iter().flat_map(of).collect()
     }
 }
 
-/// A number of rows or columns and its halves, without those that are twice what there is.
+/// A number of columns and all multiples of a grain below, without those that are a grain more than what there is.
+fn grains(most: u32, grain: u32, extent: u32) -> Vec<u32> {
+    let all = (1..=most / grain).rev().map(|it| it * grain);
+    all.filter(|it| *it == grain || it - grain < extent).collect()
+}
+
+/// A number of rows and its halves, without those that are twice what there is.
 fn halves(most: u32, least: u32, extent: u32) -> Vec<u32> {
     let all = std::iter::successors(Some(most), |it| Some(it / 2)).take_while(|it| *it >= least);
     all.filter(|it| it % least == 0 && (*it == least || it / 2 < extent)).collect()
 }
 
-fn extent(cascade: &Cascade, rank: RankId) -> u32 {
+/// How many coordinates a rank has, as far as that is known: else as many as can be.
+pub(super) fn extent(cascade: &Cascade, rank: RankId) -> u32 {
     match cascade.ranks[rank].extent {
         Extent::Fixed(extent) => u32::try_from(extent).unwrap_or(u32::MAX),
         Extent::Carried | Extent::Derived(_) => u32::MAX,
@@ -132,8 +144,8 @@ impl Need {
 
     /// What of a block it has too little of, in words.
     pub(super) fn lacks(self, limits: &target::Block, rows: u32) -> Option<String> {
-        let others = OF_THREAD - limits.registers.min(OF_THREAD);
-        let registers = (REGISTERS / (2 * rows)).min(OF_THREAD).saturating_sub(others);
+        // Of fewer registers, as of all, tiles have a part.
+        let registers = (REGISTERS / (2 * rows)).min(OF_THREAD) * limits.registers.min(OF_THREAD) / OF_THREAD;
         let Need { registers: held, shared } = self;
         if held > registers {
             return Some(format!("{held} registers of a thread for tiles, of which there are {registers}"));
@@ -217,29 +229,25 @@ impl<'a> Count<'a> {
     }
 
     fn registers(&self) -> u32 {
-        let mut counts: HashMap<ValueId, (usize, usize)> = HashMap::new();
+        let (mut defined, mut elsewhere) = (Vec::new(), HashSet::new());
         for entry in &self.entries {
-            let (used, block) = match entry {
-                Entry::Define(_, op, block) => (op.map_or(Vec::new(), Op::operands), *block),
-                Entry::Use(value) => (vec![*value], 0),
-            };
-            for it in used {
-                let (count, only) = counts.entry(it).or_insert((0, block));
-                *count += 1;
-                *only = if *only == block { block } else { 0 };
+            match entry {
+                Entry::Define(value, Some(op), block) => defined.push((*value, *op, *block)),
+                Entry::Define(_, None, _) => {}
+                Entry::Use(value) => _ = elsewhere.insert(*value),
             }
         }
+        let passing = passing(&defined, &elsewhere, &self.factors);
         // Backwards, so that uses are known before what is used.
         let (mut last, mut lives): (HashMap<ValueId, usize>, Vec<Life>) = (HashMap::new(), Vec::new());
         for (at, entry) in self.entries.iter().enumerate().rev() {
             match entry {
                 Entry::Use(value) => _ = last.entry(*value).or_insert(at),
-                Entry::Define(value, op, block) => {
-                    let is_passed_on = counts.get(value) == Some(&(1, *block));
+                Entry::Define(value, op, _) => {
                     let end = last.get(value).copied().unwrap_or(at);
-                    let passes = is_passed_on && op.is_some_and(|it| self.goes_by_element(*value, it));
+                    let passes = passing.contains(value);
                     let at = if passes { end } else { at };
-                    for it in op.map_or(Vec::new(), Op::operands) {
+                    for it in op.map_or(Vec::new(), |it| self.operands(it)) {
                         let end = last.entry(it).or_insert(at);
                         *end = (*end).max(at);
                     }
@@ -252,10 +260,15 @@ impl<'a> Count<'a> {
         most_at_once(lives, &self.loops)
     }
 
-    /// Whether an operation gives each element when it is wanted.
-    fn goes_by_element(&self, value: ValueId, op: &Op) -> bool {
-        let mixes = matches!(op, Op::Contract { .. } | Op::Reduce(..));
-        !mixes && !self.factors.is_factor(value) && !self.factors.is_sum(value)
+    /// What has to be there for an operation: what a factor leaves out is told by itself, if it has no sign.
+    fn operands(&self, op: &Op) -> Vec<ValueId> {
+        let mut all = op.operands();
+        if let Op::Contract { a, there: Some(there), .. } = op
+            && self.factors.has_no_sign(*a)
+        {
+            all.retain(|it| it != there);
+        }
+        all
     }
 
     /// The registers of a thread that hold a value.
@@ -266,7 +279,7 @@ impl<'a> Count<'a> {
         let is_iota = |it| matches!(self.factors.definition(it), Some(Op::Iota));
         match (op, ty.scalar) {
             _ if self.factors.is_loaded(value) => 0,
-            // Coordinates are sums of one with numbers, and truth values are bits.
+            // Coordinates are sums of one with numbers; truth values are bits, often alone in a register.
             (Some(Op::Int(_) | Op::Real(_) | Op::Bool(_) | Op::Iota), _) => 0,
             (Some(Op::Contract { there, .. }), _) if self.factors.sum(value).is_some() => {
                 if there.is_some() {
@@ -275,7 +288,7 @@ impl<'a> Count<'a> {
                     0
                 }
             }
-            (_, Scalar::Bool) => elements.div_ceil(8),
+            (_, Scalar::Bool) => elements.div_ceil(2),
             (Some(&Op::Binary(BinaryOp::Add, a, b)), Scalar::I64) if is_iota(a) || is_iota(b) => 2,
             (Some(Op::Round(..)), _) if self.factors.is_factor(value) => elements.div_ceil(2),
             (_, Scalar::F32 | Scalar::I32) => elements,

@@ -47,6 +47,8 @@ impl Tiling<'_> {
         let value = self.builder.convert(value, scalar);
         let value = match known.present {
             Some(there) => {
+                // What is added to a sum without a trace is -0, and marks what products leave out, too.
+                let identity = if let TileOp::Real(0.0) = identity { TileOp::Real(-0.0) } else { identity };
                 let neutral = self.builder.filled(identity, scalar, &[]);
                 self.builder.select(there, value, neutral)
             }
@@ -61,10 +63,17 @@ impl Tiling<'_> {
     }
 
     /// The ranks along which an expression has several points at hand.
-    fn shape_of(&mut self, value: ExprId) -> Vec<TileDim> {
-        let free = self.cascade.exprs.free(value);
+    fn shape_of(&self, value: ExprId) -> Vec<TileDim> {
+        self.shape_along(self.cascade.exprs.free(value))
+    }
+
+    /// The ranks along which there are several points at hand that differ along some ranks.
+    pub(super) fn shape_along(&self, ranks: &[RankId]) -> Vec<TileDim> {
+        let at_hand = ranks.iter().filter_map(|it| self.builder.indices.get(it));
+        let dims: Vec<TileDim> =
+            at_hand.flat_map(|it| self.builder.nest.values[*it].shape.iter().copied()).collect();
         let lanes = self.team.as_ref().map(|it| it.lanes.iter().map(|it| it.dim)).into_iter().flatten();
-        lanes.filter(|it| free.contains(&it.rank)).collect()
+        lanes.filter(|it| dims.contains(it)).collect()
     }
 
     /// A sum of products of what rows have and what lies in memory for all of them.

@@ -5,7 +5,7 @@
 //! for n in 64 tiles .. where n <= m    ->   for n .. up to the first row: without masks;  for n .. up to the last: with masks
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use attnc_dsl::ast::Kind;
 
@@ -141,10 +141,13 @@ impl Tiling<'_> {
     /// What can be told of all rows of the box, whose coordinates count as intervals.
     fn of_box<T>(&mut self, tell: impl FnOnce(&mut Self) -> T) -> T {
         let memos = self.builder.forget();
-        let lanes = self.team_mut().lanes.clone();
-        lanes.iter().for_each(|it| _ = self.builder.indices.remove(&it.dim.rank));
+        let values = &self.builder.nest.values;
+        let (several, single) = std::mem::take(&mut self.builder.indices)
+            .into_iter()
+            .partition(|it| !values[it.1].shape.is_empty());
+        self.builder.indices = single;
         let told = tell(self);
-        lanes.iter().for_each(|it| _ = self.builder.indices.insert(it.dim.rank, it.indices));
+        self.builder.indices.extend::<HashMap<RankId, ValueId>>(several);
         self.builder.forget();
         self.builder.recollect(memos);
         told

@@ -1,0 +1,159 @@
+//! The rows of a block: all points that share factors, along one rank or along several.
+//!
+//! Where keys and values belong to several heads of queries, points of these heads are rows of the same block, beside each
+//! other, so that a tile of keys is read once for all of them: in decoding a block has rows at all only so.
+//!
+//! ```text
+//! Q[b, (k, g), m, d], K[b, k, n, d]   ->   row r of a block: m = r / |g|, g = r % |g|;  tasks: b, k, |m| |g| / 128
+//! ```
+
+use std::collections::BTreeSet;
+
+use attnc_dsl::ast::CompareOp;
+
+use super::Tiling;
+use crate::ir::cascade::{Cascade, Einsum, ExprId, Op, RankId, ReduceOp};
+use crate::ir::expr::{BinaryOp, Expr};
+use crate::ir::nest::{TileDim, ValueId};
+use crate::schedule::{Axis, Stream};
+use crate::tile::{Lanes, Tasks};
+
+/// The ranks whose points are rows.
+pub(super) struct Rows {
+    /// That along which tiles have them.
+    pub(super) rank: RankId,
+    /// Those that vary faster, major to minor.
+    packed: Vec<RankId>,
+}
+
+impl Rows {
+    /// How many rows there are.
+    pub(super) fn extent(&self, cascade: &Cascade) -> u32 {
+        let extents = self.packed.iter().map(|it| super::fit::extent(cascade, *it));
+        extents.fold(super::fit::extent(cascade, self.rank), u32::saturating_mul)
+    }
+}
+
+impl Tiling<'_> {
+    /// The ranks of rows that share a factor of a sum of products: the last for which one factor varies, the other not, and
+    /// those for which that is so wherever it is for the last.
+    pub(super) fn rows_of_team(&self, stream: &Stream) -> Option<Rows> {
+        let exprs = &self.cascade.exprs;
+        let mut einsums = Vec::new();
+        stream.acts.iter().for_each(|act| act.einsums(&mut |it| einsums.push(it)));
+        let plain = |it: &&Einsum| {
+            let mut coords = exprs.reads(it.value).filter(|(tensor, _)| self.is_tile(*tensor));
+            coords.all(|(tensor, coords)| {
+                let dims = &self.cascade.tensors[tensor].dims;
+                coords.iter().zip(dims).all(|(&it, dim)| *exprs.get(it) == Expr::Index(dim.rank))
+            })
+        };
+        let is_row = |it: &RankId| stream.rows.iter().any(|row| row.rank == *it);
+        if !einsums.iter().all(plain)
+            || !stream.composites.iter().all(|it| exprs.atoms(*it).iter().all(is_row))
+        {
+            return None;
+        }
+        let products: Vec<(ExprId, ExprId)> = einsums.iter().filter_map(|it| self.factors(it)).collect();
+        let has = |factor: ExprId, row: RankId| exprs.free(factor).contains(&row);
+        let shared = |row: RankId| {
+            let those = products.iter().filter(move |(a, b)| has(*a, row) != has(*b, row));
+            those.map(move |&(a, b)| if has(a, row) { b } else { a }).collect::<BTreeSet<ExprId>>()
+        };
+        let mut ranks = stream.rows.iter().rev().map(|it| it.rank);
+        let rank = ranks.find(|&row| !shared(row).is_empty())?;
+        let packs = |it: &RankId| *it != rank && shared(rank).iter().all(|factor| !has(*factor, *it));
+        let packed = stream.rows.iter().map(|it| it.rank).filter(packs).collect();
+        Some(Rows { rank, packed })
+    }
+
+    /// The factors of a sum of products over one rank that both have.
+    pub(super) fn factors(&self, einsum: &Einsum) -> Option<(ExprId, ExprId)> {
+        let exprs = &self.cascade.exprs;
+        let Op::Reduce(ReduceOp::Sum, over) = &einsum.op else { return None };
+        let &Expr::Binary(BinaryOp::Mul, a, b) = exprs.get(einsum.value) else { return None };
+        let has = |factor: ExprId| over.iter().all(|it| exprs.free(factor).contains(it));
+        (over.len() == 1 && has(a) && has(b)).then_some((a, b))
+    }
+
+    /// A task for each box of rows, and each point of the other ranks that a stream's boxes are made of. From now on its
+    /// rows are at hand.
+    pub(super) fn team_rows(&mut self, stream: &Stream, rows: &Rows, dim: TileDim) -> Tasks {
+        let others: Vec<&Axis> = stream.rows.iter().filter(|it| !rows.packed.contains(&it.rank)).collect();
+        let (apart, all) =
+            rows.packed.iter().fold((self.builder.int(1), self.extent(rows.rank)), |(apart, all), &rank| {
+                let extent = self.extent(rank);
+                let mut times = |it| self.builder.binary(BinaryOp::Mul, it, extent);
+                (times(apart), times(all))
+            });
+        let tile = self.builder.int(dim.extent.into());
+        let counts = others
+            .iter()
+            .map(|it| if it.rank == rows.rank { self.pieces(all, tile) } else { self.extent(it.rank) });
+        let counts: Vec<ValueId> = counts.collect();
+        let (tasks, numbers) = self.numbers(&counts);
+        for (axis, number) in others.into_iter().zip(numbers) {
+            self.region.tiles.insert(axis.rank, 1);
+            if axis.rank != rows.rank {
+                self.fix(axis.rank);
+                self.bind(axis.rank, number);
+                continue;
+            }
+            let zero = self.builder.int(0);
+            self.enter(axis.rank, (zero, all), tile, number);
+        }
+        let (from, to) = self.span(rows.rank);
+        self.enter_rows(stream, rows, dim, (from, to, apart));
+        tasks
+    }
+
+    /// From now on the coordinates of rows are those from one number on, below another, so many of which have the same
+    /// coordinate along the rank that tiles have.
+    fn enter_rows(
+        &mut self,
+        stream: &Stream,
+        rows: &Rows,
+        dim: TileDim,
+        (from, to, apart): (ValueId, ValueId, ValueId),
+    ) {
+        let iota = self.builder.iota(dim);
+        let numbers = self.sum(from, iota);
+        let mut mask = self.builder.compare(CompareOp::Lt, numbers, to);
+        let mut rest = numbers;
+        for &rank in rows.packed.iter().rev() {
+            let extent = self.extent(rank);
+            let major = self.builder.binary(BinaryOp::FloorDiv, rest, extent);
+            let before = self.builder.binary(BinaryOp::Mul, major, extent);
+            let digit = self.builder.binary(BinaryOp::Sub, rest, before);
+            self.builder.bind(rank, digit);
+            let all = self.all_of(rank);
+            self.region.spans.insert(rank, all);
+            rest = major;
+        }
+        self.builder.bind(rows.rank, rest);
+        if !rows.packed.is_empty() {
+            let last = self.plus(to, -1);
+            let [first, last] = [from, last].map(|it| self.builder.binary(BinaryOp::FloorDiv, it, apart));
+            let end = self.plus(last, 1);
+            self.region.spans.insert(rows.rank, (first, end));
+        }
+        for &whole in &stream.composites {
+            let index = self.composed(whole, None);
+            self.builder.bind(whole, index);
+            if self.cascade.is_ragged(whole) {
+                let extent = self.extent(whole);
+                let exists = self.builder.compare(CompareOp::Lt, index, extent);
+                mask = self.builder.and(mask, exists);
+            }
+        }
+        self.team_mut().lanes.push(Lanes {
+            dim,
+            first: from,
+            indices: numbers,
+            offsets: numbers,
+            shifted: numbers,
+            mask: Some(mask),
+            reduced: false,
+        });
+    }
+}
