@@ -106,7 +106,7 @@ fn sums_stay_in_registers_by_cranelift() {
     insta::assert_snapshot!(report(Backend::Cranelift, &["x86-64-v3", "aarch64"], products));
 }
 
-/// Its scores are weighted by decays, for which LLVM keeps so many registers that sums of 6 rows do not fit.
+/// Its weights are polynomials of scores, for which LLVM keeps so many registers that sums of 6 rows do not fit.
 #[cfg(feature = "llvm")]
 #[test]
 fn a_tile_that_does_not_fit_has_fewer_rows() {
@@ -114,7 +114,7 @@ fn a_tile_that_does_not_fit_has_fewer_rows() {
     use attnc::target::Tiles;
 
     let machine = Target::named("x86-64-v4").unwrap();
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/gallery/vir_released_parallel.attn");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/gallery/based_taylor_causal.attn");
     let front = spec::front_of(&std::fs::read_to_string(path).unwrap()).unwrap();
     let usual = Mapping::of(&machine, Backend::Llvm);
     let fits = |object: &[u8]| hot_loops(object, &machine).unwrap().iter().all(HotLoop::fits);

@@ -69,6 +69,8 @@ fn loops_of(code: &[Instruction], function: &str) -> Vec<HotLoop> {
 }
 
 fn is_fused(text: &str) -> bool {
+    // One of the encodings of a product of bytes is named before it.
+    let text = text.strip_prefix("{vex}").map_or(text, str::trim_start);
     ["vfmadd", "vpdpbusd", "fmla"].iter().any(|it| text.starts_with(it))
 }
 
