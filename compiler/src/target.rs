@@ -121,7 +121,8 @@ const AVX512: Tiles =
     Tiles { rows: 192, inner_rows: 24, stream: 256, lanes: 64, vector: 16, square: 16, ..CPU };
 
 /// A GPU: a thread has one row, and what it holds of it lies in its scratch. There are no vectors, but four products that
-/// do not wait for each other, and enough threads without parts.
+/// do not wait for each other, and enough threads without parts. Where a block has rows together, its tiles take 139 of the
+/// 255 registers of a thread at most: addresses, coordinates and what is on its way to products take the others.
 const SM80: Tiles = Tiles {
     rows: 1,
     inner_rows: 1,

@@ -251,6 +251,42 @@ fn heads_of_a_group_are_rows_of_one_block() {
     }
 }
 
+#[test]
+fn heads_beyond_a_ragged_rank_are_not_read() {
+    let own = GROUPS.replace("K[b, k, n, d]", "K[b, h, n, d]").replace("V[b, k, n, d]", "V[b, h, n, d]");
+    let cascade = of(&own.replace("input A[h]", "input A[k]"));
+    let mut call = call(&cascade, &sized(&[("b", 1), ("k", 2), ("h", 5), ("m", 20), ("n", 40)]), 4.0);
+    round_to_short(&mut call);
+    let right = expected(&cascade, &call);
+    let nest = nest::run(&nest_of(&cascade), &cascade, &call, Manner::default()).unwrap();
+    is_close("the nest", &nest, &right, TOLERANCE);
+    let found = emulated("own keys", (&cascade, Gpu::Sm80), &call, Schedule::RoundRobin);
+    is_close("the kernel", &found, &right, TOLERANCE);
+}
+
+#[test]
+fn finite_numbers_may_mask_whole_tiles() {
+    let text = "kernel t {
+  rank b, h, m, n
+  rank d = 64
+  input Q[b, h, m, d]: bf16
+  input K[b, h, n, d]: bf16
+  input V[b, h, n, d]: bf16
+  S[b, h, m, n] = 0.125 * sum[d](Q * K) - (if n < 150 then 1e10 else 0)
+  output O[b, h, m, d]: f32 = sum[n](softmax[n](S) * V)
+}";
+    for number in ["1e10", "1e12", "1e30"] {
+        let cascade = of(&text.replace("1e10", number));
+        let mut call = call(&cascade, &sized(&[("b", 1), ("h", 1), ("m", 20), ("n", 200)]), 4.0);
+        round_to_short(&mut call);
+        let right = expected(&cascade, &call);
+        for gpu in Gpu::ALL {
+            let found = emulated(number, (&cascade, gpu), &call, Schedule::RoundRobin);
+            is_close(&format!("{number} on {}", gpu.name()), &found, &right, TOLERANCE);
+        }
+    }
+}
+
 /// Along how many dimensions of an input the rows of a block differ.
 fn dimensions_of_rows(cascade: &Cascade, input: &str) -> usize {
     let nest = nest_of(cascade);

@@ -17,6 +17,7 @@ mod builder;
 mod chain;
 mod checks;
 mod combine;
+mod distance;
 mod einsum;
 mod fold;
 mod lanes;

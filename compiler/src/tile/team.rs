@@ -27,7 +27,7 @@ use super::fold::Fold;
 use super::stream::stores;
 use super::{Lanes, Region, Tasks, Tiling};
 use crate::ir::cascade::{Einsum, Extent, Op, RankId, TensorId};
-use crate::ir::nest::{Scalar, Stage, TileDim, ValueId};
+use crate::ir::nest::{self, Scalar, Stage, Stmt, TileDim, ValueId};
 use crate::schedule::{Act, Axis, Stream, loops};
 use crate::target::Block;
 pub(crate) use fit::staged_bytes;
@@ -123,13 +123,16 @@ impl Tiling<'_> {
         self.region = Region::default();
         let Tasks { task, count } = tasks?;
         let mut body = self.builder.close_body();
+        // Without products of matrices threads do as well on their own.
+        let multiplies = multiplies(&body);
         order::products_late(&self.builder.prologue(), &mut body);
         self.builder.forget();
         self.builder.recollect(memos);
         self.builder.unbind_all();
         let defines = stores(&stream.acts, &self.plan.tiles);
         let names: Vec<&str> = defines.iter().map(|&it| self.cascade.tensors[it].name.as_str()).collect();
-        Some(Stage { defines: names.join(", "), tasks: count, task, team: Some(dim), body })
+        let stage = Stage { defines: names.join(", "), tasks: count, task, team: Some(dim), body };
+        multiplies.then_some(stage)
     }
 
     fn team_tasks(&mut self, stream: &Stream, rows: &Rows, dim: TileDim) -> Option<Tasks> {
@@ -303,4 +306,14 @@ impl Tiling<'_> {
         self.team_mut().held.insert(tensor, Known { value, present: known.present });
         Some(())
     }
+}
+
+/// There are products of matrices in a block or within it.
+fn multiplies(block: &nest::Block) -> bool {
+    block.stmts.iter().any(|it| match it {
+        Stmt::Let(_, op) => matches!(op, nest::Op::Contract { .. }),
+        Stmt::Loop(it) => multiplies(&it.body),
+        Stmt::If { then, otherwise, .. } => multiplies(then) || multiplies(otherwise),
+        Stmt::Store { .. } => false,
+    })
 }

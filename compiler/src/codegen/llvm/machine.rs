@@ -103,7 +103,7 @@ fn prepare() {
         ];
         let options = options.map(std::ffi::CStr::as_ptr);
         // SAFETY: the options are so many strings, which LLVM reads before it returns.
-        unsafe { LLVMParseCommandLineOptions(3, options.as_ptr(), std::ptr::null()) };
+        unsafe { LLVMParseCommandLineOptions(options.len() as i32, options.as_ptr(), std::ptr::null()) };
     });
 }
 

@@ -168,6 +168,12 @@ impl<'a> Emitter<'a> {
         self.rings.as_ref().is_some_and(|it| it.has(load))
     }
 
+    /// Whether a ring has room for one tile of such a load.
+    pub(super) fn has_one_place(&self, load: ValueId) -> bool {
+        let ring = |it: &Rings<'_>| it.bulk.ring(load).map(|ring| it.rooms[ring].stages);
+        self.rings.as_ref().and_then(ring) == Some(1)
+    }
+
     /// Stages a load by copies of boxes: begins one or waits for it. Whether it is one of these.
     pub(super) fn take_box(&mut self, load: ValueId) -> bool {
         let Some(rings) = self.rings.as_ref().filter(|it| it.has(load)) else { return false };

@@ -3,7 +3,8 @@
 //!
 //! Who has its turn adds the values of the last keys and begins the scores of the next ones. Each group has a barrier in shared
 //! memory that the warps of the other arrive at when their turn is over; the first group has its first turn at once.
-//! Both run the same loops equally often, so turns are over in pairs. Nothing hangs on them but time.
+//! Both run the same loops equally often, so turns are over in pairs. A turn waits for tiles that are copied, and must not wait
+//! for one whose place the other group empties in its own turn only.
 //!
 //! ```text
 //! wait turn; for n: S = Q · K; the other's turn; P = exp(S - c); wait turn; O += P · V;  the other's turn
@@ -103,20 +104,23 @@ impl Emitter<'_> {
 
     /// The first and the last products of a loop that has no other waits.
     fn products_of(&self, it: &Loop) -> Option<(ValueId, ValueId)> {
-        let mut products = Vec::new();
+        let (mut products, mut loads) = (Vec::new(), Vec::new());
         for stmt in &it.body.stmts {
             match stmt {
                 Stmt::Let(value, TileOp::Contract { there, .. }) => products.push((*value, *there)),
                 Stmt::Let(value, TileOp::Load { .. }) if self.together().factors.is_loaded(*value) => {
                     self.is_boxed(*value).then_some(())?;
+                    loads.push(*value);
                 }
                 Stmt::Let(..) | Stmt::Store { .. } => {}
                 Stmt::Loop(_) | Stmt::If { .. } => return None,
             }
         }
         let (&(first, there), &(last, _)) = (products.first()?, products.last()?);
+        // Both may need the same tile: its place is then empty when either group has had its turn.
+        let are_apart = loads.len() >= products.len() || !loads.iter().any(|it| self.has_one_place(*it));
         // Products that leave elements out may be taken again.
-        (first != last && there.is_none()).then_some((first, last))
+        (first != last && there.is_none() && are_apart).then_some((first, last))
     }
 
     fn begin_turn(&self) {

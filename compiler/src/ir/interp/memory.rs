@@ -82,11 +82,11 @@ impl Memory {
     pub(super) fn load(&self, buffer: &Buffer, coords: &[i64], turn: Turn) -> Result<Value, NestError> {
         let fault = |what: &str| NestError::Fault(format!("{}{coords:?} is {what}", buffer.name));
         match self.cells[self.place(buffer, coords)?] {
-            // Were it to matter, so would this.
+            // Were it to matter, so would this: what is read so is NaN, or not there.
             None if buffer.padded => Ok(match Scalar::of(buffer.dtype) {
                 Scalar::F64 | Scalar::F32 => Value::Real(f64::NAN),
                 Scalar::I64 | Scalar::I32 => Value::Int(i64::MIN),
-                Scalar::Bool => Value::Bool(true),
+                Scalar::Bool => Value::Bool(false),
             }),
             None => Err(fault("read before it is written")),
             Some((_, task)) if turn.shares_stage_with(task) => {

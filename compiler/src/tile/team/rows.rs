@@ -63,8 +63,12 @@ impl Tiling<'_> {
         let mut ranks = stream.rows.iter().rev().map(|it| it.rank);
         let rank = ranks.find(|&row| !shared(row).is_empty())?;
         let packs = |it: &RankId| *it != rank && shared(rank).iter().all(|factor| !has(*factor, *it));
-        let packed = stream.rows.iter().map(|it| it.rank).filter(packs).collect();
-        Some(Rows { rank, packed })
+        let packed: Vec<RankId> = stream.rows.iter().map(|it| it.rank).filter(packs).collect();
+        // Where a composite rank may end before its parts do, rows know it by their mask; what is no row would have to ask.
+        let ends = |it: &RankId| exprs.atoms(*it).last().copied();
+        let by_rows = |it: &RankId| ends(it).is_some_and(|last| last == rank || packed.contains(&last));
+        let whole = stream.composites.iter().all(|it| !self.cascade.is_ragged(*it) || by_rows(it));
+        whole.then_some(Rows { rank, packed })
     }
 
     /// The factors of a sum of products over one rank that both have.
