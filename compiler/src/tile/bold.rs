@@ -261,6 +261,8 @@ impl Tiling<'_> {
         let are_calm = self.are_calm(bold);
         let hold = hold.map_or(are_calm, |it| self.builder.and(it, are_calm));
         let ok = self.attempt(bold, hold);
+        // What is not there for other reasons than scores is left out under the old scales, too.
+        let all_there = weights.iter().all(|it| self.stored[it].mask.is_none());
         self.builder.open_branch();
         self.acts(&bold.folds);
         let folds = self.builder.close_branch();
@@ -271,9 +273,11 @@ impl Tiling<'_> {
         for (weight, mask) in weights.into_iter().zip(masks) {
             self.stored.get_mut(&weight).expect("it has a buffer").mask = mask;
         }
-        self.all_there = Some(ok);
+        self.all_there = all_there.then_some(ok);
+        self.are_added_up = true;
         self.acts(&bold.sums);
         self.all_there = None;
+        self.are_added_up = false;
         self.added_up.clear();
     }
 
@@ -344,7 +348,7 @@ impl Tiling<'_> {
     pub(super) fn added_up(&mut self, op: ReduceOp, over: &[RankId], value: ExprId) -> Option<Known> {
         let Expr::Read(tensor, ..) = *self.cascade.exprs.get(value) else { return None };
         let (buffer, along) = self.added_up.get(&tensor)?.clone();
-        if op != ReduceOp::Sum || self.all_there.is_none() || along != over.iter().copied().collect() {
+        if op != ReduceOp::Sum || !self.are_added_up || along != over.iter().copied().collect() {
             return None;
         }
         let index = self.coordinates_without(tensor, over);

@@ -117,6 +117,8 @@ struct Tiling<'a> {
     all_there: Option<ValueId>,
     /// What tiles of weights add up to along some ranks.
     added_up: HashMap<TensorId, (BufferId, BTreeSet<RankId>)>,
+    /// These are not taken again.
+    are_added_up: bool,
     /// Tensors that have a mask all through the stage at hand.
     always_masked: BTreeSet<TensorId>,
     /// By expression: it reads a tile.
@@ -178,6 +180,7 @@ impl<'a> Tiling<'a> {
             takes_zeros: false,
             all_there: None,
             added_up: HashMap::new(),
+            are_added_up: false,
             always_masked: BTreeSet::new(),
             reads_tile: stream::reads_tile(plan),
             region: Region::default(),
