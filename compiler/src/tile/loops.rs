@@ -5,7 +5,7 @@ use attnc_dsl::ast::CompareOp;
 use super::{Lanes, Tasks, Tiling};
 use crate::ir::cascade::{ExprId, Extent, RankId};
 use crate::ir::expr::BinaryOp;
-use crate::ir::nest::{Scalar, TileDim, TileType, ValueId};
+use crate::ir::nest::{TileDim, ValueId};
 use crate::schedule::Register;
 
 /// A rank that is walked along in tiles, where this holds (`None`: always).
@@ -42,19 +42,12 @@ pub(super) enum Piece {
 impl Tiling<'_> {
     /// Spreads the points of some ranks over tasks.
     pub(super) fn tasks(&mut self, ranks: &[RankId]) -> Tasks {
-        let mut count = self.builder.int(1);
-        for &rank in ranks {
-            let extent = self.extent(rank);
-            count = self.builder.binary(BinaryOp::Mul, count, extent);
-        }
-        let task = self.builder.fresh(TileType::scalar(Scalar::I64));
-        let mut rest = task;
-        for (idx, &rank) in ranks.iter().enumerate().rev() {
-            let (index, major) = if idx == 0 { (rest, rest) } else { self.digit(rest, rank) };
-            rest = major;
+        let counts: Vec<ValueId> = ranks.iter().map(|&it| self.extent(it)).collect();
+        let (tasks, indices) = self.numbers(&counts);
+        for (&rank, index) in ranks.iter().zip(indices).rev() {
             self.bind(rank, index);
         }
-        Tasks { task, count }
+        tasks
     }
 
     /// The least significant digit of a number whose base is the extent of a rank, and the rest.

@@ -30,11 +30,10 @@ impl<'a> Emitter<'a> {
     /// is made of it on the way.
     fn in_registers(&self, carried: &Carried, body: &Block) -> Vec<ValueId> {
         let factors = &self.together().factors;
-        let sums = body.stmts.iter().filter_map(|stmt| match stmt {
+        let mut sums = body.stmts.iter().filter_map(|stmt| match stmt {
             Stmt::Let(product, TileOp::Contract { .. }) => factors.sum(*product),
             Stmt::Let(..) | Stmt::Store { .. } | Stmt::Loop(_) | Stmt::If { .. } => None,
         });
-        let mut sums = sums;
         let Some((sum, before)) = sums.find(|it| it.0 == carried.next) else { return Vec::new() };
         if !factors.is_used_once(carried.current) || !factors.is_used_once(before) {
             return Vec::new();

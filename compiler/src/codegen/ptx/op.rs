@@ -131,7 +131,7 @@ impl<'a> Emitter<'a> {
         let mut shape = lacking(&ty.shape, &tile.ty.shape);
         shape.extend(&ty.shape);
         let all = tile.spread(&TileType { scalar: ty.scalar, shape });
-        let of = |at: usize| all.iter().skip(at).step_by(ty.points()).copied().collect();
-        (0..ty.points()).map(of).collect()
+        let points = ty.points();
+        (0..points).map(|at| all.chunks(points).map(|it| it[at]).collect()).collect()
     }
 }

@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::GRAIN;
 use super::phases::passing;
-use crate::ir::cascade::{Cascade, Extent, RankId};
+use crate::ir::cascade::{Cascade, RankId};
 use crate::ir::expr::BinaryOp;
 use crate::ir::factors::{Factors, SLICE};
 use crate::ir::lives::{Life, most_at_once};
@@ -86,7 +86,7 @@ impl Said {
 
     /// The sizes to try for so many rows, the best first.
     pub(super) fn sizes(self, plan: &Plan, rows: u32, limits: &target::Block) -> Vec<Sizes> {
-        let keys = extent(&plan.cascade, self.stream.0);
+        let keys = plan.cascade.most_coordinates(self.stream.0);
         let said =
             |size: u32, grain: u32, bound: u32| Some(size).filter(|it| it % grain == 0 && *it <= bound);
         let rows = match self.rows.1 {
@@ -112,14 +112,6 @@ fn grains(most: u32, grain: u32, extent: u32) -> Vec<u32> {
 fn halves(most: u32, least: u32, extent: u32) -> Vec<u32> {
     let all = std::iter::successors(Some(most), |it| Some(it / 2)).take_while(|it| *it >= least);
     all.filter(|it| it % least == 0 && (*it == least || it / 2 < extent)).collect()
-}
-
-/// How many coordinates a rank has, as far as that is known: else as many as can be.
-pub(super) fn extent(cascade: &Cascade, rank: RankId) -> u32 {
-    match cascade.ranks[rank].extent {
-        Extent::Fixed(extent) => u32::try_from(extent).unwrap_or(u32::MAX),
-        Extent::Carried | Extent::Derived(_) => u32::MAX,
-    }
 }
 
 /// What a stage takes.

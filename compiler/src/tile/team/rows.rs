@@ -29,8 +29,8 @@ pub(super) struct Rows {
 impl Rows {
     /// How many rows there are.
     pub(super) fn extent(&self, cascade: &Cascade) -> u32 {
-        let extents = self.packed.iter().map(|it| super::fit::extent(cascade, *it));
-        extents.fold(super::fit::extent(cascade, self.rank), u32::saturating_mul)
+        let extents = self.packed.iter().map(|it| cascade.most_coordinates(*it));
+        extents.fold(cascade.most_coordinates(self.rank), u32::saturating_mul)
     }
 }
 
