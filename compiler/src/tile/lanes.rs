@@ -67,7 +67,15 @@ impl Tiling<'_> {
                 return None;
             }
             let varies = |it: &&RankId| exprs.free(einsum.value).contains(it);
-            return before.filter(boxed).filter(varies).copied().last();
+            let shares = |it: &&RankId| self.shares_what_streams(einsum.value, **it);
+            let candidates = || before.clone().filter(boxed).filter(varies).copied();
+            return before
+                .clone()
+                .filter(boxed)
+                .filter(shares)
+                .copied()
+                .last()
+                .or_else(|| candidates().last());
         }
         let value = self.unconditioned(einsum.value);
         let (ReduceOp::Sum, &Expr::Binary(BinaryOp::Mul, a, b)) = (op, exprs.get(value)) else {
@@ -80,6 +88,18 @@ impl Tiling<'_> {
                 .any(|(a, b)| has(a, lane) && !has(a, rank) && has(b, rank) && !has(b, lane))
         };
         before.filter(boxed).copied().filter(|it| apart(*it)).last()
+    }
+
+    /// A row for whose points the same elements of what is traversed are factors, such as a head of a group: they are read,
+    /// and made f32, once.
+    fn shares_what_streams(&self, value: ExprId, row: RankId) -> bool {
+        let exprs = &self.cascade.exprs;
+        let &Expr::Binary(BinaryOp::Mul, a, b) = exprs.get(self.unconditioned(value)) else { return false };
+        let streams = |it: &RankId| self.is_boxed(*it) && !self.region.rows.contains(it);
+        let [a, b] = [a, b].map(|it| exprs.free(it));
+        [(a, b), (b, a)].into_iter().any(|(a, b)| {
+            self.region.rows.contains(&row) && b.contains(&row) && !a.contains(&row) && a.iter().any(streams)
+        })
     }
 
     /// Several coordinates of a rank are at hand, whatever those of others.

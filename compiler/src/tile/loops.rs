@@ -319,10 +319,22 @@ impl Tiling<'_> {
         let mut from = self.span(rank).0;
         if let Some(lane) = lane.filter(|it| it.rank == rank) {
             let mut accs = inits.to_vec();
-            for piece in self.pieces_of(lane) {
+            let pieces = self.pieces_of(lane);
+            let (whole, rest) = pieces.split_at(usize::from(pieces[0] == Piece::Tiles));
+            for &piece in whole {
                 (from, accs) = self.fold_piece(lane, piece, (from, &accs), fold);
             }
-            return accs;
+            // Mostly nothing is left, and sums over lanes of nothing take as long as others.
+            let may_be_none = !whole.is_empty() && rest != [Piece::Points];
+            if may_be_none {
+                let to = self.span(rank).1;
+                let some = self.builder.compare(CompareOp::Lt, from, to);
+                accs = self.builder.open_times(some, [1, 0], rank, &accs);
+            }
+            for &piece in rest {
+                (from, accs) = self.fold_piece(lane, piece, (from, &accs), fold);
+            }
+            return if may_be_none { self.builder.close_loop(&accs) } else { accs };
         }
         let conditions = fold.conditions(self);
         if let Some(cut) = self.cut(&conditions, rank) {

@@ -4,6 +4,7 @@ use inkwell::IntPredicate;
 use inkwell::basic_block::BasicBlock;
 use inkwell::values::{BasicValue, FunctionValue, IntValue, PhiValue, PointerValue};
 
+use super::ahead::Reading;
 use super::alias::Scopes;
 use super::assembler::{Assembler, Element, Opcode, Value};
 use super::tile::{Tile, lanes};
@@ -20,12 +21,17 @@ pub(super) struct Emitter<'a, 'u, 'c> {
     pub(super) scopes: Scopes<'c>,
     function: FunctionValue<'c>,
     values: Vec<Option<Tile<'a, 'c>>>,
+    /// How many values were defined before each, and are by now.
+    before: Vec<usize>,
+    defined: usize,
+    /// How many were when the innermost loop began.
+    pub(super) began: usize,
     /// The first elements of the buffers that are needed.
     addresses: Vec<Option<PointerValue<'c>>>,
     /// A place to write what a guard forbids to write.
     waste: Option<PointerValue<'c>>,
-    /// The index of the loop at hand where it does little with what it reads.
-    pub(super) reads_much: Option<ValueId>,
+    /// The loop at hand where it does little with what it reads.
+    pub(super) reads_much: Option<Reading<'a>>,
 }
 
 /// What a function knows of a call.
@@ -76,6 +82,9 @@ impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
             scopes: Scopes::new(unit.asm.context, nest),
             function,
             values: vec![None; nest.values.len()],
+            before: vec![0; nest.values.len()],
+            defined: 0,
+            began: 0,
             addresses: vec![None; nest.buffers.len()],
             waste: None,
             reads_much: None,
@@ -152,6 +161,13 @@ impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
     /// Defines a value.
     pub(super) fn define(&mut self, value: ValueId, tile: Tile<'a, 'c>) {
         self.values[value.idx()] = Some(tile);
+        self.before[value.idx()] = self.defined;
+        self.defined += 1;
+    }
+
+    /// How many values were defined before one.
+    pub(super) fn before(&self, value: ValueId) -> usize {
+        self.before[value.idx()]
     }
 
     /// Defines a scalar.
@@ -201,6 +217,7 @@ impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
         asm.jump(body);
 
         self.switch_to(body);
+        let around = std::mem::replace(&mut self.began, self.defined);
         let index = self.phi(self.scalar(it.from), entry);
         let mut phis: Vec<Vec<PhiValue<'c>>> = Vec::new();
         for (carried, inits) in it.carried.iter().zip(&inits) {
@@ -210,10 +227,11 @@ impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
             phis.push(rows);
         }
         self.define_scalar(it.index, index.as_basic_value());
-        let reads_much = self.reads_much(&it.body).then_some(it.index);
+        let reads_much = self.reads_much(&it.body).then_some(Reading { at_hand: it, around });
         let outside = std::mem::replace(&mut self.reads_much, reads_much);
         self.block(&it.body);
         self.reads_much = outside;
+        self.began = around;
         let end = asm.here();
         let [current, step] = [index.as_basic_value(), step].map(|it| it.into_int_value());
         let next = asm.builder.build_int_nsw_add(current, step, "").expect("integers are added");

@@ -14,7 +14,7 @@ use super::tile::{Tile, lanes};
 use crate::codegen::points;
 use crate::ir::nest::{BufferId, Scalar, TileDim, TileType, ValueId, bytes_of};
 
-/// Up to so many elements that lie apart are read one by one rather than gathered.
+/// Up to so many elements that lie apart are read and written one by one rather than gathered and scattered.
 const MOST_SINGLE: usize = 8;
 const READS: &str = "what reads has a value";
 
@@ -83,8 +83,13 @@ impl<'a, 'c> Emitter<'a, '_, 'c> {
         let waste = guard.map(|_| self.waste());
         let accesses = self.accesses(&ty.shape, (buffer, index, contiguous), guard, waste);
         for (row, value) in self.spread(value, &ty).into_iter().enumerate() {
+            let raw = self.narrowed(dtype, ty.scalar, value);
+            if let Some(places) = self.few_at(&accesses, row) {
+                self.store_each(dtype, buffer, &places, raw);
+                continue;
+            }
             let access = self.access(&accesses, row);
-            self.store_raw(dtype, access, self.narrowed(dtype, ty.scalar, value));
+            self.store_raw(dtype, access, raw);
             self.tag(buffer);
         }
     }
@@ -104,7 +109,7 @@ impl<'a, 'c> Emitter<'a, '_, 'c> {
         Accesses { places: self.places(buffer, index, shape, contiguous), guard, instead, together }
     }
 
-    /// Where the elements of a row lie if each is best read by itself: a few, whose factors are wanted one by one.
+    /// Where the elements of a row lie if each is best reached by itself: a few, which are wanted one by one.
     fn few_at(&self, accesses: &Accesses<'a, 'c>, row: usize) -> Option<Vec<PointerValue<'c>>> {
         let few = accesses.guard.is_none() && !accesses.together && accesses.places.width() <= MOST_SINGLE;
         few.then(|| self.each_at(&accesses.places, row))
@@ -119,6 +124,14 @@ impl<'a, 'c> Emitter<'a, '_, 'c> {
             element
         };
         self.asm.gather(&places.iter().map(each).collect::<Vec<_>>())
+    }
+
+    /// Elements that are written one by one.
+    fn store_each(&self, dtype: DType, buffer: BufferId, places: &[PointerValue<'c>], row: Value<'c>) {
+        for (at, place) in places.iter().enumerate() {
+            self.asm.store(*place, self.asm.lane(row, at), bytes_of(dtype));
+            self.tag(buffer);
+        }
     }
 
     fn access(&self, accesses: &Accesses<'a, 'c>, row: usize) -> Access<'c> {
