@@ -2,9 +2,11 @@
 //!
 //! A loop that uses each element of an input often, as one over keys for many rows does, has time enough until the next
 //! elements are there, and no room for more instructions; one of few rows, as in decoding, has it the other way round.
-//! What the loop around it reads again each time is near already.
+//! Rows whose elements are read one by one, as those of queries in chunks of tokens are, are fetched before the loop that
+//! reads them. What the loop around the one at hand reads again each time is near already.
 
-use inkwell::values::PointerValue;
+use inkwell::IntPredicate;
+use inkwell::values::{IntValue, PointerValue};
 
 use super::assembler::{Element, Opcode, Value};
 use super::block::Emitter;
@@ -15,19 +17,43 @@ use crate::ir::nest::{Block, BufferId, Loop, Op, Place, Stmt, TileDim, ValueId, 
 const FEW: usize = 4;
 /// What is fetched is so many bytes of what is read away, and how many come at a time.
 const DISTANCE: i64 = 8192;
-const LINE: usize = 64;
+const LINE: i64 = 64;
 
-/// A loop that does little with what it reads.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Reading<'a> {
-    pub(super) at_hand: &'a Loop,
-    /// How many values were defined before the loop around it.
-    pub(super) around: usize,
+/// A loop that has begun.
+#[derive(Debug, Clone)]
+pub(super) struct AtHand<'a> {
+    it: &'a Loop,
+    /// How many values were defined before it, and before the loop around it.
+    began: usize,
+    around: usize,
+    /// Whether it does little with what it reads.
+    reads_much: bool,
+    /// The inputs of which rows were fetched, and their coordinates.
+    fetched: Vec<(BufferId, ValueId)>,
 }
 
-impl<'c> Emitter<'_, '_, 'c> {
+/// An input whose rows are read element by element.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    /// The loop along the elements.
+    along: &'a Loop,
+    buffer: BufferId,
+    index: &'a [ValueId],
+    /// The coordinates of the rows, and of which dimension.
+    coordinates: ValueId,
+    dim: usize,
+}
+
+impl<'a, 'c> Emitter<'a, '_, 'c> {
+    /// Begins a loop; gives the one around it.
+    pub(super) fn enter(&mut self, it: &'a Loop) -> Option<AtHand<'a>> {
+        let around = self.at_hand.as_ref().map_or(0, |it| it.began);
+        let reads_much = self.reads_much(&it.body);
+        self.at_hand.replace(AtHand { it, began: self.defined, around, reads_much, fetched: Vec::new() })
+    }
+
     /// Whether a loop with that body multiplies what it reads from inputs by little else.
-    pub(super) fn reads_much(&self, body: &Block) -> bool {
+    fn reads_much(&self, body: &Block) -> bool {
         let (mut products, mut elements) = (0, 0);
         for stmt in &body.stmts {
             let Stmt::Let(value, op) = stmt else { continue };
@@ -48,7 +74,7 @@ impl<'c> Emitter<'_, '_, 'c> {
                 _ => {}
             }
         }
-        elements > 0 && products > 0 && products <= FEW * elements
+        elements > 0 && products <= FEW * elements
     }
 
     fn is_input(&self, buffer: BufferId) -> bool {
@@ -62,12 +88,23 @@ impl<'c> Emitter<'_, '_, 'c> {
         before.iter().position(|it| *it == loop_index).or_else(|| before.iter().position(has_rows))
     }
 
-    /// Whether the loop around one reads the same elements each time: neither what decides of coordinates nor where the loop
-    /// at hand begins and ends changes in between.
-    fn reads_again(&self, reading: &Reading<'_>, index: &[ValueId]) -> bool {
-        let Reading { at_hand, around } = reading;
-        let changes = |it: &ValueId| (*around..self.began).contains(&self.before(*it));
-        !index.iter().chain([&at_hand.from, &at_hand.to]).any(changes)
+    /// Whether the loop around the one at hand reads other elements each time: what decides of coordinates changes in between,
+    /// or where the one at hand begins or ends.
+    fn reads_others(&self, at_hand: &AtHand<'_>, index: &[ValueId]) -> bool {
+        index.iter().chain([&at_hand.it.from, &at_hand.it.to]).any(|it| self.changes_around(at_hand, *it))
+    }
+
+    fn changes_around(&self, at_hand: &AtHand<'_>, value: ValueId) -> bool {
+        let before = self.before[value.idx()];
+        if before < at_hand.began {
+            return before >= at_hand.around;
+        }
+        at_hand.it.body.stmts.iter().any(|stmt| match stmt {
+            Stmt::Let(it, op) if *it == value => {
+                op.operands().iter().any(|it| self.changes_around(at_hand, *it))
+            }
+            Stmt::Let(..) | Stmt::Store { .. } | Stmt::Loop(_) | Stmt::If { .. } => false,
+        })
     }
 
     /// Fetches what will be read of an input later than a row of so many elements, if the loop at hand reads much.
@@ -78,24 +115,97 @@ impl<'c> Emitter<'_, '_, 'c> {
         from: PointerValue<'c>,
         elements: u32,
     ) {
-        let reading = self.reads_much.filter(|it| self.is_input(buffer) && !self.reads_again(it, index));
-        let Some(Reading { at_hand, .. }) = reading else { return };
+        let at_hand = self.at_hand.as_ref().filter(|it| it.reads_much && self.is_input(buffer));
+        let Some(at_hand) = at_hand.filter(|it| self.reads_others(it, index)) else { return };
         let it = &self.nest.buffers[buffer];
         let size = i64::from(bytes_of(it.dtype));
         let bytes = i64::from(elements) * size;
         // Rows may lie apart: so many rows ahead, not so many bytes.
-        let ahead = match self.goes_along(index, at_hand.index) {
+        let ahead = match self.goes_along(index, at_hand.it.index) {
             Some(dim) => {
                 let rows = self.asm.index(DISTANCE / bytes.max(1) * size);
                 self.int_op(Opcode::Mul, self.int(it.strides[dim]), rows)
             }
             None => self.asm.index(DISTANCE),
         };
-        for line in (0..bytes).step_by(LINE) {
-            let at = self.asm.offset(self.asm.offset(from, ahead), self.asm.index(line));
-            let [read, often, data] = [0, 3, 1].map(|it| self.asm.int(Element::I32, None, it));
-            let args: [Value<'c>; 4] = [at.into(), read, often, data];
-            self.asm.hint("llvm.prefetch", &[at.get_type().into()], &args);
+        for line in (0..bytes).step_by(LINE as usize) {
+            let line = self.int_op(Opcode::Add, ahead, self.asm.index(line));
+            self.fetch(self.asm.offset(from, line));
         }
+    }
+
+    fn fetch(&self, at: PointerValue<'c>) {
+        let [read, often, data] = [0, 3, 1].map(|it| self.asm.int(Element::I32, None, it));
+        let args: [Value<'c>; 4] = [at.into(), read, often, data];
+        self.asm.hint("llvm.prefetch", &[at.get_type().into()], &args);
+    }
+
+    /// Fetches rows that come later than those that a loop is about to read element by element, if the one at hand has
+    /// chosen them.
+    pub(super) fn fetch_rows(&mut self, it: &'a Loop) {
+        let mut all = Vec::new();
+        self.rows_read(it, &mut all);
+        for rows in all {
+            self.fetch_once(rows);
+        }
+    }
+
+    fn rows_read(&self, along: &'a Loop, all: &mut Vec<Rows<'a>>) {
+        let Some(at_hand) = &self.at_hand else { return };
+        for stmt in &along.body.stmts {
+            match stmt {
+                Stmt::Let(_, Op::Load { buffer, index, guard: None, .. }) if self.is_input(*buffer) => {
+                    let Some((last, others)) = index.split_last() else { continue };
+                    let is_known = |it: &ValueId| self.is_defined(*it);
+                    let dim = others.iter().position(|it| !self.nest.values[*it].shape.is_empty());
+                    let Some(dim) = dim.filter(|_| *last == along.index && others.iter().all(is_known))
+                    else {
+                        continue;
+                    };
+                    let coordinates = others[dim];
+                    let is_chosen = self.before[coordinates.idx()] >= at_hand.began;
+                    let is_known = [along.from, along.to].iter().all(is_known);
+                    if is_chosen && is_known && self.reads_others(at_hand, others) {
+                        all.push(Rows { along, buffer: *buffer, index, coordinates, dim });
+                    }
+                }
+                Stmt::Loop(it) => self.rows_read(it, all),
+                Stmt::Let(..) | Stmt::Store { .. } | Stmt::If { .. } => {}
+            }
+        }
+    }
+
+    fn fetch_once(&mut self, rows: Rows<'a>) {
+        let Rows { along, buffer, index, coordinates, dim } = rows;
+        let fetched = &mut self.at_hand.as_mut().expect("a loop has begun").fetched;
+        if fetched.contains(&(buffer, coordinates)) {
+            return;
+        }
+        fetched.push((buffer, coordinates));
+        let asm = self.asm;
+        let it = &self.nest.buffers[buffer];
+        let size = i64::from(bytes_of(it.dtype));
+        let [from, to] = [along.from, along.to].map(|it| self.int(it));
+        let length = self.int_op(Opcode::Sub, to, from);
+        let length = asm.function("llvm.smax", &[length.into(), asm.index(1).into()]).into_int_value();
+        let further = self.int_op(Opcode::SDiv, asm.index(DISTANCE / size), length);
+        let stride = self.int_op(Opcode::Mul, self.int(it.strides[dim]), asm.index(size));
+        let ahead = self.int_op(Opcode::Mul, further, stride);
+        let before = asm.here();
+        let [body, exit] = std::array::from_fn(|_| self.new_block());
+        asm.branch(asm.icmp(IntPredicate::SLT, from.into(), to.into()), body, exit);
+        self.switch_to(body);
+        let at = self.phi(from.into(), before);
+        self.define_scalar(along.index, at.as_basic_value());
+        let shape = &self.nest.values[coordinates].shape;
+        let places = self.places(buffer, index, shape, false);
+        for place in self.each_at(&places, 0) {
+            self.fetch(asm.offset(place, ahead));
+        }
+        let at_line: IntValue<'c> = at.as_basic_value().into_int_value();
+        let next = self.int_op(Opcode::Add, at_line, asm.index(LINE / size));
+        at.add_incoming(&[(&next, body)]);
+        asm.branch(asm.icmp(IntPredicate::SLT, next.into(), to.into()), body, exit);
+        self.switch_to(exit);
     }
 }

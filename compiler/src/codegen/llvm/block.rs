@@ -4,7 +4,7 @@ use inkwell::IntPredicate;
 use inkwell::basic_block::BasicBlock;
 use inkwell::values::{BasicValue, FunctionValue, IntValue, PhiValue, PointerValue};
 
-use super::ahead::Reading;
+use super::ahead::AtHand;
 use super::alias::Scopes;
 use super::assembler::{Assembler, Element, Opcode, Value};
 use super::tile::{Tile, lanes};
@@ -21,17 +21,16 @@ pub(super) struct Emitter<'a, 'u, 'c> {
     pub(super) scopes: Scopes<'c>,
     function: FunctionValue<'c>,
     values: Vec<Option<Tile<'a, 'c>>>,
-    /// How many values were defined before each, and are by now.
-    before: Vec<usize>,
-    defined: usize,
-    /// How many were when the innermost loop began.
-    pub(super) began: usize,
+    /// How many values were defined before each.
+    pub(super) before: Vec<usize>,
+    /// How many are by now.
+    pub(super) defined: usize,
     /// The first elements of the buffers that are needed.
     addresses: Vec<Option<PointerValue<'c>>>,
     /// A place to write what a guard forbids to write.
     waste: Option<PointerValue<'c>>,
-    /// The loop at hand where it does little with what it reads.
-    pub(super) reads_much: Option<Reading<'a>>,
+    /// The innermost loop that has begun.
+    pub(super) at_hand: Option<AtHand<'a>>,
 }
 
 /// What a function knows of a call.
@@ -84,10 +83,9 @@ impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
             values: vec![None; nest.values.len()],
             before: vec![0; nest.values.len()],
             defined: 0,
-            began: 0,
             addresses: vec![None; nest.buffers.len()],
             waste: None,
-            reads_much: None,
+            at_hand: None,
         }
     }
 
@@ -143,6 +141,11 @@ impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
         self.values[value.idx()].clone().expect("values are defined before they are used")
     }
 
+    /// Whether a value is defined by now.
+    pub(super) fn is_defined(&self, value: ValueId) -> bool {
+        self.values[value.idx()].is_some()
+    }
+
     /// The register of a scalar.
     pub(super) fn scalar(&self, value: ValueId) -> Value<'c> {
         self.tile(value).rows[0]
@@ -163,11 +166,6 @@ impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
         self.values[value.idx()] = Some(tile);
         self.before[value.idx()] = self.defined;
         self.defined += 1;
-    }
-
-    /// How many values were defined before one.
-    pub(super) fn before(&self, value: ValueId) -> usize {
-        self.before[value.idx()]
     }
 
     /// Defines a scalar.
@@ -201,6 +199,7 @@ impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
     /// the loop and at its end, as LLVM wants loops.
     fn tiles(&mut self, it: &'a Loop) {
         let asm = self.asm;
+        self.fetch_rows(it);
         let step: Value<'c> = asm.index(it.step.into()).into();
         // So that neither this nor the step, where it is taken, goes beyond the integers.
         let last = asm.function("llvm.ssub.sat", &[self.scalar(it.to), step]);
@@ -217,7 +216,7 @@ impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
         asm.jump(body);
 
         self.switch_to(body);
-        let around = std::mem::replace(&mut self.began, self.defined);
+        let outside = self.enter(it);
         let index = self.phi(self.scalar(it.from), entry);
         let mut phis: Vec<Vec<PhiValue<'c>>> = Vec::new();
         for (carried, inits) in it.carried.iter().zip(&inits) {
@@ -227,11 +226,8 @@ impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
             phis.push(rows);
         }
         self.define_scalar(it.index, index.as_basic_value());
-        let reads_much = self.reads_much(&it.body).then_some(Reading { at_hand: it, around });
-        let outside = std::mem::replace(&mut self.reads_much, reads_much);
         self.block(&it.body);
-        self.reads_much = outside;
-        self.began = around;
+        self.at_hand = outside;
         let end = asm.here();
         let [current, step] = [index.as_basic_value(), step].map(|it| it.into_int_value());
         let next = asm.builder.build_int_nsw_add(current, step, "").expect("integers are added");
