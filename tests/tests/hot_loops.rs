@@ -106,6 +106,32 @@ fn sums_stay_in_registers_by_cranelift() {
     insta::assert_snapshot!(report(Backend::Cranelift, &["x86-64-v3", "aarch64"], products));
 }
 
+/// Of caches each line is fetched once for all heads of a group, and queries, which are near, are not; what a chunk of tokens
+/// reads is fetched a chunk before, also where it is only copied, or read element by element.
+#[cfg(feature = "llvm")]
+#[test]
+fn what_is_read_once_is_fetched_ahead() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let machine = Target::named("x86-64-v4").unwrap();
+    let mut report = String::from("fused products, and lines fetched, of blocks that fetch: how many\n");
+    for path in ["bench/cpu/decode.attn", "examples/gallery/retention.attn"] {
+        let cascade = spec::cascade(&std::fs::read_to_string(format!("{folder}/{path}")).unwrap()).unwrap();
+        let nest = tile(&plan(&cascade, &Mapping::of(&machine, Backend::Llvm)));
+        let listing = listing(&nest, &machine, Backend::Llvm).unwrap();
+        let mut kinds: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+        for block in listing.split("\n.LBB") {
+            let number = |name: &str| block.matches(&format!("\t{name}")).count();
+            if number("prefetch") > 0 {
+                *kinds.entry((number("vfmadd"), number("prefetch"))).or_default() += 1;
+            }
+        }
+        for ((fused, fetched), number) in kinds {
+            writeln!(report, "{path}: {fused}, {fetched}: {number}").unwrap();
+        }
+    }
+    insta::assert_snapshot!(report);
+}
+
 /// Its weights are polynomials of scores, for which LLVM keeps so many registers that sums of 6 rows do not fit.
 #[cfg(feature = "llvm")]
 #[test]
