@@ -6,7 +6,7 @@ use attnc_dsl::ast::{CompareOp, DType};
 
 use super::Tiling;
 use super::loops::{Lane, Rows};
-use crate::ir::cascade::{At, Einsum, ExprId, Op, RankId, ReduceOp, TensorId};
+use crate::ir::cascade::{At, Einsum, ExprId, Extent, Op, RankId, ReduceOp, TensorId};
 use crate::ir::expr::{BinaryOp, Expr};
 use crate::ir::nest::{BufferId, Place, Scalar, ValueId};
 
@@ -90,15 +90,20 @@ impl Tiling<'_> {
         before.filter(boxed).copied().filter(|it| apart(*it)).last()
     }
 
-    /// A row for whose points the same elements of what is traversed are factors, such as a head of a group: they are read,
-    /// and made f32, once.
+    /// A row for whose points, of which there surely are several, the same elements of what is traversed are factors, such as a
+    /// head of a group: they are read, and made f32, once.
     fn shares_what_streams(&self, value: ExprId, row: RankId) -> bool {
         let exprs = &self.cascade.exprs;
         let &Expr::Binary(BinaryOp::Mul, a, b) = exprs.get(self.unconditioned(value)) else { return false };
         let streams = |it: &RankId| self.is_boxed(*it) && !self.region.rows.contains(it);
         let [a, b] = [a, b].map(|it| exprs.free(it));
+        let are_several = matches!(self.cascade.ranks[row].extent, Extent::Fixed(extent) if extent > 1);
         [(a, b), (b, a)].into_iter().any(|(a, b)| {
-            self.region.rows.contains(&row) && b.contains(&row) && !a.contains(&row) && a.iter().any(streams)
+            are_several
+                && self.region.rows.contains(&row)
+                && b.contains(&row)
+                && !a.contains(&row)
+                && a.iter().any(streams)
         })
     }
 

@@ -81,11 +81,8 @@ impl<'a, 'c> Emitter<'a, '_, 'c> {
         matches!(self.nest.buffers[buffer].place, Place::Input(_))
     }
 
-    /// The dimension of a buffer along which a loop goes on, or the rows of its tiles follow one another.
-    fn goes_along(&self, index: &[ValueId], loop_index: ValueId) -> Option<usize> {
-        let has_rows = |it: &ValueId| !self.nest.values[*it].shape.is_empty();
-        let (_, before) = index.split_last()?;
-        before.iter().position(|it| *it == loop_index).or_else(|| before.iter().position(has_rows))
+    fn has_rows(&self, coordinate: ValueId) -> bool {
+        !self.nest.values[coordinate].shape.is_empty()
     }
 
     /// Whether the loop around the one at hand reads other elements each time: what decides of coordinates changes in between,
@@ -121,17 +118,33 @@ impl<'a, 'c> Emitter<'a, '_, 'c> {
         let size = i64::from(bytes_of(it.dtype));
         let bytes = i64::from(elements) * size;
         // Rows may lie apart: so many rows ahead, not so many bytes.
-        let ahead = match self.goes_along(index, at_hand.it.index) {
-            Some(dim) => {
-                let rows = self.asm.index(DISTANCE / bytes.max(1) * size);
-                self.int_op(Opcode::Mul, self.int(it.strides[dim]), rows)
+        let (_, before) = index.split_last().unwrap_or((&at_hand.it.index, &[]));
+        let ahead = if let Some(dim) = before.iter().position(|it| *it == at_hand.it.index) {
+            let rows = self.asm.index(DISTANCE / bytes.max(1) * size);
+            self.int_op(Opcode::Mul, self.int(it.strides[dim]), rows)
+        } else {
+            match before.iter().position(|it| self.has_rows(*it) || self.changes_around(at_hand, *it)) {
+                Some(dim) => self.rows_ahead(at_hand.it, buffer, dim),
+                None => self.asm.index(DISTANCE),
             }
-            None => self.asm.index(DISTANCE),
         };
         for line in (0..bytes).step_by(LINE as usize) {
             let line = self.int_op(Opcode::Add, ahead, self.asm.index(line));
             self.fetch(self.asm.offset(from, line));
         }
+    }
+
+    /// How far away the rows are that come so much later, if a loop goes along each of them.
+    fn rows_ahead(&self, along: &Loop, buffer: BufferId, dim: usize) -> IntValue<'c> {
+        let asm = self.asm;
+        let it = &self.nest.buffers[buffer];
+        let size = i64::from(bytes_of(it.dtype));
+        let [from, to] = [along.from, along.to].map(|it| self.int(it));
+        let length = self.int_op(Opcode::Sub, to, from);
+        let length = asm.function("llvm.smax", &[length.into(), asm.index(1).into()]).into_int_value();
+        let rows = self.int_op(Opcode::SDiv, asm.index(DISTANCE / size), length);
+        let stride = self.int_op(Opcode::Mul, self.int(it.strides[dim]), asm.index(size));
+        self.int_op(Opcode::Mul, rows, stride)
     }
 
     fn fetch(&self, at: PointerValue<'c>) {
@@ -157,7 +170,7 @@ impl<'a, 'c> Emitter<'a, '_, 'c> {
                 Stmt::Let(_, Op::Load { buffer, index, guard: None, .. }) if self.is_input(*buffer) => {
                     let Some((last, others)) = index.split_last() else { continue };
                     let is_known = |it: &ValueId| self.is_defined(*it);
-                    let dim = others.iter().position(|it| !self.nest.values[*it].shape.is_empty());
+                    let dim = others.iter().position(|it| self.has_rows(*it));
                     let Some(dim) = dim.filter(|_| *last == along.index && others.iter().all(is_known))
                     else {
                         continue;
@@ -183,14 +196,9 @@ impl<'a, 'c> Emitter<'a, '_, 'c> {
         }
         fetched.push((buffer, coordinates));
         let asm = self.asm;
-        let it = &self.nest.buffers[buffer];
-        let size = i64::from(bytes_of(it.dtype));
+        let ahead = self.rows_ahead(along, buffer, dim);
+        let size = i64::from(bytes_of(self.nest.buffers[buffer].dtype));
         let [from, to] = [along.from, along.to].map(|it| self.int(it));
-        let length = self.int_op(Opcode::Sub, to, from);
-        let length = asm.function("llvm.smax", &[length.into(), asm.index(1).into()]).into_int_value();
-        let further = self.int_op(Opcode::SDiv, asm.index(DISTANCE / size), length);
-        let stride = self.int_op(Opcode::Mul, self.int(it.strides[dim]), asm.index(size));
-        let ahead = self.int_op(Opcode::Mul, further, stride);
         let before = asm.here();
         let [body, exit] = std::array::from_fn(|_| self.new_block());
         asm.branch(asm.icmp(IntPredicate::SLT, from.into(), to.into()), body, exit);
