@@ -68,17 +68,20 @@ pub fn outline(request: Request<'_>) -> Result<Front, Box<Failure>> {
 
 /// A cascade to the plan of the equal one that is compiled.
 ///
-/// Fibers are taken in one part where blocks of threads take rows together: sums of parts are as many registers again.
+/// Where blocks of threads take rows together, fibers have the parts that suit blocks, or if that leaves nothing to blocks,
+/// one part: sums of parts are as many registers again.
 pub fn plan(cascade: &Cascade, mapping: &Mapping) -> Plan {
     let variants = saturate(&carried(cascade));
-    if mapping.defaults.block.is_some() {
-        let whole = Mapping { defaults: Tiles { parts: 1, ..mapping.defaults }, ..mapping.clone() };
-        let plan = choose(&variants, &whole).plan;
+    let Some(block) = mapping.defaults.block else { return choose(&variants, mapping).plan };
+    for (chunk, parts) in [(block.chunk, block.parts), (block.chunk, 1)] {
+        let defaults = Tiles { chunk, parts, ..mapping.defaults };
+        let plan = choose(&variants, &Mapping { defaults, ..mapping.clone() }).plan;
         if tile(&plan).stages.iter().any(|it| it.team.is_some()) || !refused(&plan).is_empty() {
             return plan;
         }
     }
-    choose(&variants, mapping).plan
+    let defaults = Tiles { block: None, ..mapping.defaults };
+    choose(&variants, &Mapping { defaults, ..mapping.clone() }).plan
 }
 
 /// The mapping that a file has for kernels, on a machine.

@@ -81,6 +81,10 @@ pub struct Block {
     pub rows: u32,
     /// How many coordinates of what it streams over it takes at a time at most: a multiple of 16.
     pub stream: u32,
+    /// How many points of a streamed fiber a part has at least, where one block has all rows that share it.
+    pub chunk: u32,
+    /// How many parts such a fiber has at most, each a task; 1 leaves it whole.
+    pub parts: u32,
     /// How many registers of 32 bits a thread has for its elements of tiles, as far as a count of them tells: with more,
     /// the assembler keeps some in memory.
     pub registers: u32,
@@ -136,12 +140,15 @@ const SM80: Tiles = Tiles {
     vector: 1,
     square: 1,
     words: false,
-    block: Some(Block { rows: 128, stream: 128, registers: 139, shared: 163 * 1024 }),
+    block: Some(Block { registers: 139, shared: 163 * 1024, ..BLOCK }),
 };
 /// A group of four warps takes the products of its 64 rows from shared memory, and two such groups share keys. Where a third
 /// one copies for them, they have 232 registers each, of which addresses, descriptors and numbers of rings take up to 68.
 const SM90A: Tiles =
-    Tiles { block: Some(Block { rows: 128, stream: 128, registers: 164, shared: 227 * 1024 }), ..SM80 };
+    Tiles { block: Some(Block { registers: 164, shared: 227 * 1024, ..BLOCK }), ..SM80 };
+/// Where few rows read many keys, as in decoding, 512 keys of a head keep a multiprocessor busy for some 10 µs, and a head
+/// alone keeps 128 of them busy.
+const BLOCK: Block = Block { rows: 128, stream: 128, chunk: 512, parts: 128, registers: 0, shared: 0 };
 
 /// A name that stands for no machine.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use attnc::package::{describe, describe_module};
 use attnc::schedule::Mapping;
 use attnc::target::{Gpu, Target};
 use attnc::tile::tile;
-use attnc_ptx::Module;
+use attnc_ptx::{Inst, Module, Op, Stmt};
 use attnc_runtime::Kernel;
 use attnc_runtime::device::Emulated;
 use attnc_runtime::emulator::Schedule;
@@ -34,14 +34,35 @@ impl Parts {
     /// # Panics
     /// Where it cannot be compiled.
     pub fn of(cascade: &Cascade, gpu: Gpu) -> Parts {
+        Parts::by(cascade, &Mapping::of(&Target::of_gpu(gpu), Backend::default()), gpu)
+    }
+
+    /// The same by another mapping.
+    ///
+    /// # Panics
+    /// Where it cannot be compiled.
+    pub fn by(cascade: &Cascade, mapping: &Mapping, gpu: Gpu) -> Parts {
         let target = Target::of_gpu(gpu);
-        let mapping = Mapping::of(&target, Backend::default());
-        let plan = driver::plan(cascade, &mapping);
+        let plan = driver::plan(cascade, mapping);
         let nest = tile(&plan);
         let module = codegen::ptx::emit(std::slice::from_ref(&nest), &target).expect("a module");
-        let info = describe_module(describe(&plan, &nest, &target, &mapping), &module);
+        let info = describe_module(describe(&plan, &nest, &target, mapping), &module);
         let host = Arc::new(codegen::jit_host(&nest).expect("code for the host"));
         Parts { nest, module, info, host }
+    }
+
+    /// The module with nothing but a trap in the entries of stages that have another one: those whose name ends so.
+    ///
+    /// # Panics
+    /// Where there is no such entry.
+    pub fn trapped(&self, last: &str) -> Module {
+        let mut module = self.module.clone();
+        for it in &self.info.mapped {
+            let name = format!("{}_stage_{}{last}", self.info.symbol, it.stage);
+            let kernel = module.kernels.iter_mut().find(|it| it.name == name).expect("an entry");
+            kernel.body = vec![Stmt::Inst(Inst::new(Op::Trap, vec![]))];
+        }
+        module
     }
 
     /// The kernel with that module.

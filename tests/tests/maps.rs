@@ -9,7 +9,6 @@ use std::sync::Arc;
 use attnc::ir::cascade::Cascade;
 use attnc::target::Gpu;
 use attnc::verify::on_all_cores;
-use attnc_ptx::{Inst, Module, Op, Stmt};
 use attnc_runtime::device::{Device, DeviceBuffer, DeviceTensor, Stream};
 use attnc_runtime::emulator::Schedule;
 use attnc_runtime::{DType, Kernel};
@@ -34,17 +33,6 @@ const GROUPED: &str = "kernel t {
 
 /// What another order of sums may change, relative to all of a result.
 const CLOSE: f64 = 1e-6;
-
-/// The module with nothing but a trap in the entries of stages that have another one: those whose name ends so.
-fn trapped(parts: &Parts, last: &str) -> Module {
-    let mut module = parts.module.clone();
-    for it in &parts.info.mapped {
-        let name = format!("{}_stage_{}{last}", parts.info.symbol, it.stage);
-        let kernel = module.kernels.iter_mut().find(|it| it.name == name).unwrap();
-        kernel.body = vec![Stmt::Inst(Inst::new(Op::Trap, vec![]))];
-    }
-    module
-}
 
 /// Specs of the gallery in the precision of products of matrices, with features of known number.
 fn of_gallery(name: &str, text: &str) -> Cascade {
@@ -84,7 +72,7 @@ fn the_gallery_agrees_where_boxes_are_copied() {
         let sizes = [("b", 1), ("h", heads), ("hk", 2), ("g", 2), ("m", queries), ("t", 140), ("n", keys)];
         let mut call = call(cascade, &sized(&sizes), 4.0);
         round_to_short(&mut call);
-        let kernel = parts.kernel(&trapped(&parts, ""), Schedule::Random(2)).unwrap();
+        let kernel = parts.kernel(&parts.trapped(""), Schedule::Random(2)).unwrap();
         let found = jit::call_kernel(&kernel, cascade, &call, jit::Placement::Dense);
         let found = found.unwrap_or_else(|it| panic!("{name}: {it}"));
         is_close(name, &found, &expected(cascade, &call), TOLERANCE);
@@ -99,7 +87,7 @@ fn both_entries_of_a_stage_agree() {
         let mut parts = Parts::of(&cascade, Gpu::Sm90a);
         let call = call(&cascade, &sized(&[("b", 1), ("h", 2), ("m", 140), ("n", 150)]), 4.0);
         let outputs = |parts: &Parts, last: &str| {
-            let kernel = parts.kernel(&trapped(parts, last), Schedule::Adversarial(2)).unwrap();
+            let kernel = parts.kernel(&parts.trapped(last), Schedule::Adversarial(2)).unwrap();
             jit::call_kernel(&kernel, &cascade, &call, jit::Placement::Dense)
         };
         let by_maps = outputs(&parts, "").unwrap();
@@ -161,7 +149,7 @@ impl Tensors {
 fn tensors_without_maps_are_taken_by_the_other_entry() {
     let parts = Parts::of(&attention::CAUSAL.cascade(), Gpu::Sm90a);
     let on = |last: &str, gap: usize| {
-        let kernel = parts.kernel(&trapped(&parts, last), Schedule::RoundRobin).unwrap();
+        let kernel = parts.kernel(&parts.trapped(last), Schedule::RoundRobin).unwrap();
         let tensors = Tensors::on(kernel.device().unwrap(), gap);
         tensors.run(&kernel)
     };
@@ -185,7 +173,7 @@ fn features_that_begin_anywhere_are_copied_one_by_one() {
     assert_eq!(parts.info.mapped.len(), 1);
     let mut call = call(&cascade, &sized(&[("b", 1), ("h", 1), ("m", 70), ("n", 75)]), 4.0);
     round_to_short(&mut call);
-    let kernel = parts.kernel(&trapped(&parts, "_maps"), Schedule::RoundRobin).unwrap();
+    let kernel = parts.kernel(&parts.trapped("_maps"), Schedule::RoundRobin).unwrap();
     let found = jit::call_kernel(&kernel, &cascade, &call, jit::Placement::Dense).unwrap();
     is_close("5 and 7 features", &found, &expected(&cascade, &call), TOLERANCE);
 }

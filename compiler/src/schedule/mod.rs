@@ -22,6 +22,7 @@ pub(crate) mod range;
 mod scaled;
 mod select;
 mod shape;
+mod sharing;
 pub mod space;
 mod split;
 mod walk;
@@ -35,6 +36,7 @@ pub use mapping::{Cut, Mapping, Refusal};
 pub(crate) use plan::loops;
 pub use plan::{Act, Axis, Blocks, Gauge, Loop, Parts, Plan, Register, Stage, Stream, Unscaled, Walk};
 pub(crate) use scaled::MOST_POWERS;
+pub(crate) use sharing::{factors, sharing};
 pub(crate) use weave::is_byte;
 
 use crate::ir::cascade::{Cascade, Einsum, Step};

@@ -6,6 +6,10 @@
 //! merges that. What a part comes to is an accumulator, or a sum with its scale, so the running maximum that brings
 //! tiles to one scale brings parts to one scale, too (`accumulate.rs`).
 //!
+//! A block of threads has no room for the sums of a part beside those of all parts. So its tasks have one part each: of
+//! several where one block has all rows that share a fiber, as in decoding, else the whole. That depends on the extents of
+//! one sequence alone, so no bit tells what else is in a batch. What merges the parts then has a task for each feature.
+//!
 //! ```text
 //! stream m in 48                       stream n.turn, m in 48
 //!   Z.sum = 0                            Z.sum = 0
@@ -28,6 +32,7 @@ use attnc_dsl::ast::CompareOp;
 
 use super::flow::Ranks;
 use super::plan::{Act, Axis, Loop, Parts, Stream};
+use super::sharing::{factors, sharing};
 use super::weave::{Round, Weaver, left};
 use crate::ir::cascade::{Einsum, ExprId, Extent, Op, Rank, RankId, Role, Tensor, TensorId};
 use crate::ir::expr::{BinaryOp, Expr, operands, with_operands};
@@ -44,6 +49,8 @@ pub(super) struct Split {
     parts: Parts,
     /// Parts are tasks of their own: a box has several.
     apart: ExprId,
+    /// A task never has several parts.
+    alone: bool,
 }
 
 impl Weaver<'_> {
@@ -87,29 +94,54 @@ impl Weaver<'_> {
         }
         let extent = self.extent(outer.rank);
         let (of, at_most) = (outer.rank, most);
+        let few = match self.mapping.defaults.block {
+            Some(block) => Some(self.few_rows(rows, block.rows)?),
+            None => None,
+        };
         let exprs = &mut self.cascade.exprs;
         let (least, most) = (exprs.int((i64::from(chunk) - 1) / points + 1), exprs.int(most.into()));
+        let one = exprs.int(1);
+        let most = few.map_or(most, |few| exprs.add(Expr::If(few, most, one)));
         let share = pieces(exprs, extent, most);
         let share = exprs.binary(BinaryOp::Max, share, least);
         let tile = exprs.int(outer.tile.into());
         let tiles = pieces(exprs, share, tile);
         let length = exprs.binary(BinaryOp::Mul, tiles, tile);
-        let count = pieces(exprs, extent, length);
+        let mut count = pieces(exprs, extent, length);
         if matches!(exprs.get(count), Expr::Int(..2)) {
             return None;
         }
-        let boxes = self.boxes(rows)?;
+        if few.is_some() {
+            // The task of a box that has nothing to traverse has a part all the same.
+            count = exprs.binary(BinaryOp::Max, count, one);
+        }
+        let boxes = if few.is_some() { None } else { Some(self.boxes(rows)?) };
         let part = self.new_rank(&format!("{name}.part"), count);
         let count = self.extent(part);
         let exprs = &mut self.cascade.exprs;
-        let (one, two) = (exprs.int(1), exprs.int(2));
+        let two = exprs.int(2);
         let several = exprs.compare(CompareOp::Ge, count, two);
-        let apart = exprs.binary(BinaryOp::And, several, boxes);
+        let apart = boxes.map_or(several, |few| exprs.binary(BinaryOp::And, several, few));
         let turns = exprs.add(Expr::If(apart, count, one));
         let turn = self.new_rank(&format!("{name}.turn"), turns);
         let turns = self.extent(turn);
         let apart = self.cascade.exprs.compare(CompareOp::Ge, turns, two);
-        Some(Split { along, part, turn, parts: Parts { of, length, least: chunk, most: at_most }, apart })
+        let parts = Parts { of, length, least: chunk, most: at_most };
+        Some(Split { along, part, turn, parts, apart, alone: few.is_some() })
+    }
+
+    /// Holds where one block of so many has all rows that share what is traversed; `None` if it never does.
+    fn few_rows(&mut self, rows: &[Axis], most: u32) -> Option<ExprId> {
+        let einsums = self.group.cone.iter().map(|it| self.flow.einsums[it]);
+        let products: Vec<_> = einsums.filter_map(|it| factors(&self.flow.cascade.exprs, it)).collect();
+        let rows: Vec<RankId> = rows.iter().map(|it| it.rank).collect();
+        let (rank, packed) = sharing(&self.flow.cascade.exprs, &products, &rows)?;
+        let extents: Vec<ExprId> = packed.into_iter().chain([rank]).map(|it| self.extent(it)).collect();
+        let exprs = &mut self.cascade.exprs;
+        let (one, most) = (exprs.int(1), exprs.int(most.into()));
+        let all = extents.into_iter().fold(one, |all, it| exprs.binary(BinaryOp::Mul, all, it));
+        let few = exprs.compare(CompareOp::Le, all, most);
+        (*exprs.get(few) != Expr::Bool(false)).then_some(few)
     }
 
     /// Holds where there are few boxes of rows; `None` if there never are.
@@ -157,7 +189,7 @@ impl Weaver<'_> {
         split: &Split,
         rows: Vec<Axis>,
         composites: Vec<RankId>,
-    ) -> [Stream; 2] {
+    ) -> Vec<Stream> {
         let mut between = std::mem::take(&mut self.between).into_iter();
         let before = between.next().unwrap_or_default();
         let rounds = std::mem::take(&mut self.rounds).into_iter().flatten();
@@ -191,19 +223,79 @@ impl Weaver<'_> {
         let (tiles, stores): (Vec<Act>, Vec<Act>) =
             before.iter().cloned().partition(|it| defined(it).is_some_and(|it| self.tiles.contains(&it)));
         starts.extend(folds.into_iter().map(Act::Loop));
-        starts.push(Act::Choose(split.apart, keeps, merges));
-        let traversal = over_parts(self.in_turn(split, &matters), starts);
-        let rest = Act::Choose(split.apart, Vec::new(), [stores, behind.clone()].concat());
-        let one = [tiles, totals.clone(), vec![traversal, rest]].concat();
+        let one = if split.alone {
+            let rest = [totals.clone(), merges, stores, behind.clone()].concat();
+            starts.push(Act::Choose(split.apart, keeps, rest));
+            [tiles, vec![over_parts(self.in_turn(split, &[]), starts)]].concat()
+        } else {
+            starts.push(Act::Choose(split.apart, keeps, merges));
+            let traversal = over_parts(self.in_turn(split, &matters), starts);
+            let rest = Act::Choose(split.apart, Vec::new(), [stores, behind.clone()].concat());
+            [tiles, totals.clone(), vec![traversal, rest]].concat()
+        };
         let two = [before, totals, vec![over_parts(matters, from_memory)], behind].concat();
         let turn = Axis { rank: split.turn, tile: 1 };
         let turns = std::iter::once(turn).chain(rows.iter().copied()).collect();
         let (one, two) = (self.needed(one), self.needed(two));
         let unscaled = std::mem::take(&mut self.unscaled);
-        [
-            Stream { rows: turns, when: None, composites: composites.clone(), unscaled, acts: one },
-            Stream { rows, when: Some(split.apart), composites, unscaled: BTreeSet::new(), acts: two },
-        ]
+        let first = Stream { rows: turns, when: None, composites: composites.clone(), unscaled, acts: one };
+        let merge = |(rows, acts)| Stream {
+            rows,
+            when: Some(split.apart),
+            composites: composites.clone(),
+            unscaled: BTreeSet::new(),
+            acts,
+        };
+        let merges = if split.alone { self.by_feature(&rows, two) } else { vec![(rows, two)] };
+        std::iter::once(first).chain(merges.into_iter().map(merge)).collect()
+    }
+
+    /// Acts with rows for each point of what they store, apart for tensors with other features; as they are where some
+    /// combine features with each other.
+    fn by_feature(&self, rows: &[Axis], acts: Vec<Act>) -> Vec<(Vec<Axis>, Vec<Act>)> {
+        let mut combined = Ranks::new();
+        let mut moved = false;
+        acts.iter().for_each(|act| {
+            act.einsums(&mut |it| {
+                let exprs = &self.cascade.exprs;
+                combined.extend(it.op.reduced().iter().flat_map(|rank| exprs.atoms(*rank)));
+                moved |= !matches!(it.op, Op::Map | Op::Reduce(..));
+                moved |= exprs.reads(it.value).any(|(tensor, coords)| {
+                    let dims = &self.cascade.tensors[tensor].dims;
+                    coords.iter().zip(dims).any(|(at, dim)| *exprs.get(*at) != Expr::Index(dim.rank))
+                });
+            });
+        });
+        let features = |act: &Act| -> Option<Vec<RankId>> {
+            let tensor = defined(act).filter(|it| !self.tiles.contains(it))?;
+            let own = self.ranks_of(tensor).into_iter();
+            Some(own.filter(|it| !rows.iter().any(|row| row.rank == *it)).collect())
+        };
+        let sets: BTreeSet<Vec<RankId>> = acts.iter().filter_map(features).collect();
+        if moved || sets.iter().flatten().any(|it| combined.contains(it)) {
+            return vec![(rows.to_vec(), acts)];
+        }
+        let stage = |set: &Vec<RankId>| {
+            let stored = acts.iter().filter(|act| features(act).as_ref() == Some(set)).filter_map(defined);
+            let more = set.iter().map(|&rank| Axis { rank, tile: 1 });
+            (rows.iter().copied().chain(more).collect(), self.only(&acts, stored.collect()))
+        };
+        sets.iter().map(stage).collect()
+    }
+
+    /// What of some acts is needed for some tensors.
+    fn only(&self, acts: &[Act], mut needed: BTreeSet<TensorId>) -> Vec<Act> {
+        let mut einsums = Vec::new();
+        acts.iter().for_each(|act| act.einsums(&mut |it| einsums.push(it)));
+        loop {
+            let those = einsums.iter().filter(|it| needed.contains(&it.tensor));
+            let reads = those.flat_map(|it| self.cascade.exprs.reads(it.value).map(|(tensor, _)| tensor));
+            let reads: Vec<TensorId> = reads.filter(|it| !needed.contains(it)).collect();
+            if reads.is_empty() {
+                return acts.iter().filter_map(|it| without_others(it, &needed)).collect();
+            }
+            needed.extend(reads);
+        }
     }
 
     /// What stores the state of a part, and where it is found.
@@ -299,6 +391,17 @@ impl Weaver<'_> {
         }
         kept.reverse();
         kept
+    }
+}
+
+/// An act with those einsums alone that define some tensors, if there are any.
+fn without_others(act: &Act, wanted: &BTreeSet<TensorId>) -> Option<Act> {
+    let all = |acts: &[Act]| acts.iter().filter_map(|it| without_others(it, wanted)).collect::<Vec<Act>>();
+    match act {
+        Act::Define(it) | Act::Fold(it) => wanted.contains(&it.tensor).then(|| act.clone()),
+        Act::Loop(it) => Some(Act::Loop(Loop { acts: all(&it.acts), ..it.clone() })),
+        Act::Along(rank, acts) => Some(Act::Along(*rank, all(acts))),
+        Act::Choose(condition, then, otherwise) => Some(Act::Choose(*condition, all(then), all(otherwise))),
     }
 }
 

@@ -95,7 +95,7 @@ impl<'a> Weaver<'a> {
         }
         let composites = self.composites();
         match self.split.take() {
-            Some(split) => self.in_parts(&split, rows, composites).into(),
+            Some(split) => self.in_parts(&split, rows, composites),
             None => {
                 let acts = self.acts();
                 vec![Stream { rows, when: None, composites, unscaled: self.unscaled, acts }]

@@ -23,6 +23,8 @@ pub(super) struct Writer(RefCell<State>);
 struct State {
     builder: Builder,
     open: Vec<Open>,
+    /// What does not change while the kernel runs, whichever way it takes.
+    constants: Vec<Stmt>,
     /// The block that each register belongs to, by position.
     level: HashMap<Reg, usize>,
     /// Integers that are sums of another and a number.
@@ -60,6 +62,7 @@ impl Writer {
         Writer(RefCell::new(State {
             builder,
             open: vec![Open::default()],
+            constants: Vec::new(),
             level: HashMap::new(),
             sums: HashMap::new(),
             differences: HashMap::new(),
@@ -157,7 +160,7 @@ impl Writer {
         }
         let reg = state.builder.fresh(ty);
         state.level.insert(reg, 0);
-        state.open[0].stmts.push(Stmt::Inst(make(reg)));
+        state.constants.push(Stmt::Inst(make(reg)));
         state.open[0].known.insert(key, reg);
         reg
     }
@@ -257,9 +260,9 @@ impl Writer {
 
     /// The kernel.
     pub(super) fn finish(self) -> Kernel {
-        let State { mut builder, open, shared, .. } = self.0.into_inner();
+        let State { mut builder, open, constants, shared, .. } = self.0.into_inner();
         place_shared(&mut builder, &shared);
-        for stmt in open.into_iter().flat_map(|it| it.stmts) {
+        for stmt in constants.into_iter().chain(open.into_iter().flat_map(|it| it.stmts)) {
             match stmt {
                 Stmt::Inst(inst) => builder.add(inst),
                 Stmt::Label(label) => builder.place(label),

@@ -95,7 +95,9 @@ impl Mapping {
             Refusal::of(format!("`defaults.vector` is {vector}, expected at most `defaults.lanes`, {lanes}"))
         });
         let refused = defaults.chain(single).filter_map(|(name, key, size)| refused_size(&name, key, size));
-        let block = block.into_iter().flat_map(|it| [("rows", it.rows, 64), ("stream", it.stream, 16)]);
+        let block = block.into_iter().flat_map(|it| {
+            [("rows", it.rows, 64), ("stream", it.stream, 16), ("chunk", it.chunk, 1), ("parts", it.parts, 1)]
+        });
         let block = block.filter(|(_, size, grain)| *size == 0 || size % grain > 0);
         let block = block.map(|(key, size, grain)| {
             let near = (size / grain * grain).max(grain);

@@ -7,15 +7,13 @@
 //! Q[b, (k, g), m, d], K[b, k, n, d]   ->   row r of a block: m = r / |g|, g = r % |g|;  tasks: b, k, |m| |g| / 128
 //! ```
 
-use std::collections::BTreeSet;
-
 use attnc_dsl::ast::CompareOp;
 
 use super::Tiling;
-use crate::ir::cascade::{Cascade, Einsum, ExprId, Op, RankId, ReduceOp};
+use crate::ir::cascade::{Cascade, Einsum, ExprId, RankId};
 use crate::ir::expr::{BinaryOp, Expr};
 use crate::ir::nest::{TileDim, ValueId};
-use crate::schedule::{Axis, Stream};
+use crate::schedule::{Axis, Stream, factors, sharing};
 use crate::tile::{Lanes, Tasks};
 
 /// The ranks whose points are rows.
@@ -35,8 +33,7 @@ impl Rows {
 }
 
 impl Tiling<'_> {
-    /// The ranks of rows that share a factor of a sum of products: the last for which one factor varies, the other not, and
-    /// those for which that is so wherever it is for the last.
+    /// The ranks of rows that share factors of sums of products.
     pub(super) fn rows_of_team(&self, stream: &Stream) -> Option<Rows> {
         let exprs = &self.cascade.exprs;
         let mut einsums = Vec::new();
@@ -55,15 +52,8 @@ impl Tiling<'_> {
             return None;
         }
         let products: Vec<(ExprId, ExprId)> = einsums.iter().filter_map(|it| self.factors(it)).collect();
-        let has = |factor: ExprId, row: RankId| exprs.free(factor).contains(&row);
-        let shared = |row: RankId| {
-            let those = products.iter().filter(move |(a, b)| has(*a, row) != has(*b, row));
-            those.map(move |&(a, b)| if has(a, row) { b } else { a }).collect::<BTreeSet<ExprId>>()
-        };
-        let mut ranks = stream.rows.iter().rev().map(|it| it.rank);
-        let rank = ranks.find(|&row| !shared(row).is_empty())?;
-        let packs = |it: &RankId| *it != rank && shared(rank).iter().all(|factor| !has(*factor, *it));
-        let packed: Vec<RankId> = stream.rows.iter().map(|it| it.rank).filter(packs).collect();
+        let ranks: Vec<RankId> = stream.rows.iter().map(|it| it.rank).collect();
+        let (rank, packed) = sharing(exprs, &products, &ranks)?;
         // Where a composite rank may end before its parts do, rows know it by their mask; what is no row would have to ask.
         let ends = |it: &RankId| exprs.atoms(*it).last().copied();
         let by_rows = |it: &RankId| ends(it).is_some_and(|last| last == rank || packed.contains(&last));
@@ -73,11 +63,8 @@ impl Tiling<'_> {
 
     /// The factors of a sum of products over one rank that both have.
     pub(super) fn factors(&self, einsum: &Einsum) -> Option<(ExprId, ExprId)> {
-        let exprs = &self.cascade.exprs;
-        let Op::Reduce(ReduceOp::Sum, over) = &einsum.op else { return None };
-        let &Expr::Binary(BinaryOp::Mul, a, b) = exprs.get(einsum.value) else { return None };
-        let has = |factor: ExprId| over.iter().all(|it| exprs.free(factor).contains(it));
-        (over.len() == 1 && has(a) && has(b)).then_some((a, b))
+        let over = einsum.op.reduced();
+        factors(&self.cascade.exprs, einsum).filter(|_| over.len() == 1)
     }
 
     /// A task for each box of rows, and each point of the other ranks that a stream's boxes are made of. From now on its

@@ -1,0 +1,147 @@
+//! Few rows with many keys on GPUs: blocks take parts of the keys, which a stage puts together.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use attnc::Backend;
+use attnc::driver;
+use attnc::ir::array::Data;
+use attnc::ir::cascade::Cascade;
+use attnc::ir::interp::Call;
+use attnc::ir::interp::nest::{self, Manner};
+use attnc::ir::verify;
+use attnc::schedule::Mapping;
+use attnc::target::{Gpu, Target};
+use attnc::verify::on_all_cores;
+use attnc_runtime::emulator::Schedule;
+use attnc_tests::case::{Outputs, call, expected, is_close, round_to_short, sized};
+use attnc_tests::emulated::Parts;
+use attnc_tests::{jit, spec};
+
+/// What weights that are rounded to eight bits may change, relative to all of a result.
+const TOLERANCE: f64 = 3e-3;
+
+/// Short parts of keys, so that few keys have several.
+const CUT: &str = "[ranks.n]\nchunk = 48\nparts = 5";
+
+/// Heads of three share keys; the last of them have fewer heads.
+const GROUPS: &str = "kernel t {
+  param group: i64 = 3
+  rank b, k, m, n
+  rank d = 64
+  rank e = 48
+  rank h = (k, g = group)
+  input Q[b, h, m, d]: bf16
+  input K[b, k, n, d]: bf16
+  input V[b, k, n, e]: bf16
+  input E[b]: i64
+  S[b, h, m, n] = 0.125 * sum[d](Q * K) where n < E[b] + m
+  output O[b, h, m, e]: f32 = sum[n](softmax[n](S) * V)
+  output L[b, h, m]: f32 = logsumexp[n](S)
+}";
+
+fn of(text: &str) -> Cascade {
+    spec::cascade(text).unwrap_or_else(|it| panic!("{it}"))
+}
+
+fn cut(cascade: &Cascade, text: &str, gpu: Gpu) -> Mapping {
+    let target = Target::of_gpu(gpu);
+    let mapping = driver::mapping(text, std::slice::from_ref(cascade), &target, Backend::default());
+    mapping.unwrap_or_else(|it| panic!("{}", it.iter().map(ToString::to_string).collect::<String>()))
+}
+
+/// A call with sequences of these lengths.
+fn call_of(cascade: &Cascade, sizes: &[(&str, usize)], lengths: &[i64]) -> Call {
+    let batch = ("b", lengths.len());
+    let sizes: Vec<_> = std::iter::once(batch).chain(sizes.iter().copied()).collect();
+    let mut call = call(cascade, &sized(&sizes), 4.0);
+    round_to_short(&mut call);
+    if let Some(input) = call.inputs.get_mut("E") {
+        input.data = Data::Int(lengths.to_vec());
+    }
+    call
+}
+
+/// By the entry that copies boxes, if there is one and there are keys.
+fn run(parts: &Parts, cascade: &Cascade, call: &Call) -> Outputs {
+    let unused = if call.inputs["K"].shape.contains(&0) { "_maps" } else { "" };
+    let kernel = parts.kernel(&parts.trapped(unused), Schedule::Random(5)).unwrap();
+    jit::call_kernel(&kernel, cascade, call, jit::Placement::Dense).unwrap_or_else(|it| panic!("{it}"))
+}
+
+/// The nest and both entries of the kernels give what the cascade does.
+fn check(name: &str, cascade: &Cascade, cut_by: &str, calls: &[Call]) {
+    for gpu in Gpu::ALL {
+        let mut parts = Parts::by(cascade, &cut(cascade, cut_by, gpu), gpu);
+        verify::nest(&parts.nest).unwrap_or_else(|it| panic!("{name}: {it}"));
+        assert!(parts.nest.stages[0].team.is_some(), "{name} does not fit");
+        assert!(parts.nest.stages.len() > 1, "{name} has no parts");
+        let all = on_all_cores(calls, |call| {
+            let by_nest = nest::run(&parts.nest, cascade, call, Manner::default()).unwrap();
+            [by_nest, run(&parts, cascade, call)]
+        });
+        parts.info.mapped.clear();
+        let unmapped = on_all_cores(calls, |call| run(&parts, cascade, call));
+        for ((call, found), unmapped) in calls.iter().zip(all).zip(unmapped) {
+            let right = expected(cascade, call);
+            for it in found.iter().chain([&unmapped]) {
+                is_close(&format!("{name} on {}: {:?}", gpu.name(), call.inputs["K"].shape), it, &right, TOLERANCE);
+            }
+        }
+    }
+}
+
+#[test]
+fn parts_of_keys_are_tasks_of_blocks() {
+    let cascade = of(GROUPS);
+    let sizes = |queries, keys| [("k", 2), ("h", 5), ("m", queries), ("n", keys)];
+    let call = |queries, keys, lengths: &[i64]| call_of(&cascade, &sizes(queries, keys), lengths);
+    let calls = [
+        call(1, 0, &[0, 0]),
+        call(1, 1, &[1, 0]),
+        call(1, 40, &[40, 9]),
+        call(1, 64, &[64, 63]),
+        call(1, 65, &[65, 64]),
+        call(1, 330, &[330, 17, 0]),
+        call(4, 500, &[3, 497]),
+        // More rows than one block has at a time: no parts.
+        call(50, 200, &[150]),
+    ];
+    check("groups", &cascade, CUT, &calls);
+}
+
+#[test]
+fn one_query_of_heads_that_share_keys_has_parts() {
+    let text = GROUPS.replace(", m, d]", ", d]").replace(", m, e]", ", e]").replace(", m, n]", ", n]");
+    let text = text.replace(", m]", "]").replace("k, m, n", "k, n").replace(" + m", "");
+    let cascade = of(&text);
+    let call = |heads, keys, lengths: &[i64]| {
+        let groups = (heads as usize).div_ceil(3);
+        call_of(&cascade, &[("k", groups), ("h", heads), ("n", keys)], lengths)
+    };
+    check("one query", &cascade, CUT, &[call(7, 330, &[330, 200]), call(24, 100, &[99]), call(1, 0, &[5])]);
+}
+
+#[test]
+fn what_else_is_in_a_batch_changes_no_bit() {
+    let cascade = of(GROUPS);
+    let sizes = [("k", 1), ("h", 3), ("m", 2), ("n", 300)];
+    let one = call_of(&cascade, &sizes, &[290]);
+    let mut many = call_of(&cascade, &sizes, &[290, 3, 77, 298, 1, 120]);
+    for name in ["Q", "K", "V"] {
+        let own = one.inputs[name].data.clone();
+        let (Data::Real(all), Data::Real(own)) = (&mut many.inputs.get_mut(name).unwrap().data, own) else {
+            panic!("they are real")
+        };
+        all[..own.len()].copy_from_slice(&own);
+    }
+    for gpu in Gpu::ALL {
+        let parts = Parts::by(&cascade, &cut(&cascade, CUT, gpu), gpu);
+        let [alone, among] = [&one, &many].map(|it| run(&parts, &cascade, it));
+        for (name, own) in &alone {
+            let (Data::Real(own), Data::Real(all)) = (&own.data, &among[name].data) else {
+                panic!("they are real")
+            };
+            assert_eq!(own[..], all[..own.len()], "{name} on {}", gpu.name());
+        }
+    }
+}
