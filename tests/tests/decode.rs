@@ -145,3 +145,55 @@ fn what_else_is_in_a_batch_changes_no_bit() {
         }
     }
 }
+
+/// Keys and values of pages that a table names.
+const PAGES: &str = "kernel t {
+  param page: i64 = 16
+  param group: i64 = 3
+  rank b, k
+  rank d = 64
+  rank e = 48
+  rank p
+  rank h = (k, g = group)
+  rank n = (i, s = page)
+  input Q[b, h, d]: bf16
+  input K[p, s, k, d]: bf16
+  input V[p, s, k, e]: bf16
+  input T[b, i]: i64
+  input E[b]: i64
+  S[b, h, n] = 0.125 * sum[d](Q * K[p = T]) where n < E
+  output O[b, h, e]: f32 = sum[n](softmax[n](S) * V[p = T])
+  output L[b, h]: f32 = logsumexp[n](S)
+}";
+
+/// A call with pages in some order, of which a few numbers may name none.
+fn call_of_pages(cascade: &Cascade, (heads, pages): (usize, usize), lengths: &[i64], all: bool) -> Call {
+    let per = pages.div_ceil(16);
+    let sizes = [("k", heads.div_ceil(3)), ("h", heads), ("p", 2 * per + 1), ("s", 16), ("i", per)];
+    let mut call = call_of(cascade, &sizes, lengths);
+    let many = (2 * per + 1) as i64;
+    let page = |at: i64| if !all && at % 5 == 3 { many + at } else { (at * 7 + 3) % many };
+    call.inputs.get_mut("T").unwrap().data =
+        Data::Int((0..(lengths.len() * per) as i64).map(page).collect());
+    call
+}
+
+#[test]
+fn pages_of_keys_are_looked_up() {
+    let cascade = of(PAGES);
+    let cut_by = "[ranks.i]\nchunk = 48\nparts = 5";
+    let call = |heads, keys, lengths: &[i64], all| call_of_pages(&cascade, (heads, keys), lengths, all);
+    let calls = [
+        call(3, 64, &[50, 0], true),
+        call(5, 330, &[330, 16, 17], true),
+        call(3, 200, &[200, 7], false),
+        call(3, 1, &[1], true),
+    ];
+    check("pages", &cascade, cut_by, &calls);
+    for size in [5, 48] {
+        let of_size = of(&PAGES.replace("page: i64 = 16", &format!("page: i64 = {size}")));
+        let mut call = call_of(&of_size, &[("k", 1), ("h", 3), ("p", 9), ("s", size), ("i", 4)], &[4 * 5 - 1, 3]);
+        call.inputs.get_mut("T").unwrap().data = Data::Int(vec![8, 3, 0, 1, 7, 7, 2, 4]);
+        check(&format!("pages of {size}"), &of_size, cut_by, &[call]);
+    }
+}

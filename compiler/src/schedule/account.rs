@@ -96,14 +96,16 @@ impl Plan {
         let defines = self.stored_by(&stream.acts);
         let loops = loops(&stream.acts);
         let streamed = loops.iter().flat_map(|it| &it.axes);
-        let split = loops.iter().find_map(|it| Some((it.axes[0].rank, it.parts?)));
-        let split = split.map(|(part, parts)| SplitAccount {
+        let split = stream.parts().next().map(|(part, parts)| SplitAccount {
             rank: self.cascade.ranks[parts.of].name.clone(),
             length: print::formula(&self.cascade, parts.length),
             least: parts.least,
             parts: self.extent_of(part),
             most: parts.most,
-            apart: stream.rows.first().map_or(String::new(), |it| self.condition_of(it.rank)),
+            apart: match stream.part {
+                Some(_) => format!("{} >= 2", self.extent_of(part)),
+                None => stream.rows.first().map_or(String::new(), |it| self.condition_of(it.rank)),
+            },
         });
         StageAccount {
             defines,

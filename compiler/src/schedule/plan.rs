@@ -84,6 +84,8 @@ pub enum Stage {
 pub struct Stream {
     /// The ranks whose points are spread over tasks, in boxes.
     pub rows: Vec<Axis>,
+    /// The rank of rows that says which part of another one a task traverses.
+    pub part: Option<(RankId, Parts)>,
     /// A condition on extents without which nothing is to be done.
     pub when: Option<ExprId>,
     /// Composite ranks that have a coordinate wherever their parts have.
@@ -260,6 +262,14 @@ impl Plan {
             Stage::Stream(it) if it.when.is_none() => Some(it),
             Stage::Stream(_) | Stage::Walk(_) | Stage::Whole(_) => None,
         })
+    }
+}
+
+impl Stream {
+    /// The ranks that are traversed in parts, and that of the parts.
+    pub fn parts(&self) -> impl Iterator<Item = (RankId, Parts)> {
+        let of_loops = loops(&self.acts).into_iter().filter_map(|it| Some((it.axes[0].rank, it.parts?)));
+        self.part.into_iter().chain(of_loops)
     }
 }
 

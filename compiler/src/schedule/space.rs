@@ -108,7 +108,7 @@ pub fn knobs(plan: &Plan) -> Vec<Knob> {
     add(Knob::Lanes);
     add(Knob::Strip);
     for stage in plan.streams() {
-        for parts in loops(&stage.acts).iter().filter_map(|it| it.parts) {
+        for (_, parts) in stage.parts() {
             if let Some(rank) = named(parts.of) {
                 add(Knob::Parts(rank.clone()));
                 add(Knob::Chunk(rank));

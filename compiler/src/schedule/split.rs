@@ -6,9 +6,9 @@
 //! merges that. What a part comes to is an accumulator, or a sum with its scale, so the running maximum that brings
 //! tiles to one scale brings parts to one scale, too (`accumulate.rs`).
 //!
-//! A block of threads has no room for the sums of a part beside those of all parts. So its tasks have one part each: of
-//! several where one block has all rows that share a fiber, as in decoding, else the whole. That depends on the extents of
-//! one sequence alone, so no bit tells what else is in a batch. What merges the parts then has a task for each feature.
+//! A block of threads has no room for the sums of a part beside those of all parts. So its tasks have one part each, of
+//! several where one block has all rows that share a fiber, as in decoding, and else the whole. That depends on the extents
+//! of one sequence alone, so no bit tells what else is in a batch. What merges the parts has a task for each feature.
 //!
 //! ```text
 //! stream m in 48                       stream n.turn, m in 48
@@ -43,14 +43,12 @@ pub(super) struct Split {
     pub(super) along: Ranks,
     /// The rank whose coordinates are the parts.
     pub(super) part: RankId,
-    /// The rank of the tasks for one box: a part each, or one for all.
+    /// The rank of the tasks for one box: a part each, or one for all. That of the parts if a task never has several.
     turn: RankId,
     /// What a part has of the outermost rank that is traversed.
     parts: Parts,
     /// Parts are tasks of their own: a box has several.
     apart: ExprId,
-    /// A task never has several parts.
-    alone: bool,
 }
 
 impl Weaver<'_> {
@@ -122,12 +120,16 @@ impl Weaver<'_> {
         let two = exprs.int(2);
         let several = exprs.compare(CompareOp::Ge, count, two);
         let apart = boxes.map_or(several, |few| exprs.binary(BinaryOp::And, several, few));
+        let parts = Parts { of, length, least: chunk, most: at_most };
+        if few.is_some() {
+            return Some(Split { along, part, turn: part, parts, apart });
+        }
+        let exprs = &mut self.cascade.exprs;
         let turns = exprs.add(Expr::If(apart, count, one));
         let turn = self.new_rank(&format!("{name}.turn"), turns);
         let turns = self.extent(turn);
         let apart = self.cascade.exprs.compare(CompareOp::Ge, turns, two);
-        let parts = Parts { of, length, least: chunk, most: at_most };
-        Some(Split { along, part, turn, parts, apart, alone: few.is_some() })
+        Some(Split { along, part, turn, parts, apart })
     }
 
     /// Holds where one block of so many has all rows that share what is traversed; `None` if it never does.
@@ -223,10 +225,14 @@ impl Weaver<'_> {
         let (tiles, stores): (Vec<Act>, Vec<Act>) =
             before.iter().cloned().partition(|it| defined(it).is_some_and(|it| self.tiles.contains(&it)));
         starts.extend(folds.into_iter().map(Act::Loop));
-        let one = if split.alone {
-            let rest = [totals.clone(), merges, stores, behind.clone()].concat();
+        let alone = split.turn == split.part;
+        let one = if alone {
+            let rest = [stores, behind.clone()].concat();
+            let states = starts.iter().filter_map(defined).collect();
+            let merged = [totals.clone(), merges.clone(), rest.clone()].concat();
+            let rest = self.of_one_part(split.part, &states, &merges, &rest).unwrap_or(merged);
             starts.push(Act::Choose(split.apart, keeps, rest));
-            [tiles, vec![over_parts(self.in_turn(split, &[]), starts)]].concat()
+            [tiles, starts].concat()
         } else {
             starts.push(Act::Choose(split.apart, keeps, merges));
             let traversal = over_parts(self.in_turn(split, &matters), starts);
@@ -238,15 +244,23 @@ impl Weaver<'_> {
         let turns = std::iter::once(turn).chain(rows.iter().copied()).collect();
         let (one, two) = (self.needed(one), self.needed(two));
         let unscaled = std::mem::take(&mut self.unscaled);
-        let first = Stream { rows: turns, when: None, composites: composites.clone(), unscaled, acts: one };
+        let first = Stream {
+            rows: turns,
+            part: alone.then_some((split.part, split.parts)),
+            when: None,
+            composites: composites.clone(),
+            unscaled,
+            acts: one,
+        };
         let merge = |(rows, acts)| Stream {
             rows,
+            part: None,
             when: Some(split.apart),
             composites: composites.clone(),
             unscaled: BTreeSet::new(),
             acts,
         };
-        let merges = if split.alone { self.by_feature(&rows, two) } else { vec![(rows, two)] };
+        let merges = if alone { self.by_feature(&rows, two) } else { vec![(rows, two)] };
         std::iter::once(first).chain(merges.into_iter().map(merge)).collect()
     }
 
@@ -344,13 +358,51 @@ impl Weaver<'_> {
         lists.iter().map(|list| own.iter().chain(list).copied().collect()).collect()
     }
 
+    /// Acts that read what all parts come to where there is one: that is what this one comes to.
+    fn of_one_part(
+        &mut self,
+        part: RankId,
+        states: &BTreeSet<TensorId>,
+        merges: &[Act],
+        acts: &[Act],
+    ) -> Option<Vec<Act>> {
+        let mut state_of = BTreeMap::new();
+        for act in merges {
+            let Act::Fold(it) = act else { continue };
+            let reads: BTreeSet<TensorId> = self.cascade.exprs.reads(it.value).map(|it| it.0).collect();
+            let mut own = reads.intersection(states);
+            let (Some(state), None) = (own.next(), own.next()) else { return None };
+            state_of.insert(it.tensor, *state);
+        }
+        let index = self.cascade.exprs.index(part);
+        Some(self.with_others(acts, &mut |expr| {
+            if let Expr::Read(tensor, coords, _) = expr
+                && let Some(&state) = state_of.get(tensor)
+            {
+                *tensor = state;
+                *coords = std::iter::once(index).chain(coords.iter().copied()).collect();
+            }
+        }))
+    }
+
     /// The same acts where tensors are read from others.
     fn with_reads(&mut self, acts: &[Act], others: &BTreeMap<TensorId, TensorId>) -> Vec<Act> {
-        let moved = |it: &Einsum, value| Einsum { value, ..it.clone() };
+        self.with_others(acts, &mut |expr| {
+            if let Expr::Read(tensor, ..) = expr
+                && let Some(&other) = others.get(tensor)
+            {
+                *tensor = other;
+            }
+        })
+    }
+
+    /// The same acts where expressions are others.
+    fn with_others(&mut self, acts: &[Act], change: &mut dyn FnMut(&mut Expr)) -> Vec<Act> {
+        let mut changed = |it: &Einsum| Einsum { value: self.changed(it.value, change), ..it.clone() };
         acts.iter()
             .map(|act| match act {
-                Act::Define(it) => Act::Define(moved(it, self.read_from(it.value, others))),
-                Act::Fold(it) => Act::Fold(moved(it, self.read_from(it.value, others))),
+                Act::Define(it) => Act::Define(changed(it)),
+                Act::Fold(it) => Act::Fold(changed(it)),
                 Act::Loop(_) | Act::Along(..) | Act::Choose(..) => {
                     unreachable!("what merges parts are einsums")
                 }
@@ -358,17 +410,13 @@ impl Weaver<'_> {
             .collect()
     }
 
-    fn read_from(&mut self, value: ExprId, others: &BTreeMap<TensorId, TensorId>) -> ExprId {
+    fn changed(&mut self, value: ExprId, change: &mut dyn FnMut(&mut Expr)) -> ExprId {
         let mut new: BTreeMap<ExprId, ExprId> = BTreeMap::new();
         for id in self.cascade.exprs.postorder(value) {
             let expr = self.cascade.exprs.get(id).clone();
             let inside: Vec<ExprId> = operands(&expr).iter().map(|it| new[it]).collect();
             let mut expr = with_operands(&expr, &inside);
-            if let Expr::Read(tensor, ..) = &mut expr
-                && let Some(&other) = others.get(tensor)
-            {
-                *tensor = other;
-            }
+            change(&mut expr);
             let it = self.cascade.exprs.add(expr);
             new.insert(id, it);
         }

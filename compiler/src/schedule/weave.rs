@@ -98,7 +98,7 @@ impl<'a> Weaver<'a> {
             Some(split) => self.in_parts(&split, rows, composites),
             None => {
                 let acts = self.acts();
-                vec![Stream { rows, when: None, composites, unscaled: self.unscaled, acts }]
+                vec![Stream { rows, part: None, when: None, composites, unscaled: self.unscaled, acts }]
             }
         }
     }

@@ -53,12 +53,21 @@ impl Tiling<'_> {
                 let (holds, none) = (it.value(condition).value, it.builder.int(0));
                 tasks.count = it.builder.select(holds, tasks.count, none);
             }
+            it.enter_part(stream);
             it.acts(&stream.acts);
             tasks
         });
         self.note_scratch();
         self.words.clear();
         self.region = Region::default();
+    }
+
+    /// From now on a task has a part of what it traverses, if it has one alone.
+    pub(super) fn enter_part(&mut self, stream: &Stream) {
+        let Some((part, parts)) = stream.part else { return };
+        let (length, all) = (self.value(parts.length).value, self.all_of(parts.of));
+        let number = self.builder.indices[&part];
+        self.enter(parts.of, all, length, number);
     }
 
     /// The stage at hand is done; its scratch is free for the next.

@@ -14,6 +14,7 @@
 mod fit;
 mod order;
 mod phases;
+mod points;
 mod rows;
 mod sums;
 mod turns;
@@ -52,6 +53,8 @@ pub(super) struct Team {
     pub(super) lanes: Vec<Lanes>,
     /// The tiles.
     held: BTreeMap<TensorId, Known>,
+    /// Composite ranks that have a coordinate wherever their parts have.
+    composites: Vec<RankId>,
 }
 
 impl Tiling<'_> {
@@ -59,7 +62,7 @@ impl Tiling<'_> {
     pub(super) fn in_team(&mut self, stream: &Stream) -> bool {
         let Some(blocks) = &self.plan.blocks else { return false };
         let Some(rows) = self.rows_of_team(stream) else { return false };
-        let Some(said) = Said::of(blocks, stream, rows.rank) else { return false };
+        let Some(said) = Said::of(self.cascade, blocks, stream, rows.rank) else { return false };
         let limits = blocks.limits;
         // Where no sizes fit, some registers are kept in memory: single threads would have no products of matrices at all.
         let wide = Block { registers: limits.registers.max(MOST), ..limits };
@@ -86,7 +89,7 @@ impl Tiling<'_> {
         limits: &Block,
     ) -> Result<(Sizes, Stage), String> {
         let mut why = String::new();
-        for sizes in said.sizes(self.plan, rows.extent(self.cascade), limits) {
+        for sizes in said.sizes(rows.extent(self.cascade), limits) {
             let before = (self.builder.clone(), self.extents.clone(), self.stored.clone(), self.workspace);
             let dim = TileDim { rank: rows.rank, extent: sizes.rows };
             let stage = self.team_stage(stream, rows, (dim, sizes.stream));
@@ -114,7 +117,9 @@ impl Tiling<'_> {
     }
 
     fn team_stage(&mut self, stream: &Stream, rows: &Rows, (dim, tile): (TileDim, u32)) -> Option<Stage> {
-        self.team = Some(Team { rows: dim, stream: tile, lanes: Vec::new(), held: BTreeMap::new() });
+        let composites = stream.composites.clone();
+        let (lanes, held) = (Vec::new(), BTreeMap::new());
+        self.team = Some(Team { rows: dim, stream: tile, lanes, held, composites });
         // Coordinates of features, which no loop gives, mean something else in other stages.
         let memos = self.builder.forget();
         self.builder.open_body();
@@ -148,6 +153,7 @@ impl Tiling<'_> {
             let (holds, none) = (self.value(condition).value, self.builder.int(0));
             tasks.count = self.builder.select(holds, tasks.count, none);
         }
+        self.enter_part(stream);
         for rank in self.features_of(stream) {
             let Extent::Fixed(extent @ 1..=FEATURES) = self.cascade.ranks[rank].extent else { return None };
             let whole = u32::try_from(extent).ok()?.next_multiple_of(GRAIN);

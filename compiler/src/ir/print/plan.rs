@@ -23,7 +23,11 @@ pub fn plan(plan: &Plan) -> String {
             Stage::Stream(it) => {
                 let rows = printer.axes(&it.rows);
                 let when = it.when.map(|it| format!(" where {}", printer.expr(1, it))).unwrap_or_default();
-                printer.line(1, &format!("stream {rows}{when}"));
+                let part = it.part.map(|(rank, parts)| {
+                    let part = printer.rank(rank).to_owned();
+                    format!("; {part} of {} in {}", printer.rank(parts.of), printer.expr(1, parts.length))
+                });
+                printer.line(1, &format!("stream {rows}{when}{}", part.unwrap_or_default()));
                 it.acts.iter().for_each(|act| printer.act(2, act));
             }
             Stage::Walk(it) => {

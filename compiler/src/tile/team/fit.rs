@@ -17,7 +17,7 @@ use crate::ir::expr::BinaryOp;
 use crate::ir::factors::{Factors, SLICE};
 use crate::ir::lives::{Life, most_at_once};
 use crate::ir::nest::{Block, Nest, Op, Scalar, Stage, Stmt, TileDim, ValueId};
-use crate::schedule::{Blocks, Plan, Stream, loops};
+use crate::schedule::{Blocks, Stream, loops};
 use crate::target;
 use crate::tile::builder::Builder;
 
@@ -43,23 +43,28 @@ pub(super) struct Sizes {
 pub(super) struct Said {
     pub(super) rows: (RankId, Option<u32>),
     pub(super) stream: (RankId, Option<u32>),
+    /// The most points that are streamed over at a time.
+    most: u32,
 }
 
 impl Said {
     /// What a plan says of a stream; nothing if it streams over no rank.
-    pub(super) fn of(plan: &Blocks, stream: &Stream, row: RankId) -> Option<Said> {
-        let whole = loops(&stream.acts).into_iter().filter(|it| it.parts.is_none());
-        let ranks: Vec<RankId> = whole.flat_map(|it| &it.axes).map(|it| it.rank).collect();
+    pub(super) fn of(cascade: &Cascade, plan: &Blocks, stream: &Stream, row: RankId) -> Option<Said> {
+        let whole: Vec<_> = loops(&stream.acts).into_iter().filter(|it| it.parts.is_none()).collect();
+        let ranks: Vec<RankId> = whole.iter().flat_map(|it| &it.axes).map(|it| it.rank).collect();
         let said = ranks.iter().find(|it| plan.stream.contains_key(it)).or(ranks.first())?;
+        let around = whole.iter().find(|it| it.axes.iter().any(|axis| axis.rank == *said))?;
+        let extents = around.axes.iter().map(|it| cascade.most_coordinates(it.rank));
         Some(Said {
             rows: (row, plan.rows.get(&row).copied()),
             stream: (*said, plan.stream.get(said).copied()),
+            most: extents.fold(1, u32::saturating_mul),
         })
     }
 
     /// The same ranks, of which nothing is said.
     pub(super) fn nothing(self) -> Said {
-        Said { rows: (self.rows.0, None), stream: (self.stream.0, None) }
+        Said { rows: (self.rows.0, None), stream: (self.stream.0, None), ..self }
     }
 
     /// Why it cannot be, and what can.
@@ -85,8 +90,7 @@ impl Said {
     }
 
     /// The sizes to try for so many rows, the best first.
-    pub(super) fn sizes(self, plan: &Plan, rows: u32, limits: &target::Block) -> Vec<Sizes> {
-        let keys = plan.cascade.most_coordinates(self.stream.0);
+    pub(super) fn sizes(self, rows: u32, limits: &target::Block) -> Vec<Sizes> {
         let said =
             |size: u32, grain: u32, bound: u32| Some(size).filter(|it| it % grain == 0 && *it <= bound);
         let rows = match self.rows.1 {
@@ -95,7 +99,7 @@ impl Said {
         };
         let streams = match self.stream.1 {
             Some(size) => said(size, GRAIN, STREAM).into_iter().collect(),
-            None => grains(limits.stream, GRAIN, keys),
+            None => grains(limits.stream, GRAIN, self.most),
         };
         let of = |rows: u32| streams.iter().map(move |&stream| Sizes { rows, stream });
         rows.into_iter().flat_map(of).collect()

@@ -10,10 +10,11 @@
 use attnc_dsl::ast::CompareOp;
 
 use super::Tiling;
+use super::points::Points;
 use crate::ir::cascade::{Cascade, Einsum, ExprId, RankId};
 use crate::ir::expr::{BinaryOp, Expr};
 use crate::ir::nest::{TileDim, ValueId};
-use crate::schedule::{Axis, Stream, factors, sharing};
+use crate::schedule::{Axis, Loop, Stream, factors, loops, sharing};
 use crate::tile::{Lanes, Tasks};
 
 /// The ranks whose points are rows.
@@ -46,25 +47,31 @@ impl Tiling<'_> {
             })
         };
         let is_row = |it: &RankId| stream.rows.iter().any(|row| row.rank == *it);
-        if !einsums.iter().all(plain)
-            || !stream.composites.iter().all(|it| exprs.atoms(*it).iter().all(is_row))
-        {
+        // The parts of a composite rank are all rows, or all points of one traversal.
+        let is_traversed = |atoms: &[RankId]| {
+            let of = |it: &Loop, rank: &RankId| it.axes.iter().any(|axis| axis.rank == *rank);
+            loops(&stream.acts).into_iter().any(|it| atoms.iter().all(|rank| of(it, rank)))
+        };
+        let is_whole = |it: &RankId| {
+            let atoms = exprs.atoms(*it);
+            atoms.iter().all(is_row) || is_traversed(atoms)
+        };
+        if !einsums.iter().all(plain) || !stream.composites.iter().all(is_whole) {
             return None;
         }
-        let products: Vec<(ExprId, ExprId)> = einsums.iter().filter_map(|it| self.factors(it)).collect();
-        let ranks: Vec<RankId> = stream.rows.iter().map(|it| it.rank).collect();
+        let products: Vec<(ExprId, ExprId)> =
+            einsums.iter().filter_map(|it| factors(exprs, it)).collect();
+        // Rows of one part alone read the same keys.
+        let part = stream.part.map(|it| it.0);
+        let ranks = stream.rows.iter().map(|it| it.rank).filter(|it| Some(*it) != part);
+        let ranks: Vec<RankId> = ranks.collect();
         let (rank, packed) = sharing(exprs, &products, &ranks)?;
         // Where a composite rank may end before its parts do, rows know it by their mask; what is no row would have to ask.
         let ends = |it: &RankId| exprs.atoms(*it).last().copied();
         let by_rows = |it: &RankId| ends(it).is_some_and(|last| last == rank || packed.contains(&last));
-        let whole = stream.composites.iter().all(|it| !self.cascade.is_ragged(*it) || by_rows(it));
+        let mut rows_alone = stream.composites.iter().filter(|it| exprs.atoms(**it).iter().all(is_row));
+        let whole = rows_alone.all(|it| !self.cascade.is_ragged(*it) || by_rows(it));
         whole.then_some(Rows { rank, packed })
-    }
-
-    /// The factors of a sum of products over one rank that both have.
-    pub(super) fn factors(&self, einsum: &Einsum) -> Option<(ExprId, ExprId)> {
-        let over = einsum.op.reduced();
-        factors(&self.cascade.exprs, einsum).filter(|_| over.len() == 1)
     }
 
     /// A task for each box of rows, and each point of the other ranks that a stream's boxes are made of. From now on its
@@ -109,41 +116,24 @@ impl Tiling<'_> {
     ) {
         let iota = self.builder.iota(dim);
         let numbers = self.sum(from, iota);
-        let mut mask = self.builder.compare(CompareOp::Lt, numbers, to);
-        let mut rest = numbers;
-        for &rank in rows.packed.iter().rev() {
-            let extent = self.extent(rank);
-            let major = self.builder.binary(BinaryOp::FloorDiv, rest, extent);
-            let before = self.builder.binary(BinaryOp::Mul, major, extent);
-            let digit = self.builder.binary(BinaryOp::Sub, rest, before);
-            self.builder.bind(rank, digit);
-            let all = self.all_of(rank);
-            self.region.spans.insert(rank, all);
-            rest = major;
-        }
-        self.builder.bind(rows.rank, rest);
-        if !rows.packed.is_empty() {
-            let last = self.plus(to, -1);
-            let [first, last] = [from, last].map(|it| self.builder.binary(BinaryOp::FloorDiv, it, apart));
-            let end = self.plus(last, 1);
-            self.region.spans.insert(rows.rank, (first, end));
-        }
-        for &whole in &stream.composites {
-            let index = self.composed(whole, None);
-            self.builder.bind(whole, index);
-            if self.cascade.is_ragged(whole) {
-                let extent = self.extent(whole);
-                let exists = self.builder.compare(CompareOp::Lt, index, extent);
-                mask = self.builder.and(mask, exists);
-            }
-        }
+        let mask = self.builder.compare(CompareOp::Lt, numbers, to);
+        let points = Points { first: rows.rank, minors: rows.packed.clone(), apart };
+        self.enter_points(&points, numbers, (from, to));
+        let is_row = |it: &RankId| stream.rows.iter().any(|row| row.rank == *it);
+        let composites: Vec<RankId> = stream
+            .composites
+            .iter()
+            .filter(|it| self.cascade.exprs.atoms(**it).iter().all(is_row))
+            .copied()
+            .collect();
+        let mask = self.enter_composites(&composites, Some(mask));
         self.team_mut().lanes.push(Lanes {
             dim,
             first: from,
             indices: numbers,
             offsets: numbers,
             shifted: numbers,
-            mask: Some(mask),
+            mask,
             reduced: false,
         });
     }

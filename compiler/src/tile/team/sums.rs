@@ -1,11 +1,14 @@
 //! Sums of what a block of threads holds: along its own tiles, and of products with what lies in memory.
 
+use std::collections::BTreeSet;
+
 use attnc_dsl::ast::{CompareOp, DType};
 
 use super::Tiling;
 use crate::ir::cascade::{Einsum, ExprId, RankId, ReduceOp};
 use crate::ir::expr::{BinaryOp, UnaryOp};
 use crate::ir::nest::{Op as TileOp, Scalar, TileDim, ValueId};
+use crate::schedule::factors;
 use crate::tile::fold::Fold;
 
 impl Tiling<'_> {
@@ -17,18 +20,17 @@ impl Tiling<'_> {
         einsum: &Einsum,
     ) -> Option<ValueId> {
         let fold = Fold::new(self, op, einsum.value);
-        let whole =
-            |it: &RankId| self.team.as_ref().is_some_and(|of| of.lanes.iter().any(|l| l.dim.rank == *it));
         if op == ReduceOp::Mean || (!over.is_empty() && !matches!(fold.scalar, Scalar::F32 | Scalar::Bool)) {
             return None;
         }
-        if !over.iter().all(whole) || over.contains(&self.team_mut().rows.rank) {
+        let over = self.lanes_of(over)?;
+        if over.contains(&self.team_mut().rows.rank) {
             return None;
         }
-        if let Some((a, b)) = self.factors(einsum).filter(|_| !over.is_empty()) {
+        if let ([over], Some((a, b))) = (over.as_slice(), factors(&self.cascade.exprs, einsum)) {
             let ranks = self.shape_of(einsum.value).len();
             if ranks > 2 {
-                return self.team_contraction(&fold, over[0], a, b);
+                return self.team_contraction(&fold, *over, a, b);
             }
         }
         let mut shape = self.shape_of(einsum.value);
@@ -56,10 +58,24 @@ impl Tiling<'_> {
         };
         let mut value = self.builder.spread(value, &shape);
         let op = if op == ReduceOp::Count { ReduceOp::Sum } else { op };
-        for &rank in over {
+        for rank in over {
             value = self.builder.reduce(op, value, rank);
         }
         Some(value)
+    }
+
+    /// The ranks that tiles have along some ranks, if tiles have all points of these and of no others along them.
+    fn lanes_of(&self, over: &[RankId]) -> Option<Vec<RankId>> {
+        let lanes = over.iter().map(|it| match self.shape_along(&[*it]).as_slice() {
+            [dim] => Some(dim.rank),
+            [..] => None,
+        });
+        let lanes: BTreeSet<RankId> = lanes.collect::<Option<_>>()?;
+        let others = self.builder.indices.keys().filter(|it| {
+            let is_part = self.cascade.ranks[**it].parts.is_empty() && !over.contains(it);
+            is_part && self.shape_along(&[**it]).iter().any(|dim| lanes.contains(&dim.rank))
+        });
+        (others.count() == 0).then(|| lanes.into_iter().collect())
     }
 
     /// The ranks along which an expression has several points at hand.
@@ -86,16 +102,19 @@ impl Tiling<'_> {
             return None;
         }
         let [a, b] = [a, b].map(|it| self.value(it));
-        let dtype = self.short(b.value).filter(|_| b.present.is_none())?;
+        let dtype = self.short(b.value)?;
+        // What is absent in memory is 0 in the tile.
+        let (along, apart) = self.presence_of(b.present, over)?;
         // Weights are rounded as products take them, what is handed in is not.
         let streamed = self.region.spans.contains_key(&over);
         let is_short = self.short(a.value) == Some(dtype);
         // What is taken as it lies in memory is taken whole.
-        if is_short && a.present.is_some() || !streamed && !is_short {
+        if is_short && (a.present.is_some() || along.is_some()) || !streamed && !is_short {
             return None;
         }
         let lane = self.team_mut().lanes.iter().find(|it| it.dim.rank == over)?.mask;
         let there = self.builder.both(a.present, lane.filter(|_| streamed));
+        let there = self.builder.both(there, along);
         let value = self.builder.convert(a.value, Scalar::F32);
         let value = self.builder.spread(value, &left);
         // What is in memory beyond a tile is 0, so only what rows do not see may be something else.
@@ -117,10 +136,28 @@ impl Tiling<'_> {
         }
         let into = self.builder.filled(TileOp::Real(0.0), Scalar::F32, &[rows, out[0]]);
         let sum = self.builder.contract_where(seen, value, b.value, into);
-        Some(match factor {
-            Some(factor) => self.builder.binary(BinaryOp::Mul, sum, factor),
+        let sum = factor.map_or(sum, |it| self.builder.binary(BinaryOp::Mul, sum, it));
+        Some(match apart {
+            Some(there) => {
+                let none = self.builder.real(0.0, Scalar::F32);
+                self.builder.select(there, sum, none)
+            }
             None => sum,
         })
+    }
+
+    /// Where a factor is present along what is summed over, and along the other rank; nothing if that cannot be told apart.
+    fn presence_of(
+        &self,
+        present: Option<ValueId>,
+        over: RankId,
+    ) -> Option<(Option<ValueId>, Option<ValueId>)> {
+        let Some(there) = present else { return Some((None, None)) };
+        match self.builder.nest.values[there].shape.as_slice() {
+            [dim] if dim.rank == over => Some((present, None)),
+            [_] | [] => Some((None, present)),
+            [..] => None,
+        }
     }
 
     /// Weights in the range of f16, and by what their sums are to be multiplied: the largest of a row becomes 2^15, so that

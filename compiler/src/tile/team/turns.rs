@@ -4,23 +4,27 @@
 //! ```text
 //! for n in 64 tiles .. where n <= m    ->   for n .. up to the first row: without masks;  for n .. up to the last: with masks
 //! ```
+//!
+//! Points of several ranks, as those of pages, are numbered, and tiles are of points that follow each other.
 
 use std::collections::{BTreeSet, HashMap};
 
 use attnc_dsl::ast::Kind;
 
 use super::Tiling;
+use super::points::Points;
 use crate::ir::cascade::{ExprId, RankId};
 use crate::ir::expr::{BinaryOp, Expr};
 use crate::ir::nest::{TileDim, ValueId};
-use crate::schedule::{Axis, Loop, presence};
+use crate::schedule::{Loop, presence};
 
 /// A traversal that is under way.
 struct Turns {
-    rank: RankId,
-    /// How many coordinates a tile has.
+    /// What is traversed.
+    points: Points,
+    /// How many points a tile has.
     tile: u32,
-    /// The coordinates that are traversed, and how many a turn takes.
+    /// The numbers of the points that are traversed, and how many a turn takes.
     span: (ValueId, ValueId),
     width: ValueId,
     /// The rank that is traversed in parts, and their length.
@@ -32,20 +36,23 @@ struct Turns {
 impl Tiling<'_> {
     /// A traversal; [`Tiling::traverse`] with values that are carried.
     pub(super) fn team_loop(&mut self, it: &Loop) -> Option<()> {
-        let &[Axis { rank, tile }] = it.axes.as_slice() else { return None };
-        let tile = if it.parts.is_some() { tile } else { self.team_mut().stream };
-        let outer = self.region.spans.get(&rank).copied();
-        let span = self.span(rank);
-        let (length, width) = (self.minus(span.1, span.0), self.builder.int(tile.into()));
-        let count = self.pieces(length, width);
-        let mut range = self.tiles_of_box(it, rank, width, count);
+        let ranks: Vec<RankId> = it.axes.iter().map(|it| it.rank).collect();
+        let points = self.points(&ranks)?;
+        let tile = if it.parts.is_some() { it.axes[0].tile } else { self.team_mut().stream };
+        let outer = self.region.spans.get(&points.first).copied();
+        let (from, to) = self.span(points.first);
+        let span = (self.numbered(&points, from), self.numbered(&points, to));
+        let width = self.builder.int(tile.into());
         let parts = it.parts.map(|parts| (parts.of, self.value(parts.length).value));
+        let turns = Turns { points, tile, span, width, parts, outer };
+        let mut range = self.turns_that_matter(it, &turns);
         if let Some((of, length)) = parts {
+            let length_of_all = self.minus(span.1, span.0);
+            let count = self.pieces(length_of_all, width);
             let (first, last) = self.tiles_of_box(it, of, length, count);
             range.0 = self.builder.binary(BinaryOp::Max, range.0, first);
             range.1 = self.builder.binary(BinaryOp::Min, range.1, last);
         }
-        let turns = Turns { rank, tile, span, width, parts, outer };
         let full = if parts.is_none() { self.full_tiles(it, &turns, range) } else { None };
         let Some((full, conditions)) = full else { return self.turns(it, &turns, range, true) };
         let exprs = &self.cascade.exprs;
@@ -63,7 +70,8 @@ impl Tiling<'_> {
 
     /// Some turns of a traversal; `ragged` if the tile at hand may be one that the end of the rank cuts off.
     fn turns(&mut self, it: &Loop, turns: &Turns, range: (ValueId, ValueId), ragged: bool) -> Option<()> {
-        let Turns { rank, tile, span, width, parts, outer } = *turns;
+        let Turns { ref points, tile, span, width, parts, outer } = *turns;
+        let rank = points.last();
         self.carrying(&it.acts, rank, range, |this, number| {
             this.enter(rank, span, width, number);
             if let Some((of, length)) = parts {
@@ -72,12 +80,13 @@ impl Tiling<'_> {
                 let all = this.all_of(of);
                 this.enter(of, all, length, number);
             } else {
-                let (from, to) = this.span(rank);
-                this.enter_lane(TileDim { rank, extent: tile }, from, ragged.then_some(to));
+                let span = this.span(rank);
+                this.enter_lane(TileDim { rank, extent: tile }, span.0, ragged.then_some(span.1));
+                this.enter_points_of_lane(points, span);
             }
             this.team_acts(&it.acts)?;
-            this.region.spans.remove(&rank);
-            this.region.spans.extend(outer.map(|it| (rank, it)));
+            points.ranks().for_each(|it| _ = this.region.spans.remove(&it));
+            this.region.spans.extend(outer.map(|it| (points.first, it)));
             if let Some((of, _)) = parts {
                 this.region.fixed.remove(&rank);
                 this.region.spans.remove(&of);
@@ -88,6 +97,22 @@ impl Tiling<'_> {
         })
     }
 
+    /// The turns that can matter to some row of the box.
+    fn turns_that_matter(&mut self, it: &Loop, turns: &Turns) -> (ValueId, ValueId) {
+        let Turns { points, span, width, .. } = turns;
+        let length = self.minus(span.1, span.0);
+        if points.minors.is_empty() {
+            let count = self.pieces(length, *width);
+            return self.tiles_of_box(it, points.first, *width, count);
+        }
+        let (from, to) = self.span(points.first);
+        let (one, count) = (self.builder.int(1), self.minus(to, from));
+        let (first, last) = self.tiles_of_box(it, points.first, one, count);
+        let [first, last] = [first, last].map(|it| self.numbered(points, it));
+        let first = self.builder.binary(BinaryOp::FloorDiv, first, *width);
+        (first, self.pieces(last, *width))
+    }
+
     /// One past the last of the tiles, from the first on, that are whole and all points of which meet the conditions on
     /// coordinates, and these conditions; nothing if there is one of which it cannot be told where it fails.
     fn full_tiles(
@@ -96,10 +121,12 @@ impl Tiling<'_> {
         turns: &Turns,
         range: (ValueId, ValueId),
     ) -> Option<(ValueId, BTreeSet<ExprId>)> {
-        let conditions = self.conditions_along(it, turns.rank);
+        let points = &turns.points;
+        let conditions = self.conditions_along(it, points);
         let mut end = turns.span.1;
         for &condition in &conditions {
-            let fails = self.of_box(|this| this.where_one_fails(&[condition], turns.rank))?;
+            let fails = self.of_box(|this| this.where_one_fails(&[condition], points.first))?;
+            let fails = self.numbered(points, fails);
             end = self.builder.binary(BinaryOp::Min, end, fails);
         }
         let whole = self.minus(end, turns.span.0);
@@ -108,8 +135,8 @@ impl Tiling<'_> {
         Some((self.builder.binary(BinaryOp::Max, whole, range.0), conditions))
     }
 
-    /// The conditions of a traversal that compare integers and differ along a rank.
-    fn conditions_along(&self, it: &Loop, rank: RankId) -> BTreeSet<ExprId> {
+    /// The conditions of a traversal that compare integers and differ along what is traversed.
+    fn conditions_along(&self, it: &Loop, points: &Points) -> BTreeSet<ExprId> {
         let exprs = &self.cascade.exprs;
         let mut conditions = BTreeSet::new();
         it.acts.iter().for_each(|act| {
@@ -119,7 +146,7 @@ impl Tiling<'_> {
                     conditions.extend(presence::parts(exprs, condition).into_iter().filter(|it| {
                         let is_integer =
                             !matches!(exprs.get(*it), Expr::Compare(_, a, _) if exprs.kind(*a) == Kind::Real);
-                        is_integer && exprs.free(*it).contains(&rank)
+                        is_integer && points.ranks().any(|rank| exprs.free(*it).contains(&rank))
                     }));
                 }
             });
