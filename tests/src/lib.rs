@@ -4,6 +4,7 @@ pub mod artifact;
 pub mod attention;
 pub mod cascades;
 pub mod case;
+pub mod decoding;
 pub mod emulated;
 pub mod fixture;
 pub mod jit;

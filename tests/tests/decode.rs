@@ -2,64 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-use attnc::Backend;
-use attnc::driver;
 use attnc::ir::array::Data;
 use attnc::ir::cascade::Cascade;
 use attnc::ir::interp::Call;
 use attnc::ir::interp::nest::{self, Manner};
 use attnc::ir::verify;
-use attnc::schedule::Mapping;
-use attnc::target::{Gpu, Target};
+use attnc::target::Gpu;
 use attnc::verify::on_all_cores;
 use attnc_runtime::emulator::Schedule;
-use attnc_tests::case::{Outputs, call, expected, is_close, round_to_short, sized};
+use attnc_tests::case::{Outputs, expected, is_close};
+use attnc_tests::decoding::{CUT, CUT_PAGES, GROUPS, PAGES, call_of, call_of_pages, mapping, of};
 use attnc_tests::emulated::Parts;
-use attnc_tests::{jit, spec};
+use attnc_tests::jit;
 
 /// What weights that are rounded to eight bits may change, relative to all of a result.
 const TOLERANCE: f64 = 3e-3;
-
-/// Short parts of keys, so that few keys have several.
-const CUT: &str = "[ranks.n]\nchunk = 48\nparts = 5";
-
-/// Heads of three share keys; the last of them have fewer heads.
-const GROUPS: &str = "kernel t {
-  param group: i64 = 3
-  rank b, k, m, n
-  rank d = 64
-  rank e = 48
-  rank h = (k, g = group)
-  input Q[b, h, m, d]: bf16
-  input K[b, k, n, d]: bf16
-  input V[b, k, n, e]: bf16
-  input E[b]: i64
-  S[b, h, m, n] = 0.125 * sum[d](Q * K) where n < E[b] + m
-  output O[b, h, m, e]: f32 = sum[n](softmax[n](S) * V)
-  output L[b, h, m]: f32 = logsumexp[n](S)
-}";
-
-fn of(text: &str) -> Cascade {
-    spec::cascade(text).unwrap_or_else(|it| panic!("{it}"))
-}
-
-fn cut(cascade: &Cascade, text: &str, gpu: Gpu) -> Mapping {
-    let target = Target::of_gpu(gpu);
-    let mapping = driver::mapping(text, std::slice::from_ref(cascade), &target, Backend::default());
-    mapping.unwrap_or_else(|it| panic!("{}", it.iter().map(ToString::to_string).collect::<String>()))
-}
-
-/// A call with sequences of these lengths.
-fn call_of(cascade: &Cascade, sizes: &[(&str, usize)], lengths: &[i64]) -> Call {
-    let batch = ("b", lengths.len());
-    let sizes: Vec<_> = std::iter::once(batch).chain(sizes.iter().copied()).collect();
-    let mut call = call(cascade, &sized(&sizes), 4.0);
-    round_to_short(&mut call);
-    if let Some(input) = call.inputs.get_mut("E") {
-        input.data = Data::Int(lengths.to_vec());
-    }
-    call
-}
 
 /// By the entry that copies boxes, if there is one and there are keys.
 fn run(parts: &Parts, cascade: &Cascade, call: &Call) -> Outputs {
@@ -71,7 +28,7 @@ fn run(parts: &Parts, cascade: &Cascade, call: &Call) -> Outputs {
 /// The nest and both entries of the kernels give what the cascade does.
 fn check(name: &str, cascade: &Cascade, cut_by: &str, calls: &[Call]) {
     for gpu in Gpu::ALL {
-        let mut parts = Parts::by(cascade, &cut(cascade, cut_by, gpu), gpu);
+        let mut parts = Parts::by(cascade, &mapping(cascade, cut_by, gpu), gpu);
         verify::nest(&parts.nest).unwrap_or_else(|it| panic!("{name}: {it}"));
         assert!(parts.nest.stages[0].team.is_some(), "{name} does not fit");
         assert!(parts.nest.stages.len() > 1, "{name} has no parts");
@@ -84,7 +41,12 @@ fn check(name: &str, cascade: &Cascade, cut_by: &str, calls: &[Call]) {
         for ((call, found), unmapped) in calls.iter().zip(all).zip(unmapped) {
             let right = expected(cascade, call);
             for it in found.iter().chain([&unmapped]) {
-                is_close(&format!("{name} on {}: {:?}", gpu.name(), call.inputs["K"].shape), it, &right, TOLERANCE);
+                is_close(
+                    &format!("{name} on {}: {:?}", gpu.name(), call.inputs["K"].shape),
+                    it,
+                    &right,
+                    TOLERANCE,
+                );
             }
         }
     }
@@ -114,8 +76,8 @@ fn one_query_of_heads_that_share_keys_has_parts() {
     let text = GROUPS.replace(", m, d]", ", d]").replace(", m, e]", ", e]").replace(", m, n]", ", n]");
     let text = text.replace(", m]", "]").replace("k, m, n", "k, n").replace(" + m", "");
     let cascade = of(&text);
-    let call = |heads, keys, lengths: &[i64]| {
-        let groups = (heads as usize).div_ceil(3);
+    let call = |heads: usize, keys, lengths: &[i64]| {
+        let groups = heads.div_ceil(3);
         call_of(&cascade, &[("k", groups), ("h", heads), ("n", keys)], lengths)
     };
     check("one query", &cascade, CUT, &[call(7, 330, &[330, 200]), call(24, 100, &[99]), call(1, 0, &[5])]);
@@ -135,7 +97,7 @@ fn what_else_is_in_a_batch_changes_no_bit() {
         all[..own.len()].copy_from_slice(&own);
     }
     for gpu in Gpu::ALL {
-        let parts = Parts::by(&cascade, &cut(&cascade, CUT, gpu), gpu);
+        let parts = Parts::by(&cascade, &mapping(&cascade, CUT, gpu), gpu);
         let [alone, among] = [&one, &many].map(|it| run(&parts, &cascade, it));
         for (name, own) in &alone {
             let (Data::Real(own), Data::Real(all)) = (&own.data, &among[name].data) else {
@@ -146,42 +108,9 @@ fn what_else_is_in_a_batch_changes_no_bit() {
     }
 }
 
-/// Keys and values of pages that a table names.
-const PAGES: &str = "kernel t {
-  param page: i64 = 16
-  param group: i64 = 3
-  rank b, k
-  rank d = 64
-  rank e = 48
-  rank p
-  rank h = (k, g = group)
-  rank n = (i, s = page)
-  input Q[b, h, d]: bf16
-  input K[p, s, k, d]: bf16
-  input V[p, s, k, e]: bf16
-  input T[b, i]: i64
-  input E[b]: i64
-  S[b, h, n] = 0.125 * sum[d](Q * K[p = T]) where n < E
-  output O[b, h, e]: f32 = sum[n](softmax[n](S) * V[p = T])
-  output L[b, h]: f32 = logsumexp[n](S)
-}";
-
-/// A call with pages in some order, of which a few numbers may name none.
-fn call_of_pages(cascade: &Cascade, (heads, pages): (usize, usize), lengths: &[i64], all: bool) -> Call {
-    let per = pages.div_ceil(16);
-    let sizes = [("k", heads.div_ceil(3)), ("h", heads), ("p", 2 * per + 1), ("s", 16), ("i", per)];
-    let mut call = call_of(cascade, &sizes, lengths);
-    let many = (2 * per + 1) as i64;
-    let page = |at: i64| if !all && at % 5 == 3 { many + at } else { (at * 7 + 3) % many };
-    call.inputs.get_mut("T").unwrap().data =
-        Data::Int((0..(lengths.len() * per) as i64).map(page).collect());
-    call
-}
-
 #[test]
 fn pages_of_keys_are_looked_up() {
     let cascade = of(PAGES);
-    let cut_by = "[ranks.i]\nchunk = 48\nparts = 5";
     let call = |heads, keys, lengths: &[i64], all| call_of_pages(&cascade, (heads, keys), lengths, all);
     let calls = [
         call(3, 64, &[50, 0], true),
@@ -189,11 +118,12 @@ fn pages_of_keys_are_looked_up() {
         call(3, 200, &[200, 7], false),
         call(3, 1, &[1], true),
     ];
-    check("pages", &cascade, cut_by, &calls);
+    check("pages", &cascade, CUT_PAGES, &calls);
     for size in [5, 48] {
         let of_size = of(&PAGES.replace("page: i64 = 16", &format!("page: i64 = {size}")));
-        let mut call = call_of(&of_size, &[("k", 1), ("h", 3), ("p", 9), ("s", size), ("i", 4)], &[4 * 5 - 1, 3]);
+        let mut call =
+            call_of(&of_size, &[("k", 1), ("h", 3), ("p", 9), ("s", size), ("i", 4)], &[4 * 5 - 1, 3]);
         call.inputs.get_mut("T").unwrap().data = Data::Int(vec![8, 3, 0, 1, 7, 7, 2, 4]);
-        check(&format!("pages of {size}"), &of_size, cut_by, &[call]);
+        check(&format!("pages of {size}"), &of_size, CUT_PAGES, &[call]);
     }
 }

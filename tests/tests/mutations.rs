@@ -16,7 +16,7 @@ use attnc_runtime::emulator::Schedule;
 use attnc_tests::attention::{self, Attention};
 use attnc_tests::case::{Outputs, call, sized};
 use attnc_tests::emulated::Parts;
-use attnc_tests::jit;
+use attnc_tests::{decoding, jit};
 
 const SCHEDULES: [Schedule; 3] = [Schedule::RoundRobin, Schedule::Random(3), Schedule::Adversarial(1)];
 
@@ -31,19 +31,31 @@ struct Subject {
 
 impl Subject {
     fn new(variant: &Attention, gpu: Gpu, entry: &'static str) -> Subject {
-        let cascade = variant.cascade();
-        let parts = Parts::of(&cascade, gpu);
-        assert!(
-            parts.nest.stages.iter().any(|it| it.team.is_some()),
-            "{} is not taken by blocks",
-            variant.name
-        );
         let sizes = match gpu {
             Gpu::Sm80 => [("b", 3), ("h", 3), ("m", 70), ("n", 75)],
             // Blocks that have more than one task, and in all more tiles than they have room for at a time.
             Gpu::Sm90a => [("b", 1), ("h", 3), ("m", 420), ("n", 420)],
         };
+        let cascade = variant.cascade();
+        let parts = Parts::of(&cascade, gpu);
         let plain = call(&cascade, &sized(&sizes), 4.0);
+        Subject::of((cascade, plain), parts, entry)
+    }
+
+    /// Keys of pages in several parts, some of which a table names.
+    fn of_pages(gpu: Gpu, entry: &'static str) -> Subject {
+        let cascade = decoding::of(decoding::PAGES);
+        let parts = Parts::by(&cascade, &decoding::mapping(&cascade, decoding::CUT_PAGES, gpu), gpu);
+        let plain = decoding::call_of_pages(&cascade, (5, 330), &[330, 60], true);
+        Subject::of((cascade, plain), parts, entry)
+    }
+
+    fn of((cascade, plain): (Cascade, Call), parts: Parts, entry: &'static str) -> Subject {
+        assert!(
+            parts.nest.stages.iter().any(|it| it.team.is_some()),
+            "{} is not taken by blocks",
+            cascade.name
+        );
         // What sums are taken again for, and by other code.
         let mut poisoned = plain.clone();
         let Data::Real(values) = &mut poisoned.inputs.get_mut("V").unwrap().data else {
@@ -215,7 +227,10 @@ impl Subject {
 /// Checks a kernel for a GPU by the entry whose name ends so; at least so much of what orders has to be needed.
 fn check(name: &str, (gpu, entry): (Gpu, &'static str), least: usize) -> (usize, Vec<String>) {
     let variant = attention::VARIANTS.iter().find(|it| it.name == name).unwrap();
-    let subject = Subject::new(variant, gpu, entry);
+    check_subject((name, gpu), &Subject::new(variant, gpu, entry), least)
+}
+
+fn check_subject((name, gpu): (&str, Gpu), subject: &Subject, least: usize) -> (usize, Vec<String>) {
     let right = subject.run(&subject.parts.module, SCHEDULES[0]).unwrap_or_else(|it| panic!("{it}"));
     assert!(subject.is_right(&subject.parts.module, &right), "{name}");
     let (lean, [before, after]) = subject.lean(&right);
@@ -256,6 +271,16 @@ fn nothing_that_orders_can_be_left_out_or_moved() {
     }
     assert!(n_mutants >= 20, "{n_mutants} mutants");
     few_survive(n_mutants, &survivors);
+}
+
+#[test]
+fn neither_can_it_where_pages_are_looked_up() {
+    for gpu in Gpu::ALL {
+        // Keys and values are copied by all threads and read by all: a barrier and a wait for each.
+        let (n_mutants, survivors) = check_subject(("pages", gpu), &Subject::of_pages(gpu, "_stage_0"), 4);
+        assert!(n_mutants >= 8, "{n_mutants} mutants");
+        few_survive(n_mutants, &survivors);
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod group;
 mod handed;
 mod inline;
 mod mapping;
+mod merge;
 pub mod model;
 mod plan;
 pub(crate) mod presence;

@@ -26,16 +26,17 @@
 //!                                        output L = log(Z.sum)
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use attnc_dsl::ast::CompareOp;
 
 use super::flow::Ranks;
+use super::merge::defined;
 use super::plan::{Act, Axis, Loop, Parts, Stream};
 use super::sharing::{factors, sharing};
-use super::weave::{Round, Weaver, left};
-use crate::ir::cascade::{Einsum, ExprId, Extent, Op, Rank, RankId, Role, Tensor, TensorId};
-use crate::ir::expr::{BinaryOp, Expr, operands, with_operands};
+use super::weave::Weaver;
+use crate::ir::cascade::{ExprId, Extent, Rank, RankId, TensorId};
+use crate::ir::expr::{BinaryOp, Expr};
 
 /// How a traversal goes over parts.
 pub(super) struct Split {
@@ -49,6 +50,39 @@ pub(super) struct Split {
     parts: Parts,
     /// Parts are tasks of their own: a box has several.
     apart: ExprId,
+}
+
+/// What is done for boxes of rows, around the traversal of a part and the merge of all.
+#[derive(Default)]
+struct InOrder {
+    before: Vec<Act>,
+    /// What the states of a part are at first, and what feeds them.
+    starts: Vec<Act>,
+    folds: Vec<Loop>,
+    /// The same of what all parts come to.
+    totals: Vec<Act>,
+    merges: Vec<Loop>,
+    behind: Vec<Act>,
+}
+
+impl InOrder {
+    /// What is done for a part.
+    fn part(&self) -> Vec<Act> {
+        self.starts.iter().cloned().chain(self.folds.iter().cloned().map(Act::Loop)).collect()
+    }
+}
+
+impl Split {
+    /// A task never has several parts.
+    fn is_alone(&self) -> bool {
+        self.turn == self.part
+    }
+
+    /// A loop over parts.
+    fn over_parts(&self, matters: Vec<Vec<ExprId>>, acts: Vec<Act>) -> Act {
+        let axes = vec![Axis { rank: self.part, tile: 1 }];
+        Act::Loop(Loop { axes, parts: Some(self.parts), matters, gauges: Vec::new(), acts })
+    }
 }
 
 impl Weaver<'_> {
@@ -185,164 +219,97 @@ impl Weaver<'_> {
         rank
     }
 
-    /// The stage that goes over parts, and the one that merges them.
+    /// The stage that goes over parts, and those that merge them.
     pub(super) fn in_parts(
         &mut self,
         split: &Split,
         rows: Vec<Axis>,
         composites: Vec<RankId>,
     ) -> Vec<Stream> {
-        let mut between = std::mem::take(&mut self.between).into_iter();
-        let before = between.next().unwrap_or_default();
-        let rounds = std::mem::take(&mut self.rounds).into_iter().flatten();
-        let is_merge = |it: &Round| it.along == Ranks::from([split.part]);
-        let (mut folds, mut merges, mut behind) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut starts, mut totals) = (Vec::new(), Vec::new());
-        for round in rounds {
-            let (own, is_merge, is_fold) =
-                (round.starts.clone(), is_merge(&round), round.along == split.along);
-            let it = self.traversal(round);
-            if is_merge {
-                totals.extend(own);
-                merges.push(it);
-            } else if is_fold {
-                starts.extend(own);
-                folds.push(it);
-            } else {
-                behind.extend(own);
-                behind.push(Act::Loop(it));
-            }
-        }
-        behind.extend(between.flatten());
-        let matters: Vec<Vec<ExprId>> = folds.iter().flat_map(|it| it.matters.clone()).collect();
-        let merges: Vec<Act> = merges.into_iter().flat_map(|it| it.acts).collect();
-        let (keeps, kept) = self.kept_parts(split, &starts, &merges);
+        let order = self.in_order(split);
+        let merges: Vec<Act> = order.merges.iter().flat_map(|it| it.acts.clone()).collect();
+        let (keeps, kept) = self.kept_parts(split.apart, &order.starts, &merges);
         let from_memory = self.with_reads(&merges, &kept);
-        let over_parts = |matters, acts| {
-            let axes = vec![Axis { rank: split.part, tile: 1 }];
-            Act::Loop(Loop { axes, parts: Some(split.parts), matters, gauges: Vec::new(), acts })
-        };
-        let (tiles, stores): (Vec<Act>, Vec<Act>) =
-            before.iter().cloned().partition(|it| defined(it).is_some_and(|it| self.tiles.contains(&it)));
-        starts.extend(folds.into_iter().map(Act::Loop));
-        let alone = split.turn == split.part;
+        let matters: Vec<Vec<ExprId>> = order.folds.iter().flat_map(|it| it.matters.clone()).collect();
+        let alone = split.is_alone();
         let one = if alone {
-            let rest = [stores, behind.clone()].concat();
-            let states = starts.iter().filter_map(defined).collect();
-            let merged = [totals.clone(), merges.clone(), rest.clone()].concat();
-            let rest = self.of_one_part(split.part, &states, &merges, &rest).unwrap_or(merged);
-            starts.push(Act::Choose(split.apart, keeps, rest));
-            [tiles, starts].concat()
+            self.one_part(split, &order, keeps, &merges)
         } else {
-            starts.push(Act::Choose(split.apart, keeps, merges));
-            let traversal = over_parts(self.in_turn(split, &matters), starts);
-            let rest = Act::Choose(split.apart, Vec::new(), [stores, behind.clone()].concat());
-            [tiles, totals.clone(), vec![traversal, rest]].concat()
+            self.all_parts(split, &order, &matters, (keeps, merges))
         };
-        let two = [before, totals, vec![over_parts(matters, from_memory)], behind].concat();
+        let InOrder { before, totals, behind, .. } = order;
+        let two = [before, totals, vec![split.over_parts(matters, from_memory)], behind].concat();
         let turn = Axis { rank: split.turn, tile: 1 };
         let turns = std::iter::once(turn).chain(rows.iter().copied()).collect();
         let (one, two) = (self.needed(one), self.needed(two));
         let unscaled = std::mem::take(&mut self.unscaled);
-        let first = Stream {
-            rows: turns,
-            part: alone.then_some((split.part, split.parts)),
-            when: None,
-            composites: composites.clone(),
-            unscaled,
-            acts: one,
-        };
-        let merge = |(rows, acts)| Stream {
-            rows,
-            part: None,
-            when: Some(split.apart),
-            composites: composites.clone(),
-            unscaled: BTreeSet::new(),
-            acts,
-        };
+        let part = alone.then_some((split.part, split.parts));
+        let first =
+            Stream { rows: turns, part, when: None, composites: composites.clone(), unscaled, acts: one };
         let merges = if alone { self.by_feature(&rows, two) } else { vec![(rows, two)] };
+        let merge = |(rows, acts)| {
+            let (when, unscaled) = (Some(split.apart), BTreeSet::new());
+            Stream { rows, part: None, when, composites: composites.clone(), unscaled, acts }
+        };
         std::iter::once(first).chain(merges.into_iter().map(merge)).collect()
     }
 
-    /// Acts with rows for each point of what they store, apart for tensors with other features; as they are where some
-    /// combine features with each other.
-    fn by_feature(&self, rows: &[Axis], acts: Vec<Act>) -> Vec<(Vec<Axis>, Vec<Act>)> {
-        let mut combined = Ranks::new();
-        let mut moved = false;
-        acts.iter().for_each(|act| {
-            act.einsums(&mut |it| {
-                let exprs = &self.cascade.exprs;
-                combined.extend(it.op.reduced().iter().flat_map(|rank| exprs.atoms(*rank)));
-                moved |= !matches!(it.op, Op::Map | Op::Reduce(..));
-                moved |= exprs.reads(it.value).any(|(tensor, coords)| {
-                    let dims = &self.cascade.tensors[tensor].dims;
-                    coords.iter().zip(dims).any(|(at, dim)| *exprs.get(*at) != Expr::Index(dim.rank))
-                });
-            });
-        });
-        let features = |act: &Act| -> Option<Vec<RankId>> {
-            let tensor = defined(act).filter(|it| !self.tiles.contains(it))?;
-            let own = self.ranks_of(tensor).into_iter();
-            Some(own.filter(|it| !rows.iter().any(|row| row.rank == *it)).collect())
-        };
-        let sets: BTreeSet<Vec<RankId>> = acts.iter().filter_map(features).collect();
-        if moved || sets.iter().flatten().any(|it| combined.contains(it)) {
-            return vec![(rows.to_vec(), acts)];
-        }
-        let stage = |set: &Vec<RankId>| {
-            let stored = acts.iter().filter(|act| features(act).as_ref() == Some(set)).filter_map(defined);
-            let more = set.iter().map(|&rank| Axis { rank, tile: 1 });
-            (rows.iter().copied().chain(more).collect(), self.only(&acts, stored.collect()))
-        };
-        sets.iter().map(stage).collect()
-    }
-
-    /// What of some acts is needed for some tensors.
-    fn only(&self, acts: &[Act], mut needed: BTreeSet<TensorId>) -> Vec<Act> {
-        let mut einsums = Vec::new();
-        acts.iter().for_each(|act| act.einsums(&mut |it| einsums.push(it)));
-        loop {
-            let those = einsums.iter().filter(|it| needed.contains(&it.tensor));
-            let reads = those.flat_map(|it| self.cascade.exprs.reads(it.value).map(|(tensor, _)| tensor));
-            let reads: Vec<TensorId> = reads.filter(|it| !needed.contains(it)).collect();
-            if reads.is_empty() {
-                return acts.iter().filter_map(|it| without_others(it, &needed)).collect();
+    /// What was woven, in order.
+    fn in_order(&mut self, split: &Split) -> InOrder {
+        let mut between = std::mem::take(&mut self.between).into_iter();
+        let mut order = InOrder { before: between.next().unwrap_or_default(), ..InOrder::default() };
+        let rounds = std::mem::take(&mut self.rounds).into_iter().flatten();
+        for round in rounds {
+            let (own, is_merge) = (round.starts.clone(), round.along == Ranks::from([split.part]));
+            let is_fold = round.along == split.along;
+            let it = self.traversal(round);
+            if is_merge {
+                order.totals.extend(own);
+                order.merges.push(it);
+            } else if is_fold {
+                order.starts.extend(own);
+                order.folds.push(it);
+            } else {
+                order.behind.extend(own);
+                order.behind.push(Act::Loop(it));
             }
-            needed.extend(reads);
         }
+        order.behind.extend(between.flatten());
+        order
     }
 
-    /// What stores the state of a part, and where it is found.
-    fn kept_parts(
+    /// What a task does that has one part or all.
+    fn all_parts(
         &mut self,
         split: &Split,
-        starts: &[Act],
-        merges: &[Act],
-    ) -> (Vec<Act>, BTreeMap<TensorId, TensorId>) {
-        let (mut keeps, mut kept) = (Vec::new(), BTreeMap::new());
-        let mut read = BTreeSet::new();
-        for act in merges {
-            act.einsums(&mut |it| read.extend(self.cascade.exprs.reads(it.value).map(|(it, _)| it)));
-        }
-        for tensor in starts.iter().filter_map(defined).filter(|it| read.contains(it)) {
-            let Tensor { name, dims, kind, .. } = self.cascade.tensors[tensor].clone();
-            let ranks: Vec<RankId> = dims.iter().map(|it| it.rank).collect();
-            let coords = ranks.iter().map(|&it| self.cascade.exprs.index(it)).collect();
-            let value = self.cascade.exprs.add(Expr::Read(tensor, coords, kind));
-            let name = format!("{}.kept", name.trim_end_matches('~'));
-            let copy =
-                self.cascade.tensors.push(Tensor { name, dims, kind, dtype: None, role: Role::Temporary });
-            keeps.push(Act::Define(Einsum {
-                tensor: copy,
-                at: left(&ranks),
-                op: Op::Map,
-                value,
-                exact: false,
-            }));
-            self.room_where.insert(copy, split.apart);
-            kept.insert(tensor, copy);
-        }
-        (keeps, kept)
+        order: &InOrder,
+        matters: &[Vec<ExprId>],
+        (keeps, merges): (Vec<Act>, Vec<Act>),
+    ) -> Vec<Act> {
+        let (tiles, stores) = self.tiles_before(order);
+        let mut part = order.part();
+        part.push(Act::Choose(split.apart, keeps, merges));
+        let traversal = split.over_parts(self.in_turn(split, matters), part);
+        let rest = Act::Choose(split.apart, Vec::new(), [stores, order.behind.clone()].concat());
+        [tiles, order.totals.clone(), vec![traversal, rest]].concat()
+    }
+
+    /// What a task does that has one part, which may be all there is.
+    fn one_part(&mut self, split: &Split, order: &InOrder, keeps: Vec<Act>, merges: &[Act]) -> Vec<Act> {
+        let (tiles, stores) = self.tiles_before(order);
+        let mut part = order.part();
+        let rest = [stores, order.behind.clone()].concat();
+        let states = part.iter().filter_map(defined).collect();
+        let merged = [order.totals.clone(), merges.to_vec(), rest.clone()].concat();
+        let rest = self.of_one_part(split.part, &states, merges, &rest).unwrap_or(merged);
+        part.push(Act::Choose(split.apart, keeps, rest));
+        [tiles, part].concat()
+    }
+
+    /// What is done before all traversals: what defines tiles, and what stores.
+    fn tiles_before(&self, order: &InOrder) -> (Vec<Act>, Vec<Act>) {
+        let is_tile = |act: &Act| defined(act).is_some_and(|it| self.tiles.contains(&it));
+        order.before.iter().cloned().partition(is_tile)
     }
 
     /// What must hold for a part to be the turn of a task, beside one of these lists.
@@ -356,108 +323,6 @@ impl Weaver<'_> {
         let always = [Vec::new()];
         let lists = if matters.is_empty() { &always } else { matters };
         lists.iter().map(|list| own.iter().chain(list).copied().collect()).collect()
-    }
-
-    /// Acts that read what all parts come to where there is one: that is what this one comes to.
-    fn of_one_part(
-        &mut self,
-        part: RankId,
-        states: &BTreeSet<TensorId>,
-        merges: &[Act],
-        acts: &[Act],
-    ) -> Option<Vec<Act>> {
-        let mut state_of = BTreeMap::new();
-        for act in merges {
-            let Act::Fold(it) = act else { continue };
-            let reads: BTreeSet<TensorId> = self.cascade.exprs.reads(it.value).map(|it| it.0).collect();
-            let mut own = reads.intersection(states);
-            let (Some(state), None) = (own.next(), own.next()) else { return None };
-            state_of.insert(it.tensor, *state);
-        }
-        let index = self.cascade.exprs.index(part);
-        Some(self.with_others(acts, &mut |expr| {
-            if let Expr::Read(tensor, coords, _) = expr
-                && let Some(&state) = state_of.get(tensor)
-            {
-                *tensor = state;
-                *coords = std::iter::once(index).chain(coords.iter().copied()).collect();
-            }
-        }))
-    }
-
-    /// The same acts where tensors are read from others.
-    fn with_reads(&mut self, acts: &[Act], others: &BTreeMap<TensorId, TensorId>) -> Vec<Act> {
-        self.with_others(acts, &mut |expr| {
-            if let Expr::Read(tensor, ..) = expr
-                && let Some(&other) = others.get(tensor)
-            {
-                *tensor = other;
-            }
-        })
-    }
-
-    /// The same acts where expressions are others.
-    fn with_others(&mut self, acts: &[Act], change: &mut dyn FnMut(&mut Expr)) -> Vec<Act> {
-        let mut changed = |it: &Einsum| Einsum { value: self.changed(it.value, change), ..it.clone() };
-        acts.iter()
-            .map(|act| match act {
-                Act::Define(it) => Act::Define(changed(it)),
-                Act::Fold(it) => Act::Fold(changed(it)),
-                Act::Loop(_) | Act::Along(..) | Act::Choose(..) => {
-                    unreachable!("what merges parts are einsums")
-                }
-            })
-            .collect()
-    }
-
-    fn changed(&mut self, value: ExprId, change: &mut dyn FnMut(&mut Expr)) -> ExprId {
-        let mut new: BTreeMap<ExprId, ExprId> = BTreeMap::new();
-        for id in self.cascade.exprs.postorder(value) {
-            let expr = self.cascade.exprs.get(id).clone();
-            let inside: Vec<ExprId> = operands(&expr).iter().map(|it| new[it]).collect();
-            let mut expr = with_operands(&expr, &inside);
-            change(&mut expr);
-            let it = self.cascade.exprs.add(expr);
-            new.insert(id, it);
-        }
-        new[&value]
-    }
-
-    /// Acts without the tiles that nothing reads afterwards.
-    fn needed(&self, acts: Vec<Act>) -> Vec<Act> {
-        let mut read = std::collections::BTreeSet::new();
-        let mut kept: Vec<Act> = Vec::new();
-        for act in acts.into_iter().rev() {
-            let idle = defined(&act).is_some_and(|it| self.tiles.contains(&it) && !read.contains(&it));
-            if !idle {
-                act.einsums(&mut |it| {
-                    read.insert(it.tensor);
-                    read.extend(self.cascade.exprs.reads(it.value).map(|(tensor, _)| tensor));
-                });
-                kept.push(act);
-            }
-        }
-        kept.reverse();
-        kept
-    }
-}
-
-/// An act with those einsums alone that define some tensors, if there are any.
-fn without_others(act: &Act, wanted: &BTreeSet<TensorId>) -> Option<Act> {
-    let all = |acts: &[Act]| acts.iter().filter_map(|it| without_others(it, wanted)).collect::<Vec<Act>>();
-    match act {
-        Act::Define(it) | Act::Fold(it) => wanted.contains(&it.tensor).then(|| act.clone()),
-        Act::Loop(it) => Some(Act::Loop(Loop { acts: all(&it.acts), ..it.clone() })),
-        Act::Along(rank, acts) => Some(Act::Along(*rank, all(acts))),
-        Act::Choose(condition, then, otherwise) => Some(Act::Choose(*condition, all(then), all(otherwise))),
-    }
-}
-
-/// The tensor that an act defines, if it is one einsum.
-fn defined(act: &Act) -> Option<TensorId> {
-    match act {
-        Act::Define(it) => Some(it.tensor),
-        Act::Fold(_) | Act::Loop(_) | Act::Along(..) | Act::Choose(..) => None,
     }
 }
 

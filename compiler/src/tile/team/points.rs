@@ -76,7 +76,11 @@ impl Tiling<'_> {
     }
 
     /// The coordinates of points at hand along composite ranks, too; where all of them exist that may not.
-    pub(super) fn enter_composites(&mut self, ranks: &[RankId], mut mask: Option<ValueId>) -> Option<ValueId> {
+    pub(super) fn enter_composites(
+        &mut self,
+        ranks: &[RankId],
+        mut mask: Option<ValueId>,
+    ) -> Option<ValueId> {
         for &whole in ranks {
             let index = self.composed(whole, None);
             self.builder.bind(whole, index);

@@ -59,8 +59,7 @@ impl Tiling<'_> {
         if !einsums.iter().all(plain) || !stream.composites.iter().all(is_whole) {
             return None;
         }
-        let products: Vec<(ExprId, ExprId)> =
-            einsums.iter().filter_map(|it| factors(exprs, it)).collect();
+        let products: Vec<(ExprId, ExprId)> = einsums.iter().filter_map(|it| factors(exprs, it)).collect();
         // Rows of one part alone read the same keys.
         let part = stream.part.map(|it| it.0);
         let ranks = stream.rows.iter().map(|it| it.rank).filter(|it| Some(*it) != part);
