@@ -81,7 +81,7 @@ pub struct Block {
     pub rows: u32,
     /// How many coordinates of what it streams over it takes at a time at most: a multiple of 16.
     pub stream: u32,
-    /// How many points of a streamed fiber a part has at least, where one block has all rows that share it.
+    /// How many points of a streamed fiber a part has at least, where one block is known to have all rows that share it.
     pub chunk: u32,
     /// How many parts such a fiber has at most, each a task; 1 leaves it whole.
     pub parts: u32,

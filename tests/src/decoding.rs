@@ -19,7 +19,8 @@ pub const CUT_PAGES: &str = "[ranks.i]\nchunk = 48\nparts = 5";
 /// Heads of three share keys; the last of them have fewer heads.
 pub const GROUPS: &str = "kernel t {
   param group: i64 = 3
-  rank b, k, m, n
+  rank b, k, n
+  rank m = 2
   rank d = 64
   rank e = 48
   rank h = (k, g = group)
@@ -58,6 +59,15 @@ pub const PAGES: &str = "kernel t {
 /// Where the text is wrong.
 pub fn of(text: &str) -> Cascade {
     spec::cascade(text).unwrap_or_else(|it| panic!("{it}"))
+}
+
+/// Kernels with some features and with many.
+pub fn all() -> Vec<(String, Cascade)> {
+    let many = |it: &str| it.replace("d = 64", "d = 128").replace("e = 48", "e = 128");
+    let both = [("decoding", GROUPS), ("pages", PAGES)].map(|(name, text)| {
+        [(name.to_owned(), of(text)), (format!("{name}, 128 features"), of(&many(text)))]
+    });
+    both.into_iter().flatten().collect()
 }
 
 /// The mapping of a GPU but for what a text says.

@@ -54,33 +54,47 @@ fn check(name: &str, cascade: &Cascade, cut_by: &str, calls: &[Call]) {
 
 #[test]
 fn parts_of_keys_are_tasks_of_blocks() {
-    let cascade = of(GROUPS);
-    let sizes = |queries, keys| [("k", 2), ("h", 5), ("m", queries), ("n", keys)];
-    let call = |queries, keys, lengths: &[i64]| call_of(&cascade, &sizes(queries, keys), lengths);
-    let calls = [
-        call(1, 0, &[0, 0]),
-        call(1, 1, &[1, 0]),
-        call(1, 40, &[40, 9]),
-        call(1, 64, &[64, 63]),
-        call(1, 65, &[65, 64]),
-        call(1, 330, &[330, 17, 0]),
-        call(4, 500, &[3, 497]),
-        // More rows than one block has at a time: no parts.
-        call(50, 200, &[150]),
-    ];
-    check("groups", &cascade, CUT, &calls);
+    for (queries, all) in [
+        (
+            1,
+            &[
+                (0, &[0, 0][..]),
+                (1, &[1, 0]),
+                (40, &[40, 9]),
+                (64, &[64, 63]),
+                (65, &[65, 64]),
+                (330, &[330, 17, 0]),
+            ][..],
+        ),
+        (30, &[(500, &[3, 497])]),
+    ] {
+        let cascade = of(&GROUPS.replace("m = 2", &format!("m = {queries}")));
+        let calls = all.iter().map(|&(keys, lengths)| {
+            call_of(&cascade, &[("k", 2), ("h", 5), ("m", queries), ("n", keys)], lengths)
+        });
+        check(&format!("{queries} queries"), &cascade, CUT, &calls.collect::<Vec<_>>());
+    }
 }
 
 #[test]
 fn one_query_of_heads_that_share_keys_has_parts() {
     let text = GROUPS.replace(", m, d]", ", d]").replace(", m, e]", ", e]").replace(", m, n]", ", n]");
-    let text = text.replace(", m]", "]").replace("k, m, n", "k, n").replace(" + m", "");
+    let text = text.replace(", m]", "]").replace("  rank m = 2\n", "").replace(" + m", "");
     let cascade = of(&text);
     let call = |heads: usize, keys, lengths: &[i64]| {
-        let groups = heads.div_ceil(3);
-        call_of(&cascade, &[("k", groups), ("h", heads), ("n", keys)], lengths)
+        call_of(&cascade, &[("k", heads.div_ceil(3)), ("h", heads), ("n", keys)], lengths)
     };
     check("one query", &cascade, CUT, &[call(7, 330, &[330, 200]), call(24, 100, &[99]), call(1, 0, &[5])]);
+}
+
+#[test]
+fn any_number_of_queries_takes_keys_in_one_part() {
+    let any = of(&GROUPS.replace("  rank m = 2\n", "  rank m\n"));
+    for cascade in [any, of(&GROUPS.replace("m = 2", "m = 43"))] {
+        let parts = Parts::by(&cascade, &mapping(&cascade, CUT, Gpu::Sm80), Gpu::Sm80);
+        let [stage] = parts.nest.stages.as_slice() else { panic!("nothing is merged") };
+        assert!(stage.team.is_some());
+    }
 }
 
 #[test]

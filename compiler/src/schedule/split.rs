@@ -6,9 +6,9 @@
 //! merges that. What a part comes to is an accumulator, or a sum with its scale, so the running maximum that brings
 //! tiles to one scale brings parts to one scale, too (`accumulate.rs`).
 //!
-//! A block of threads has no room for the sums of a part beside those of all parts. So its tasks have one part each, of
-//! several where one block has all rows that share a fiber, as in decoding, and else the whole. That depends on the extents
-//! of one sequence alone, so no bit tells what else is in a batch. What merges the parts has a task for each feature.
+//! A block of threads has no room for the sums of a part beside those of all parts. So its tasks have one part each, where
+//! one block is known to have all rows that share a fiber, as in decoding; elsewhere fibers have one part. What merges the
+//! parts has a task for each feature.
 //!
 //! ```text
 //! stream m in 48                       stream n.turn, m in 48
@@ -126,14 +126,13 @@ impl Weaver<'_> {
         }
         let extent = self.extent(outer.rank);
         let (of, at_most) = (outer.rank, most);
-        let few = match self.mapping.defaults.block {
-            Some(block) => Some(self.few_rows(rows, block.rows)?),
-            None => None,
+        let alone = match self.mapping.defaults.block {
+            Some(block) if !self.has_few_rows(rows, block.rows) => return None,
+            block => block.is_some(),
         };
         let exprs = &mut self.cascade.exprs;
         let (least, most) = (exprs.int((i64::from(chunk) - 1) / points + 1), exprs.int(most.into()));
         let one = exprs.int(1);
-        let most = few.map_or(most, |few| exprs.add(Expr::If(few, most, one)));
         let share = pieces(exprs, extent, most);
         let share = exprs.binary(BinaryOp::Max, share, least);
         let tile = exprs.int(outer.tile.into());
@@ -143,11 +142,11 @@ impl Weaver<'_> {
         if matches!(exprs.get(count), Expr::Int(..2)) {
             return None;
         }
-        if few.is_some() {
+        if alone {
             // The task of a box that has nothing to traverse has a part all the same.
             count = exprs.binary(BinaryOp::Max, count, one);
         }
-        let boxes = if few.is_some() { None } else { Some(self.boxes(rows)?) };
+        let boxes = if alone { None } else { Some(self.boxes(rows)?) };
         let part = self.new_rank(&format!("{name}.part"), count);
         let count = self.extent(part);
         let exprs = &mut self.cascade.exprs;
@@ -155,7 +154,7 @@ impl Weaver<'_> {
         let several = exprs.compare(CompareOp::Ge, count, two);
         let apart = boxes.map_or(several, |few| exprs.binary(BinaryOp::And, several, few));
         let parts = Parts { of, length, least: chunk, most: at_most };
-        if few.is_some() {
+        if alone {
             return Some(Split { along, part, turn: part, parts, apart });
         }
         let exprs = &mut self.cascade.exprs;
@@ -166,18 +165,15 @@ impl Weaver<'_> {
         Some(Split { along, part, turn, parts, apart })
     }
 
-    /// Holds where one block of so many has all rows that share what is traversed; `None` if it never does.
-    fn few_rows(&mut self, rows: &[Axis], most: u32) -> Option<ExprId> {
+    /// One block of so many rows has all that share what is traversed, whatever the extents of a call are.
+    fn has_few_rows(&self, rows: &[Axis], most: u32) -> bool {
+        let exprs = &self.flow.cascade.exprs;
         let einsums = self.group.cone.iter().map(|it| self.flow.einsums[it]);
-        let products: Vec<_> = einsums.filter_map(|it| factors(&self.flow.cascade.exprs, it)).collect();
+        let products: Vec<_> = einsums.filter_map(|it| factors(exprs, it)).collect();
         let rows: Vec<RankId> = rows.iter().map(|it| it.rank).collect();
-        let (rank, packed) = sharing(&self.flow.cascade.exprs, &products, &rows)?;
-        let extents: Vec<ExprId> = packed.into_iter().chain([rank]).map(|it| self.extent(it)).collect();
-        let exprs = &mut self.cascade.exprs;
-        let (one, most) = (exprs.int(1), exprs.int(most.into()));
-        let all = extents.into_iter().fold(one, |all, it| exprs.binary(BinaryOp::Mul, all, it));
-        let few = exprs.compare(CompareOp::Le, all, most);
-        (*exprs.get(few) != Expr::Bool(false)).then_some(few)
+        let Some((rank, packed)) = sharing(exprs, &products, &rows) else { return false };
+        let extents = packed.into_iter().chain([rank]).map(|it| self.cascade.most_coordinates(it));
+        extents.fold(1, u32::saturating_mul) <= most
     }
 
     /// Holds where there are few boxes of rows; `None` if there never are.

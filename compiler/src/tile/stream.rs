@@ -66,6 +66,7 @@ impl Tiling<'_> {
     pub(super) fn enter_part(&mut self, stream: &Stream) {
         let Some((part, parts)) = stream.part else { return };
         let (length, all) = (self.value(parts.length).value, self.all_of(parts.of));
+        let length = self.in_whole_tiles(stream, parts.of, length);
         let number = self.builder.indices[&part];
         self.enter(parts.of, all, length, number);
     }

@@ -55,6 +55,8 @@ pub(super) struct Team {
     held: BTreeMap<TensorId, Known>,
     /// Composite ranks that have a coordinate wherever their parts have.
     composites: Vec<RankId>,
+    /// The rank whose parts have whole tiles.
+    whole_tiles: Option<RankId>,
 }
 
 impl Tiling<'_> {
@@ -119,7 +121,7 @@ impl Tiling<'_> {
     fn team_stage(&mut self, stream: &Stream, rows: &Rows, (dim, tile): (TileDim, u32)) -> Option<Stage> {
         let composites = stream.composites.clone();
         let (lanes, held) = (Vec::new(), BTreeMap::new());
-        self.team = Some(Team { rows: dim, stream: tile, lanes, held, composites });
+        self.team = Some(Team { rows: dim, stream: tile, lanes, held, composites, whole_tiles: None });
         // Coordinates of features, which no loop gives, mean something else in other stages.
         let memos = self.builder.forget();
         self.builder.open_body();

@@ -243,7 +243,7 @@ impl<'a> Count<'a> {
                     let end = last.get(value).copied().unwrap_or(at);
                     let passes = passing.contains(value);
                     let at = if passes { end } else { at };
-                    for it in op.map_or(Vec::new(), |it| self.operands(it)) {
+                    for it in op.map_or(Vec::new(), |it| self.operands(*value, it)) {
                         let end = last.entry(it).or_insert(at);
                         *end = (*end).max(at);
                     }
@@ -256,9 +256,17 @@ impl<'a> Count<'a> {
         most_at_once(lives, &self.loops)
     }
 
-    /// What has to be there for an operation: what a factor leaves out is told by itself, if it has no sign.
-    fn operands(&self, op: &Op) -> Vec<ValueId> {
+    /// What has to be there for an operation: what a factor leaves out is told by itself, if it has no sign, and where the
+    /// rows of a tile lie is looked up as they are copied.
+    fn operands(&self, value: ValueId, op: &Op) -> Vec<ValueId> {
         let mut all = op.operands();
+        if let Op::Load { index, .. } = op
+            && self.factors.is_loaded(value)
+        {
+            let is_shared = |it: ValueId| !self.nest.values[it].shape.contains(&self.rows);
+            let many = |it: ValueId| self.words(it, self.factors.definition(it)) > 2;
+            all.retain(|it| !(index.contains(it) && is_shared(*it) && many(*it)));
+        }
         if let Op::Contract { a, there: Some(there), .. } = op
             && self.factors.has_no_sign(*a)
         {

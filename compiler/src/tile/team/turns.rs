@@ -16,7 +16,7 @@ use super::points::Points;
 use crate::ir::cascade::{ExprId, RankId};
 use crate::ir::expr::{BinaryOp, Expr};
 use crate::ir::nest::{TileDim, ValueId};
-use crate::schedule::{Loop, presence};
+use crate::schedule::{Loop, Stream, loops, presence};
 
 /// A traversal that is under way.
 struct Turns {
@@ -27,6 +27,8 @@ struct Turns {
     /// The numbers of the points that are traversed, and how many a turn takes.
     span: (ValueId, ValueId),
     width: ValueId,
+    /// One past the last number that a tile may have.
+    end: ValueId,
     /// The rank that is traversed in parts, and their length.
     parts: Option<(RankId, ValueId)>,
     /// The coordinates at hand of a traversal around it.
@@ -44,7 +46,11 @@ impl Tiling<'_> {
         let span = (self.numbered(&points, from), self.numbered(&points, to));
         let width = self.builder.int(tile.into());
         let parts = it.parts.map(|parts| (parts.of, self.value(parts.length).value));
-        let turns = Turns { points, tile, span, width, parts, outer };
+        let end = match self.team_mut().whole_tiles == Some(points.first) {
+            true => self.all_of(points.first).1,
+            false => span.1,
+        };
+        let turns = Turns { points, tile, span, width, end, parts, outer };
         let mut range = self.turns_that_matter(it, &turns);
         if let Some((of, length)) = parts {
             let length_of_all = self.minus(span.1, span.0);
@@ -68,12 +74,31 @@ impl Tiling<'_> {
         self.turns(it, &turns, (full, range.1), true)
     }
 
+    /// The length of a part of a rank, in a block as many whole tiles as it takes: where it goes along that rank alone no tile
+    /// is cut off then but by the end of the rank, as copies of boxes are.
+    pub(in crate::tile) fn in_whole_tiles(
+        &mut self,
+        stream: &Stream,
+        of: RankId,
+        length: ValueId,
+    ) -> ValueId {
+        if self.team.is_none() || loops(&stream.acts).iter().any(|it| it.axes.len() > 1) {
+            return length;
+        }
+        let team = self.team_mut();
+        team.whole_tiles = Some(of);
+        let tile = team.stream.into();
+        let tile = self.builder.int(tile);
+        let tiles = self.pieces(length, tile);
+        self.builder.binary(BinaryOp::Mul, tiles, tile)
+    }
+
     /// Some turns of a traversal; `ragged` if the tile at hand may be one that the end of the rank cuts off.
     fn turns(&mut self, it: &Loop, turns: &Turns, range: (ValueId, ValueId), ragged: bool) -> Option<()> {
-        let Turns { ref points, tile, span, width, parts, outer } = *turns;
+        let Turns { ref points, tile, span, width, end, parts, outer } = *turns;
         let rank = points.last();
         self.carrying(&it.acts, rank, range, |this, number| {
-            this.enter(rank, span, width, number);
+            this.enter(rank, (span.0, end), width, number);
             if let Some((of, length)) = parts {
                 this.region.fixed.insert(rank);
                 this.bind(rank, number);
