@@ -7,6 +7,8 @@ pub(super) struct Uses<'a> {
     nest: &'a Nest,
     values: Vec<bool>,
     buffers: Vec<bool>,
+    /// What branches need counts, too.
+    branches: bool,
 }
 
 impl<'a> Uses<'a> {
@@ -48,9 +50,22 @@ impl<'a> Uses<'a> {
         })
     }
 
+    /// What a stage without scratch needs, but for what only branches do.
+    pub(super) fn outside_branches(nest: &'a Nest, stage: &Stage) -> Uses<'a> {
+        Uses::of(nest, |uses| {
+            uses.branches = false;
+            uses.block(&stage.body);
+        })
+    }
+
+    /// What a block needs.
+    pub(super) fn by_block(nest: &'a Nest, block: &Block) -> Uses<'a> {
+        Uses::of(nest, |uses| uses.block(block))
+    }
+
     fn of(nest: &'a Nest, needs: impl FnOnce(&mut Uses<'a>)) -> Uses<'a> {
         let (values, buffers) = (vec![false; nest.values.len()], vec![false; nest.buffers.len()]);
-        let mut uses = Uses { nest, values, buffers };
+        let mut uses = Uses { nest, values, buffers, branches: true };
         needs(&mut uses);
         uses.close();
         uses
@@ -114,8 +129,10 @@ impl<'a> Uses<'a> {
             }
             Stmt::If { condition, then, otherwise } => {
                 self.values([*condition]);
-                self.block(then);
-                self.block(otherwise);
+                if self.branches {
+                    self.block(then);
+                    self.block(otherwise);
+                }
             }
         }
     }

@@ -14,6 +14,16 @@ impl Builder {
         Block { stmts: self.close_level().stmts }
     }
 
+    /// How many statements the innermost block has so far.
+    pub(super) fn written(&mut self) -> usize {
+        self.here().stmts.len()
+    }
+
+    /// Takes the statements back that the innermost block has beyond so many.
+    pub(super) fn take_back(&mut self, written: usize) -> Vec<Stmt> {
+        self.here().stmts.split_off(written)
+    }
+
     /// The operation that defines a value, if one does in a block that is open.
     pub(super) fn definition(&self, value: ValueId) -> Option<&Op> {
         self.levels.iter().flat_map(|it| &it.stmts).find_map(|stmt| match stmt {

@@ -43,6 +43,9 @@ const FEATURES: i64 = 256;
 /// How many registers tiles may take where nothing fits otherwise.
 const MOST: u32 = 182;
 
+/// How many registers tiles leave to what a task is that has a part.
+const OF_PART: u32 = 8;
+
 /// What a block of threads holds.
 pub(super) struct Team {
     /// The rank whose coordinates it shares.
@@ -65,7 +68,9 @@ impl Tiling<'_> {
         let Some(blocks) = &self.plan.blocks else { return false };
         let Some(rows) = self.rows_of_team(stream) else { return false };
         let Some(said) = Said::of(self.cascade, blocks, stream, rows.rank) else { return false };
-        let limits = blocks.limits;
+        let of_part = if stream.part.is_some() { OF_PART } else { 0 };
+        let registers = blocks.limits.registers.saturating_sub(of_part);
+        let limits = Block { registers, ..blocks.limits };
         // Where no sizes fit, some registers are kept in memory: single threads would have no products of matrices at all.
         let wide = Block { registers: limits.registers.max(MOST), ..limits };
         let stage = self.team_that_fits(stream, &rows, said, &limits).or_else(|why| {
@@ -215,13 +220,9 @@ impl Tiling<'_> {
                 Act::Loop(it) => self.team_loop(it)?,
                 Act::Choose(condition, then, otherwise) => {
                     let condition = self.value(*condition).value;
-                    let [one, none] = [1, 0].map(|it| self.builder.int(it));
-                    for (acts, if_true, if_false) in [(then, one, none), (otherwise, none, one)] {
-                        // A loop carries values, a branch does not.
-                        let times = self.builder.select(condition, if_true, if_false);
-                        let rank = self.team_mut().rows.rank;
-                        self.carrying(acts, rank, (none, times), |it, _| it.team_acts(acts))?;
-                    }
+                    let then = self.team_branch(then)?;
+                    let otherwise = self.team_branch(otherwise)?;
+                    self.builder.branch(condition, then, otherwise);
                 }
                 Act::Along(..) => return None,
             }
@@ -229,6 +230,27 @@ impl Tiling<'_> {
         let reads_tile = &self.reads_tile;
         self.builder.forget_those(|it| reads_tile[it.idx()]);
         Some(())
+    }
+
+    /// Acts of a branch, which changes no tile that is there before it.
+    fn team_branch(&mut self, acts: &[Act]) -> Option<nest::Block> {
+        let outside = self.team_mut().held.clone();
+        let mut changes = false;
+        acts.iter().for_each(|act| act.einsums(&mut |it| changes |= outside.contains_key(&it.tensor)));
+        if changes {
+            return None;
+        }
+        let memos = self.builder.forget();
+        let written = self.builder.written();
+        self.builder.open_branch();
+        self.team_acts(acts)?;
+        let inside = self.builder.close_branch().stmts;
+        // What one branch alone needs is computed in it, so that the other has its registers.
+        let stmts = [self.builder.take_back(written), inside].concat();
+        self.team_mut().held = outside;
+        self.builder.forget();
+        self.builder.recollect(memos);
+        Some(nest::Block { stmts })
     }
 
     /// A loop that carries the tiles that its acts change.
@@ -239,9 +261,6 @@ impl Tiling<'_> {
         (from, to): (ValueId, ValueId),
         body: impl FnOnce(&mut Self, ValueId) -> Option<()>,
     ) -> Option<()> {
-        if acts.is_empty() {
-            return Some(());
-        }
         let outside = self.team_mut().held.clone();
         let mut changed = BTreeSet::new();
         acts.iter().for_each(|act| act.einsums(&mut |it| _ = changed.insert(it.tensor)));

@@ -251,10 +251,19 @@ impl<'a> Emitter<'a> {
         self.writer.place(end);
     }
 
-    /// Statements that may not be run.
+    /// Statements that may not be run, and what of the prologue nothing else needs: registers are not kept for that.
     fn conditional(&mut self, block: &'a Block) {
         self.writer.open(true);
+        let mut own = Vec::new();
+        for stmt in Uses::by_block(self.nest, block).prologue() {
+            let Stmt::Let(value, _) = stmt else { unreachable!("a prologue only defines") };
+            if self.values[value.idx()].is_none() {
+                own.push(*value);
+                self.stmt(stmt);
+            }
+        }
         self.block(block);
+        own.into_iter().for_each(|it| self.values[it.idx()] = None);
         let closed = self.writer.close(&[]);
         self.writer.append(closed);
     }

@@ -79,8 +79,13 @@ fn write(
     emitter.team = team;
     emitter.turns = bulk.and_then(|_| Turns::new(&emitter.writer, emitter.together().threads()));
     emitter.rings = rings;
-    emitter.prologue(&Uses::by_stage(nest, stage));
-    emitter.scratch = scratch(&emitter, thread);
+    match stage.team {
+        Some(_) => emitter.prologue(&Uses::outside_branches(nest, stage)),
+        None => {
+            emitter.prologue(&Uses::by_stage(nest, stage));
+            emitter.scratch = scratch(&emitter, thread);
+        }
+    }
     let last = int(&emitter.writer, IntOp::Sub, tasks, Value::Int(1));
     match bulk {
         Some(_) => emitter.in_roles(|it, body| it.tasks(stage.task, body, (thread, last, threads))),
