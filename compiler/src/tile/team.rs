@@ -71,11 +71,16 @@ impl Tiling<'_> {
         let of_part = if stream.part.is_some() { OF_PART } else { 0 };
         let registers = blocks.limits.registers.saturating_sub(of_part);
         let limits = Block { registers, ..blocks.limits };
-        // Where no sizes fit, some registers are kept in memory: single threads would have no products of matrices at all.
-        let wide = Block { registers: limits.registers.max(MOST), ..limits };
-        let stage = self.team_that_fits(stream, &rows, said, &limits).or_else(|why| {
-            if said == said.nothing() { self.team_that_fits(stream, &rows, said, &wide) } else { Err(why) }
-        });
+        let mut stage = self.team_that_fits(stream, &rows, said, &limits);
+        if said == said.nothing() {
+            // Where no sizes fit, some registers are kept in memory: single threads would have no products of matrices at all.
+            for more in [blocks.limits.registers, MOST] {
+                if stage.is_err() && more > registers {
+                    let wide = Block { registers: more, ..limits };
+                    stage = self.team_that_fits(stream, &rows, said, &wide);
+                }
+            }
+        }
         if let Ok((_, stage)) = stage {
             self.builder.nest.stages.push(stage);
             return true;
