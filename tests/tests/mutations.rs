@@ -109,6 +109,11 @@ fn is_copy(stmt: &Stmt) -> bool {
     matches!(stmt, Stmt::Inst(inst) if inst.op.mnemonic().starts_with("cp.async") && !waits(&inst.op))
 }
 
+/// Whether a statement orders what is written one way before what is read another way.
+fn is_proxy_fence(stmt: &Stmt) -> bool {
+    matches!(stmt, Stmt::Inst(inst) if matches!(inst.op, Op::FenceProxy { .. }))
+}
+
 /// Whether an instruction touches shared memory, or orders what does.
 fn matters(op: &Op) -> bool {
     orders(op) || op.mnemonic().contains("shared") || op.mnemonic().starts_with("wgmma")
@@ -155,6 +160,8 @@ fn mutants<'m>(module: &Module, kernels: impl Iterator<Item = (usize, &'m Kernel
             let before = neighbour(&mut kernel.body[..at].iter().enumerate().rev()).filter(|_| earlier);
             // What waits earlier for copies that are under way only waits longer.
             let before = before.filter(|to| !waits(&inst.op) || is_copy(&kernel.body[*to]));
+            // Those that read may as well fence off what others wrote, once it is there.
+            let before = before.filter(|to| !is_proxy_fence(&kernel.body[*to]));
             if let Some(to) = before {
                 found.push((format!("{name}, before {to}"), changed(&|body| body[to..=at].rotate_right(1))));
             }
