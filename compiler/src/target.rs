@@ -88,6 +88,8 @@ pub struct Block {
     /// How many registers of 32 bits a thread has for its elements of tiles, as far as a count of them tells: with more,
     /// the assembler keeps some in memory.
     pub registers: u32,
+    /// The same where each warp takes products of f32, whose parts take others.
+    pub split_registers: u32,
     /// How many bytes of shared memory it has.
     pub shared: u32,
 }
@@ -147,7 +149,7 @@ const SM80: Tiles = Tiles {
 const SM90A: Tiles = Tiles { block: Some(Block { registers: 164, shared: 227 * 1024, ..BLOCK }), ..SM80 };
 /// Where few rows read many keys, as in decoding, 512 keys of a head keep a multiprocessor busy for some 10 µs, and a head
 /// alone keeps 128 of them busy.
-const BLOCK: Block = Block { rows: 128, stream: 128, chunk: 512, parts: 128, registers: 0, shared: 0 };
+const BLOCK: Block = Block { rows: 128, stream: 128, chunk: 512, parts: 128, registers: 0, split_registers: 132, shared: 0 };
 
 /// A name that stands for no machine.
 #[derive(Debug, Clone, PartialEq, Eq)]

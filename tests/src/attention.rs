@@ -70,9 +70,19 @@ pub const VARIANTS: &[Attention] = &[
     Attention { name: "f16, weights beyond its range", weights: "1e6 * sigmoid(S)", dtype: "f16", ..CAUSAL },
     Attention { name: "f16, weights below its range", weights: "1e-9 * sigmoid(S)", dtype: "f16", ..CAUSAL },
     Attention { name: "f16, 80 and 72 features", dtype: "f16", features: (80, 72), ..PLAIN },
+    Attention { name: "f32", dtype: "f32", ..PLAIN },
+    Attention { name: "f32, causal", dtype: "f32", ..CAUSAL },
+    Attention { name: "f32, sigmoid", dtype: "f32", weights: "sigmoid(S - log(|n|))", ..PLAIN },
+    Attention { name: "f32, 5 and 7 features", dtype: "f32", features: (5, 7), ..CAUSAL },
+    Attention { name: "f32, 128 and 80 features", dtype: "f32", features: (128, 80), ..CAUSAL },
 ];
 
 impl Attention {
+    /// Whether tensors are of floats that products of matrices take as they are.
+    pub fn is_short(&self) -> bool {
+        self.dtype != "f32"
+    }
+
     /// Its kernel.
     pub fn cascade(&self) -> Cascade {
         let Attention { features: (d, e), dtype, inputs, scores, weights, .. } = self;

@@ -269,7 +269,13 @@ fn few_survive(n_mutants: usize, survivors: &[String]) {
 fn nothing_that_orders_can_be_left_out_or_moved() {
     // With copies that are waited for, and element by element; the sink is read by rows alone.
     let (mut n_mutants, mut survivors) = (0, Vec::new());
-    for (name, waits) in [("causal", 2), ("sink", 2), ("5 and 7 features", 0)] {
+    for (name, waits) in [
+        ("causal", 2),
+        ("sink", 2),
+        ("5 and 7 features", 0),
+        ("f32, causal", 2),
+        ("f32, 5 and 7 features", 0),
+    ] {
         // Keys and values are stored by all threads and read by all: each at least takes a barrier, and a wait if they are
         // copied.
         let (count, survived) = check(name, (Gpu::Sm80, ""), 2 + waits);

@@ -96,7 +96,7 @@ fn the_assembler_takes_every_kernel_and_keeps_it_in_registers() {
         let text = driver::ptx(&it.cascade(), Gpu::Sm90a).expect("a module").to_string();
         text.contains("cp.async.bulk.tensor") && text.contains("_maps(")
     };
-    assert!(attention::VARIANTS.iter().all(copies), "boxes of tensors are copied");
+    assert!(attention::VARIANTS.iter().all(|it| copies(it) == it.is_short()), "boxes of tensors are copied");
     assert!(!sample.is_empty(), "there are no fixtures");
     assert!(faults.is_empty(), "{} of {} modules:\n{}", faults.len(), sample.len(), faults.join("\n"));
 }

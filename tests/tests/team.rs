@@ -181,7 +181,7 @@ fn tiles_that_do_not_fit_are_refused_with_the_nearest_that_do() {
     let told = refused(Gpu::Sm90a, 100, 64);
     assert!(told.contains("rows are a multiple of 64, and tiles one of 16, at most 256"), "{told}");
     // Sizes of what threads take are of no consequence.
-    let singles = attention::Attention { dtype: "f32", ..attention::CAUSAL }.cascade();
+    let singles = attention::Attention { dtype: "f64", ..attention::CAUSAL }.cascade();
     cut(Gpu::Sm80, &singles, 8, 24).unwrap();
 }
 
@@ -323,7 +323,41 @@ fn keys_and_values_may_lie_in_any_order() {
   output O[b, m, h, d]: f32 = sum[n](softmax[n](S) * V)
 }";
     check("orders", &of(text));
-    check("rows beside each other", &of(&text.replace("Q[b, m, h, d]", "Q[b, h, d, m]")));
+    let beside = text.replace("Q[b, m, h, d]", "Q[b, h, d, m]");
+    check("rows beside each other", &of(&beside));
+    check("f32", &of(&text.replace("bf16", "f32")));
+    let values = beside.replace("V[n, d, b, h]", "V[b, h, d, n]").replace("K[b, h, d, n]", "K[b, h, n, d]");
+    check("f32, values beside each other", &of(&values.replace("bf16", "f32")));
+}
+
+#[test]
+fn queries_of_f32_may_be_computed_and_values_alone_be_f32() {
+    let text = "kernel t {
+  rank b, h, m, n
+  rank d = 24
+  input Q[b, h, m, d]: f32
+  input K[b, h, n, d]: f32
+  input V[b, h, n, d]: f32
+  input A[d]: f32
+  S[b, h, m, n] = sum[d](exp(Q * A) * K) where n <= m
+  output O[b, h, m, d]: f32 = sum[n](softmax[n](S) * V)
+}";
+    check("computed queries", &of(text));
+    let mixed = text.replace("Q[b, h, m, d]: f32", "Q[b, h, m, d]: bf16");
+    let mixed = mixed.replace("K[b, h, n, d]: f32", "K[b, h, n, d]: bf16").replace("exp(Q * A)", "Q");
+    check("values alone", &of(&mixed.replace("  input A[d]: f32\n", "")));
+}
+
+#[test]
+fn products_of_f32_keep_nearly_all_digits() {
+    let cascade = attention::Attention { dtype: "f32", ..attention::CAUSAL }.cascade();
+    let case = case_of(&cascade);
+    for gpu in Gpu::ALL {
+        let found = emulated("f32", (&cascade, gpu), &case.call, Schedule::RoundRobin);
+        // As if nothing were taken in parts.
+        let distance = case.reference.compare(&found);
+        assert!(distance.of_allowed <= 1.0, "{}: {}", gpu.name(), distance.worst);
+    }
 }
 
 #[test]
@@ -331,13 +365,15 @@ fn what_does_not_fit_is_left_to_threads() {
     let singles = "kernel t {
   rank b, h, m, n
   rank d = 64
-  input Q[b, h, m, d]: f32
-  input K[b, h, n, d]: f32
-  input V[b, h, n, d]: f32
+  input Q[b, h, m, d]: f64
+  input K[b, h, n, d]: f64
+  input V[b, h, n, d]: f64
   output O[b, h, m, d] = sum[n](softmax[n](sum[d](Q * K)) * V)
 }";
-    let open = singles.replace("d = 64", "d").replace("f32", "bf16");
-    for text in [singles, &open] {
+    let open = singles.replace("d = 64", "d").replace("f64", "bf16");
+    let mixed = singles.replace("Q[b, h, m, d]: f64", "Q[b, h, m, d]: f32").replace("f64", "bf16");
+    let exact = singles.replace("f64", "f32").replace("output O", "exact output O");
+    for text in [singles, &open, &mixed, &exact] {
         let cascade = of(text);
         assert!(nest_of(&cascade).stages.iter().all(|it| it.team.is_none()), "{text}");
     }
@@ -352,6 +388,9 @@ fn what_a_row_does_not_see_influences_nothing_though_its_neighbour_does() {
         ("bf16", f64::NEG_INFINITY, both),
         ("f16", f64::NAN, both),
         ("f16", f64::INFINITY, &["V"]),
+        ("f32", f64::NAN, both),
+        ("f32", f64::INFINITY, &["V"]),
+        ("f32", f64::NEG_INFINITY, both),
     ] {
         let cascade = attention::Attention { dtype, ..attention::CAUSAL }.cascade();
         let mut call = call_of(&cascade);
@@ -367,8 +406,23 @@ fn what_a_row_does_not_see_influences_nothing_though_its_neighbour_does() {
         assert!(finite < o.len() && finite > o.len() / 2);
         for gpu in Gpu::ALL {
             let found = emulated("poison", (&cascade, gpu), &call, Schedule::Random(5));
-            is_close(&format!("{poison} on {}", gpu.name()), &found, &right, TOLERANCE);
+            let tolerance = if dtype == "f32" { 1e-6 } else { TOLERANCE };
+            is_close(&format!("{poison} of {dtype} on {}", gpu.name()), &found, &right, tolerance);
         }
+    }
+}
+
+#[test]
+fn values_of_f32_may_be_so_large_that_a_part_of_them_is_infinite() {
+    let cascade = attention::Attention { dtype: "f32", ..attention::CAUSAL }.cascade();
+    let mut call = call(&cascade, &sized(SIZES), 4.0);
+    let Data::Real(it) = &mut call.inputs.get_mut("V").unwrap().data else { panic!("it is real") };
+    let start = it.len() - 30 * 64;
+    it[start..start + 64].fill(f64::from(f32::MAX));
+    let right = expected(&cascade, &call);
+    for gpu in Gpu::ALL {
+        let found = emulated("large values", (&cascade, gpu), &call, Schedule::RoundRobin);
+        is_close(gpu.name(), &found, &right, 1e-6);
     }
 }
 

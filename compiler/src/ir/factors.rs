@@ -8,10 +8,13 @@ use std::collections::{HashMap, HashSet};
 
 use super::cascade::ReduceOp;
 use super::expr::{BinaryOp, UnaryOp};
-use super::nest::{Block, Op, Stmt, ValueId};
+use super::nest::{Block, Nest, Op, Stmt, ValueId};
+use attnc_dsl::ast::DType;
 
-/// Columns of sums that are looked at before they are added, where some products are left out.
+/// Columns of sums that are looked at before they are added, where some products are left out, and where factors are taken in
+/// parts, which need registers, too.
 pub(crate) const SLICE: u32 = 64;
+pub(crate) const SPLIT_SLICE: u32 = 32;
 
 /// What is known of the values of a stage.
 pub(crate) struct Factors<'a> {
@@ -63,6 +66,21 @@ impl<'a> Factors<'a> {
     /// Whether a value is a load and nothing but a factor of products.
     pub(crate) fn is_loaded(&self, value: ValueId) -> bool {
         self.is_factor(value) && matches!(self.definition(value), Some(Op::Load { .. }))
+    }
+
+    /// The factors of products.
+    pub(crate) fn products(&self) -> impl Iterator<Item = (ValueId, ValueId)> {
+        self.definitions
+            .values()
+            .filter_map(|it| if let Op::Contract { a, b, .. } = it { Some((*a, *b)) } else { None })
+    }
+
+    /// Whether a factor is a load of f32: products take it in two parts, of which each has the digits of tf32.
+    pub(crate) fn is_split(&self, nest: &Nest, factor: ValueId) -> bool {
+        let load = self
+            .definition(factor)
+            .and_then(|it| if let Op::Load { buffer, .. } = it { Some(buffer) } else { None });
+        load.is_some_and(|it| nest.buffers[*it].dtype == DType::F32)
     }
 
     /// The sum that products are added to as they are taken, and what it is before.

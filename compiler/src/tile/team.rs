@@ -69,14 +69,16 @@ impl Tiling<'_> {
         let Some(rows) = self.rows_of_team(stream) else { return false };
         let Some(said) = Said::of(self.cascade, blocks, stream, rows.rank) else { return false };
         let of_part = if stream.part.is_some() { OF_PART } else { 0 };
-        let registers = blocks.limits.registers.saturating_sub(of_part);
-        let limits = Block { registers, ..blocks.limits };
+        let most = [blocks.limits.registers, blocks.limits.split_registers];
+        let with = |[registers, split_registers]: [u32; 2]| Block { registers, split_registers, ..blocks.limits };
+        let least = most.map(|it| it.saturating_sub(of_part));
+        let limits = with(least);
         let mut stage = self.team_that_fits(stream, &rows, said, &limits);
         if said == said.nothing() {
             // Where no sizes fit, some registers are kept in memory: single threads would have no products of matrices at all.
-            for more in [blocks.limits.registers, MOST] {
-                if stage.is_err() && more > registers {
-                    let wide = Block { registers: more, ..limits };
+            for more in [most, most.map(|it| it.max(MOST))] {
+                if stage.is_err() && more != least {
+                    let wide = with(more);
                     stage = self.team_that_fits(stream, &rows, said, &wide);
                 }
             }

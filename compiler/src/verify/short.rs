@@ -1,8 +1,10 @@
-//! What a kernel loses that rounds factors of its products to short floats, as products of matrices take them.
+//! What a kernel loses that rounds factors of its products, as products of matrices take them.
 //!
 //! A nest says where it does: `contract round(bf16, %p), %v`. A factor that is rounded to nearest is off by at most `u`
 //! times itself, `u` being half the distance of neighbours at 1, or `u` times the least normal number `t` where it is
 //! smaller than that. So a sum of such products is off by at most `u Σ (|p| + t) · |v|`.
+//! Products of f32 in a block are those of two parts of each factor but for the smallest, as back ends take them
+//! (`codegen/ptx/split.rs`): off by `5 · 2^-22` of themselves, for factors that are not so small that a part is 0.
 //! The nest is run with each of these sums off by as much, one after the other, and by what its outputs move then they may
 //! be off, those of all sums added. Where an output takes such a sum as it is, or times a number, that is the bound; where
 //! it depends on several points of one, they are off all upwards, all downwards, and as drawn, of which the largest counts.
@@ -17,6 +19,7 @@ use crate::codegen::math::narrow::Narrow;
 use crate::ir::array::Array;
 use crate::ir::cascade::Cascade;
 use crate::ir::expr::{BinaryOp, UnaryOp};
+use crate::ir::factors::Factors;
 use crate::ir::interp::nest::{Manner, run};
 use crate::ir::interp::{Call, NestError};
 use crate::ir::nest::{Block, Nest, Op, Scalar, Stmt, TileType, ValueId};
@@ -80,28 +83,45 @@ fn moved(from: &Array, to: &Array, at: usize) -> f64 {
     if by.is_finite() { by } else { 0.0 }
 }
 
-/// A sum of products whose left factor is rounded.
+/// A sum of products whose factors are rounded.
 #[derive(Debug, Clone, Copy)]
 struct Sum {
     value: ValueId,
     /// The left factor before it is rounded, and the right one.
     factors: (ValueId, ValueId),
     there: Option<ValueId>,
-    format: Narrow,
+    rounding: Rounding,
 }
+
+/// By how much a product is off.
+#[derive(Debug, Clone, Copy)]
+struct Rounding {
+    /// Relative to what it is of factors that are so much larger: the left one, and the right one.
+    unit: f64,
+    least: (f64, f64),
+}
+
+/// Of factors that are taken in parts. Parts are cut off at 2^-136 or a rounding before.
+const SPLIT: Rounding = Rounding { unit: 5.0 / (1u64 << 22) as f64, least: (SMALL, SMALL) };
+/// 2^-114
+const SMALL: f64 = f32::MIN_POSITIVE as f64 * 4096.0;
 
 /// Those that blocks of threads take.
 #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn sums(nest: &Nest) -> Vec<Sum> {
     let (mut rounded, mut sums) = (HashMap::new(), Vec::new());
     for stage in nest.stages.iter().filter(|it| it.team.is_some()) {
+        let factors = Factors::of(&nest.prologue, &stage.body);
         visit(&stage.body, &mut |value, op| match *op {
             Op::Round(dtype, of) => {
-                _ = short(dtype).map(|format| rounded.insert(value, (of, format)));
+                _ = short(dtype).map(|rounding| rounded.insert(value, (of, rounding)));
+            }
+            Op::Contract { a, b, there, .. } if factors.is_split(nest, b) => {
+                sums.push(Sum { value, factors: (a, b), there, rounding: SPLIT });
             }
             Op::Contract { a, b, there, .. } => {
-                if let Some(&(a, format)) = rounded.get(&a) {
-                    sums.push(Sum { value, factors: (a, b), there, format });
+                if let Some(&(a, rounding)) = rounded.get(&a) {
+                    sums.push(Sum { value, factors: (a, b), there, rounding });
                 }
             }
             _ => {}
@@ -121,9 +141,10 @@ fn visit(block: &Block, see: &mut impl FnMut(ValueId, &Op)) {
     }
 }
 
-/// The layout of a dtype whose numbers products take as factors.
-fn short(dtype: DType) -> Option<Narrow> {
-    matches!(dtype, DType::BF16 | DType::F16).then(|| Narrow::of(dtype)).flatten()
+/// What rounding of the left factor to a dtype costs whose numbers products take as factors.
+fn short(dtype: DType) -> Option<Rounding> {
+    let format = matches!(dtype, DType::BF16 | DType::F16).then(|| Narrow::of(dtype)).flatten()?;
+    Some(Rounding { unit: format.unit_roundoff(), least: (format.least_normal(), 0.0) })
 }
 
 /// The nest with one sum off.
@@ -157,16 +178,15 @@ fn moved_sum(nest: &mut Nest, sum: Sum, op: Op, way: Way) -> Vec<Stmt> {
     let mut code = Code { nest, stmts: Vec::new() };
     let ty = code.nest.values[sum.value].clone();
     let right = code.op(op, ty.clone());
-    let [a, b] = [sum.factors.0, sum.factors.1].map(|it| {
+    let Sum { factors: (a, b), rounding: Rounding { unit, least }, .. } = sum;
+    let [a, b] = [(a, least.0), (b, least.1)].map(|(it, least)| {
         let ty = code.nest.values[it].clone();
-        code.op(Op::Unary(UnaryOp::Abs, it), ty)
+        let size = code.op(Op::Unary(UnaryOp::Abs, it), ty.clone());
+        let least = code.op(Op::Real(least), ty.clone());
+        code.op(Op::Binary(BinaryOp::Add, size, least), ty)
     });
-    let left = code.nest.values[a].clone();
-    let least = code.op(Op::Real(sum.format.least_normal()), left.clone());
-    let a = code.op(Op::Binary(BinaryOp::Add, a, least), left);
     let zero = code.op(Op::Real(0.0), ty.clone());
     let total = code.op(Op::Contract { a, b, there: sum.there, into: zero }, ty.clone());
-    let unit = sum.format.unit_roundoff();
     let [up, down] = [unit, -unit].map(|it| code.op(Op::Real(it), ty.clone()));
     let unit = match way {
         Way::Up => up,

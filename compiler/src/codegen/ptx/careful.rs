@@ -1,5 +1,6 @@
 //! Products of matrices that leave elements out: what they are multiplied by may be infinite or NaN, and 0 times that is
-//! not 0. Sums tell: if one of a warp's is not finite, its sums are taken again, product by product.
+//! not 0. Or that take factors in parts (`split.rs`), which what is not finite does not have.
+//! Sums tell: if one of a warp's is not finite, its sums are taken again, product by product.
 //!
 //! What is left out is -0 where nothing else in the factor can be, as it cannot among powers: that adds nothing to a sum, and
 //! tells what was left out without a predicate for each element that would have to be kept.
@@ -9,57 +10,74 @@
 //!                                            for n: O[m, e] = there[m, n] ? O[m, e] + P[m, n] · V[n, e] : O[m, e]
 //! ```
 
+use attnc_dsl::ast::DType;
 use attnc_ptx::modifier::{
     Combine, Compare, CvtRound, FloatCompare, FloatOp, Flush, IntOp, Lanes, LoadCache, LoadOrder, LogicOp,
     Round, SignOp, Space, StoreCache, StoreOrder, Vote,
 };
-use attnc_ptx::types::{Data, Float, Int, Logical, Number, RegType, Scalar as Type};
+use attnc_ptx::types::{Data, Float, Int, Logical, Number, RegType};
 use attnc_ptx::{Address, Inst, Op, Reg, args, at};
 
-use super::arith::{convert, float_compare, select};
+use super::arith::{Lane, convert, float_compare, select};
 use super::block::Emitter;
-use super::layout::Staged;
+use super::group::Left;
+use super::layout::{HALF, Staged};
 use super::scalar;
 use super::value::Value;
 use super::writer::Writer;
+use crate::codegen::math::{Arith, Format};
 
 /// Rows of a warp.
 const ROWS: u32 = 16;
-/// Bytes of an element.
-const HALF: u32 = 2;
-/// The bits of -0.
-const MARK: u32 = 0x8000;
-/// What stands for an element that does not count: a NaN that no conversion gives.
-const ABSENT: u32 = 0xffff;
+/// What stands for an element that does not count: a NaN that no conversion gives, and one that no operation gives.
+const ABSENT: [u32; 2] = [0xffff, 0xffa5_c35a];
+
+/// Which elements of a factor count.
+pub(super) enum There {
+    All,
+    /// Those that are not -0.
+    Marked,
+    /// Those for which this holds, rows first.
+    Each(Vec<Value>),
+}
 
 /// A left factor of which some elements are left out.
 pub(super) struct Factor<'f> {
-    /// As products take it: two elements in a register.
-    pub(super) fragments: &'f [[Reg; 4]],
-    /// Whether an element counts, rows first; nothing if those that do not are -0, and no others.
-    pub(super) there: Option<Vec<Value>>,
+    /// As products take it.
+    pub(super) left: &'f Left,
+    /// Which elements count.
+    pub(super) there: There,
     /// How many columns it has.
     pub(super) columns: u32,
-    /// Room for it in shared memory.
-    pub(super) room: Value,
+    /// Room for it in shared memory, if it is in registers.
+    pub(super) room: Option<Value>,
+}
+
+/// How a left factor lies in shared memory.
+struct Lies {
+    /// Where the first element of the thread's upper row is, and how much further on that of the lower one is.
+    first: Value,
+    lower: u32,
+    /// From one to the next of what is summed over.
+    step: u32,
+    /// What stands for an element that does not count, if some do not.
+    absent: Option<u32>,
 }
 
 impl Factor<'_> {
-    /// Whether the first or second element counts of a pair whose first has that place.
-    fn has(&self, w: &Writer, pair: Reg, (row, column): (usize, usize), one: usize) -> Value {
-        if let Some(there) = &self.there {
-            return there[row * (there.len() / 2) + column + one];
+    /// Whether an element counts that a word has from a bit on, the only or the first one of which has that place.
+    fn has(&self, w: &Writer, word: Reg, (row, column): (usize, usize), (one, bits): (u32, u32)) -> Value {
+        match &self.there {
+            There::All => return Value::Bool(true),
+            There::Marked => {}
+            There::Each(there) => return there[row * (there.len() / 2) + column + one as usize],
         }
-        let (half, mark) = (0xffff_u32 << (16 * one), MARK << (16 * one));
+        let all = u32::MAX >> (32 - bits) << (bits * one);
+        let mark = 1 << (bits * (one + 1) - 1);
         let and = Op::Logic { op: LogicOp::And, ty: Logical::B32 };
-        let bits = w.pure(RegType::B32, and, &[Value::Reg(pair), Value::Int(half.into())]);
+        let own = w.pure(RegType::B32, and, &[Value::Reg(word), Value::Int(all.into())]);
         let op = Op::IntSetp { cmp: Compare::Ne, combine: Combine::None, ty: Int::U32 };
-        w.pure(RegType::Pred, op, &[bits, Value::Int(mark.into())])
-    }
-
-    /// How many bytes of room a factor needs.
-    pub(super) fn bytes(rows: u32, columns: u32) -> u32 {
-        rows * columns * HALF
+        w.pure(RegType::Pred, op, &[own, Value::Int(mark)])
     }
 }
 
@@ -93,51 +111,38 @@ impl Emitter<'_> {
 
     fn one_by_one(&self, factor: &Factor<'_>, right: Staged, is_turned: bool, sums: &[Value]) {
         let w = &self.writer;
-        let thread = Value::Reg(self.together().thread);
-        let by = |op, a, b: u32| {
-            w.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[a, Value::Int(b.into())])
-        };
-        let sum = |a, b| w.pure(RegType::B32, Op::IntBinary { op: IntOp::Add, ty: Int::U32 }, &[a, b]);
-        let (quad, pair) = (by(IntOp::Div, by(IntOp::Rem, thread, 32), 4), by(IntOp::Rem, thread, 4));
-        let pitch = factor.columns * HALF;
-        let row = sum(by(IntOp::MulLo, by(IntOp::Div, thread, 32), ROWS), quad);
-        let row = w.reg(RegType::B32, sum(factor.room, by(IntOp::MulLo, row, pitch)));
-        self.spread_out(factor, sum(Value::Reg(row), by(IntOp::MulLo, pair, 2 * HALF)), pitch);
+        let lies = self.in_memory(factor, right.size());
         let registers: Vec<Reg> = sums.iter().map(|it| w.reg(RegType::F32, *it)).collect();
         registers.iter().for_each(|&sum| w.copy(sum, Value::F32(0)));
 
         // Where the left factor of the sum at hand lies, and its number.
         let (left, number) = (w.fresh(RegType::B32), w.fresh(RegType::B32));
-        w.copy(left, Value::Reg(row));
+        w.copy(left, lies.first);
         w.copy(number, Value::Int(0));
         let top = w.label("product");
         w.place(top);
         w.open(true);
-        let weights = [0, 8].map(|it| {
-            let half = self.read(Data::B16, at(left).plus((it * pitch).cast_signed()));
-            let bits = convert(w, CvtRound::Exact, (RegType::B32, Number::U32), Number::U16, half);
-            let op = Op::IntSetp { cmp: Compare::Ne, combine: Combine::None, ty: Int::S32 };
-            let there = w.pure(RegType::Pred, op, &[bits, Value::Int(ABSENT.into())]);
-            (scalar::decoded(w, right.dtype, half), there)
+        let weights = [0, lies.lower].map(|it| {
+            let (weight, bits) = self.read(right.dtype, at(left).plus(it.cast_signed()));
+            let there = lies.absent.map(|absent| {
+                let op = Op::IntSetp { cmp: Compare::Ne, combine: Combine::None, ty: Int::U32 };
+                w.reg(RegType::Pred, w.pure(RegType::Pred, op, &[bits, Value::Int(absent.into())]))
+            });
+            (w.reg(RegType::F32, weight), there)
         });
         let columns = registers.len() / 2;
+        let pair = self.thread_by(IntOp::Rem, 4);
         let places = right.elements(w, is_turned, (Value::Reg(number), pair), columns);
         for (column, place) in places.into_iter().enumerate() {
-            let half = self.read(Data::B16, place);
-            let value = scalar::decoded(w, right.dtype, half);
+            let value = w.reg(RegType::F32, self.read(right.dtype, place).0);
             for (row, (weight, there)) in weights.into_iter().enumerate() {
                 let register = registers[row * columns + column];
                 let fma = Op::Fma { round: Round::Nearest, flush: Flush::Keep, ty: Float::F32 };
-                let more = w.fresh(RegType::F32);
-                w.add(Inst::new(
-                    fma,
-                    args![more, w.reg(RegType::F32, weight), w.reg(RegType::F32, value), register],
-                ));
-                let there = w.reg(RegType::Pred, there);
-                w.add(Inst::new(Op::Selp { ty: Type::F32 }, args![register, more, register, there]));
+                let fma = Inst::new(fma, args![register, weight, value, register]);
+                w.add(there.map_or(fma.clone(), |there| fma.when(there)));
             }
         }
-        for (reg, step) in [(left, HALF), (number, 1)] {
+        for (reg, step) in [(left, lies.step), (number, 1)] {
             w.add(Inst::new(Op::IntBinary { op: IntOp::Add, ty: Int::U32 }, args![reg, reg, step]));
         }
         let more = w.fresh(RegType::Pred);
@@ -148,42 +153,99 @@ impl Emitter<'_> {
         w.append(closed);
     }
 
+    /// The left factor in shared memory, where it is written if it is in registers.
+    fn in_memory(&self, factor: &Factor<'_>, size: u32) -> Lies {
+        let w = &self.writer;
+        let by = |op, a, b: u32| {
+            w.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[a, Value::Int(b.into())])
+        };
+        let sum = |a, b| w.pure(RegType::B32, Op::IntBinary { op: IntOp::Add, ty: Int::U32 }, &[a, b]);
+        let quad = by(IntOp::Div, self.thread_by(IntOp::Rem, 32), 4);
+        let row = sum(by(IntOp::MulLo, self.thread_by(IntOp::Div, 32), ROWS), quad);
+        match factor.left {
+            Left::Memory(staged, is_turned) => {
+                let (down, step) = if *is_turned { (size, staged.pitch()) } else { (staged.pitch(), size) };
+                let first = sum(staged.start, by(IntOp::MulLo, row, down));
+                Lies { first, lower: 8 * down, step, absent: None }
+            }
+            Left::Registers(fragments) => {
+                let pitch = factor.columns * size;
+                let room = factor.room.expect("what is in registers has room");
+                let row = Value::Reg(w.reg(RegType::B32, sum(room, by(IntOp::MulLo, row, pitch))));
+                let place = sum(row, by(IntOp::MulLo, self.thread_by(IntOp::Rem, 4), 2 * size));
+                let absent = ABSENT[size as usize / 4];
+                self.spread_out(factor, fragments, place, (pitch, size, absent));
+                Lies {
+                    first: row,
+                    lower: 8 * pitch,
+                    step: size,
+                    absent: Some(absent).filter(|_| !matches!(factor.there, There::All)),
+                }
+            }
+        }
+    }
+
+    fn thread_by(&self, op: IntOp, by: u32) -> Value {
+        let thread = Value::Reg(self.together().thread);
+        self.writer.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[thread, Value::Int(by.into())])
+    }
+
     /// Writes the elements of a left factor to shared memory.
-    fn spread_out(&self, factor: &Factor<'_>, place: Value, pitch: u32) {
+    fn spread_out(
+        &self,
+        factor: &Factor<'_>,
+        fragments: &[[Reg; 4]],
+        place: Value,
+        (pitch, size, absent): (u32, u32, u32),
+    ) {
         let w = &self.writer;
         let place = w.reg(RegType::B32, place);
-        let logic = |op, a, b: u32| {
-            w.pure(RegType::B32, Op::Logic { op, ty: Logical::B32 }, &[a, Value::Int(b.into())])
-        };
         // Lanes read what others of their warp wrote, and may still do so.
         let meet = || w.add(Inst::new(Op::BarWarp, args![-1]));
         meet();
-        for (depth, fragment) in factor.fragments.iter().enumerate() {
-            // Upper and lower rows alternate, and then eight columns further on.
-            for (at_place, &pair) in fragment.iter().enumerate() {
-                let (row, eighth) = (at_place % 2, 2 * depth + at_place / 2);
-                let word = [0, 1].into_iter().fold(Value::Reg(pair), |word, one| {
-                    let half = ABSENT << (16 * one);
-                    let without = logic(LogicOp::Or, word, half);
-                    let there = factor.has(w, pair, (row, 2 * eighth), one);
-                    select(w, RegType::B32, there, word, without)
+        for (depth, fragment) in fragments.iter().enumerate() {
+            // Upper and lower rows alternate; then come other columns.
+            for (at_place, &word) in fragment.iter().enumerate() {
+                let (row, further) = (at_place % 2, at_place / 2);
+                // A word has two short floats, and the next those eight columns further on; or one f32, and its neighbour.
+                let (column, bytes) = match size {
+                    HALF => (4 * depth + 2 * further, 8 * HALF * (2 * depth + further) as u32),
+                    _ => (2 * depth + further, size * (8 * depth + further) as u32),
+                };
+                let bits = 8 * size;
+                let word = (0..32 / bits).fold(Value::Reg(word), |word_now, one| {
+                    let or = Op::Logic { op: LogicOp::Or, ty: Logical::B32 };
+                    let mark = Value::Int((absent << (bits * one)).into());
+                    let without = match size {
+                        HALF => w.pure(RegType::B32, or, &[word_now, mark]),
+                        _ => mark,
+                    };
+                    let there = factor.has(w, word, (row, column), (one, bits));
+                    select(w, RegType::B32, there, word_now, without)
                 });
                 let (order, cache, lanes) = (StoreOrder::Weak, StoreCache::Default, Lanes::One);
                 let op = Op::St { order, space: Space::Shared, cache, lanes, ty: Data::B32 };
-                let offset = row * 8 * pitch as usize + eighth * 8 * HALF as usize;
-                let offset = i32::try_from(offset).expect("tiles are small");
-                w.add(Inst::new(op, args![at(place).plus(offset), w.reg(RegType::B32, word)]));
+                let offset = row as u32 * 8 * pitch + bytes;
+                let to = at(place).plus(offset.cast_signed());
+                w.add(Inst::new(op, args![to, w.reg(RegType::B32, word)]));
             }
         }
         meet();
     }
 
-    /// A word of shared memory.
-    fn read(&self, ty: Data, from: Address) -> Value {
-        let into = self.writer.fresh(attnc_ptx::types::Type::from(ty).register());
+    /// A number in shared memory, and its bits.
+    fn read(&self, dtype: DType, from: Address) -> (Value, Value) {
+        let w = &self.writer;
+        let ty = if dtype == DType::F32 { Data::B32 } else { Data::B16 };
+        let into = w.fresh(attnc_ptx::types::Type::from(ty).register());
         let (order, cache, lanes) = (LoadOrder::Weak, LoadCache::Default, Lanes::One);
         let op = Op::Ld { order, space: Space::Shared, cache, lanes, ty };
-        self.writer.add(Inst::new(op, args![into, from]));
-        Value::Reg(into)
+        w.add(Inst::new(op, args![into, from]));
+        let raw = Value::Reg(into);
+        if dtype == DType::F32 {
+            return (Lane::new(w, Format::Single).from_bits(raw), raw);
+        }
+        let bits = convert(w, CvtRound::Exact, (RegType::B32, Number::U32), Number::U16, raw);
+        (scalar::decoded(w, dtype, raw), bits)
     }
 }

@@ -19,6 +19,8 @@ use super::value::Value;
 
 /// The threads of a group.
 pub(super) const GROUP: u32 = 128;
+/// The rows of its products.
+const ROWS: u32 = 64;
 
 /// A left factor.
 pub(super) enum Left {
@@ -46,13 +48,14 @@ impl Emitter<'_> {
         let types = if right.dtype == DType::F16 { WgmmaTypes::F16 } else { WgmmaTypes::BF16 };
         let form = Wgmma { columns: u16::try_from(columns).expect("tiles are small"), types };
         // Each group has its own rows of what all have together.
-        let group = match self.together().threads() / GROUP {
+        let own_rows = match self.together().threads() / GROUP {
             1 => Value::Int(0),
-            _ => w.pure(
-                RegType::B32,
-                Op::IntBinary { op: IntOp::Div, ty: Int::U32 },
-                &[Value::Reg(self.together().thread), Value::Int(GROUP.into())],
-            ),
+            _ => {
+                let word = |op, a, b: u32| {
+                    w.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[a, Value::Int(b.into())])
+                };
+                word(IntOp::MulLo, word(IntOp::Div, Value::Reg(self.together().thread), GROUP), ROWS)
+            }
         };
         w.add(Inst::new(Op::WgmmaFence, args![]));
         for depth in 0..depths {
@@ -66,7 +69,7 @@ impl Emitter<'_> {
                     Inst::new(op, args![&ordered, fragment, from, scale, 1, 1, turned])
                 }
                 Left::Memory(staged, is_left_turned) => {
-                    let left = of(staged.from(w, *is_left_turned, group), *is_left_turned);
+                    let left = of(staged.from(w, *is_left_turned, own_rows), *is_left_turned);
                     let op = Op::WgmmaShared { form };
                     let left_turned = i64::from(*is_left_turned);
                     Inst::new(op, args![&ordered, left, from, scale, 1, 1, left_turned, turned])

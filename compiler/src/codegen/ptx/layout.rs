@@ -14,15 +14,19 @@ use attnc_ptx::types::{Int, Logical, Number, RegType};
 use attnc_ptx::{Address, Op, at};
 
 use super::arith::{convert, int};
+use super::ring::Room;
 use super::value::Value;
 use super::writer::Writer;
 use crate::ir::cascade::RankId;
+use crate::ir::nest::bytes_of;
 
-/// The elements of a chunk of 16 bytes.
-pub(super) const CHUNK: u32 = 8;
-/// The columns of a slab, and the bytes of its rows.
+/// The bytes of a chunk.
+pub(super) const CHUNK: u32 = 16;
+/// The bytes of a short float; in slabs, the elements of a chunk, the columns of a slab, and the bytes of its rows.
+pub(super) const HALF: u32 = 2;
+const EACH: u32 = CHUNK / HALF;
 pub(super) const COLUMNS: u32 = 64;
-const ROW: u32 = 2 * COLUMNS;
+const ROW: u32 = HALF * COLUMNS;
 /// The bytes of eight rows of a slab, and what a slab begins at a multiple of.
 const SQUARE: u32 = 8 * ROW;
 
@@ -55,13 +59,13 @@ pub(super) struct Staged {
 }
 
 impl Layout {
-    /// Of a tile of rows with so many columns, and the bytes that it takes.
-    pub(super) fn padded(rows: u32, columns: u32) -> (Layout, u32) {
-        let pitch = 2 * columns + 16;
+    /// Of a tile of rows with so many columns, each of so many bytes, and the bytes that it takes.
+    pub(super) fn padded(rows: u32, columns: u32, size: u32) -> (Layout, u32) {
+        let pitch = size * columns + CHUNK;
         (Layout::Padded { pitch }, rows * pitch)
     }
 
-    /// The same for products of groups.
+    /// The same of halves for products of groups.
     pub(super) fn swizzled(rows: u32, columns: u32) -> (Layout, u32) {
         let slab = rows.next_multiple_of(8) * ROW;
         (Layout::Swizzled { slab }, columns.div_ceil(COLUMNS) * slab)
@@ -77,6 +81,19 @@ impl Layout {
 }
 
 impl Staged {
+    /// The bytes of an element.
+    pub(super) fn size(&self) -> u32 {
+        bytes_of(self.dtype)
+    }
+
+    /// The bytes from one row to the next, where rows are padded.
+    pub(super) fn pitch(&self) -> u32 {
+        match self.layout {
+            Layout::Padded { pitch } => pitch,
+            Layout::Swizzled { .. } => unreachable!("products of warps take rows that are padded"),
+        }
+    }
+
     /// The address of a chunk of a row; both are 32-bit numbers.
     pub(super) fn chunk(&self, w: &Writer, row: Value, chunk: Value) -> Value {
         let word = |op, a, b| w.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[a, b]);
@@ -84,18 +101,18 @@ impl Staged {
         let logic = |op, a, b| w.pure(RegType::B32, Op::Logic { op, ty: Logical::B32 }, &[a, b]);
         let inside = match self.layout {
             Layout::Padded { pitch } => {
-                word(IntOp::Add, by(IntOp::MulLo, row, pitch), by(IntOp::MulLo, chunk, 2 * CHUNK))
+                word(IntOp::Add, by(IntOp::MulLo, row, pitch), by(IntOp::MulLo, chunk, CHUNK))
             }
             Layout::Swizzled { slab } => {
                 let down = word(
                     IntOp::Add,
-                    by(IntOp::MulLo, by(IntOp::Div, chunk, CHUNK), slab),
+                    by(IntOp::MulLo, by(IntOp::Div, chunk, EACH), slab),
                     by(IntOp::MulLo, row, ROW),
                 );
                 let seven = Value::Int(7);
                 let place =
                     logic(LogicOp::Xor, logic(LogicOp::And, chunk, seven), logic(LogicOp::And, row, seven));
-                word(IntOp::Add, down, by(IntOp::MulLo, place, 2 * CHUNK))
+                word(IntOp::Add, down, by(IntOp::MulLo, place, CHUNK))
             }
         };
         word(IntOp::Add, self.start, inside)
@@ -116,14 +133,15 @@ impl Staged {
         let xor = |a, b| w.pure(RegType::B32, Op::Logic { op: LogicOp::Xor, ty: Logical::B32 }, &[a, b]);
         let start = |down: Value, along: Value| word(IntOp::Add, word(IntOp::Add, self.start, down), along);
         let place = |base: Value, further: u32| at(w.reg(RegType::B32, base)).plus(further.cast_signed());
+        let size = self.size();
         let places = (0..u32::try_from(count).expect("tiles are small")).map(|it| (it / 2, it % 2));
         match (self.layout, is_turned) {
             (Layout::Padded { pitch }, true) => {
-                let base = start(by(IntOp::MulLo, number, pitch), by(IntOp::MulLo, pair, 4));
-                places.map(|(eighth, one)| place(base, 2 * (CHUNK * eighth + one))).collect()
+                let base = start(by(IntOp::MulLo, number, pitch), by(IntOp::MulLo, pair, 2 * size));
+                places.map(|(eighth, one)| place(base, size * (8 * eighth + one))).collect()
             }
             (Layout::Padded { pitch }, false) => {
-                let base = start(by(IntOp::MulLo, pair, 2 * pitch), by(IntOp::MulLo, number, 2));
+                let base = start(by(IntOp::MulLo, pair, 2 * pitch), by(IntOp::MulLo, number, size));
                 places.map(|(eighth, one)| place(base, pitch * (8 * eighth + one))).collect()
             }
             (Layout::Swizzled { slab }, true) => {
@@ -133,9 +151,9 @@ impl Staged {
                 places.map(|(eighth, one)| place(chunk(eighth % 8), slab * (eighth / 8) + 2 * one)).collect()
             }
             (Layout::Swizzled { slab }, false) => {
-                let chunk = by(IntOp::Div, number, CHUNK);
+                let chunk = by(IntOp::Div, number, EACH);
                 let far = by(IntOp::MulLo, by(IntOp::Div, chunk, 8), slab);
-                let rest = by(IntOp::MulLo, by(IntOp::Rem, number, CHUNK), 2);
+                let rest = by(IntOp::MulLo, by(IntOp::Rem, number, EACH), 2);
                 let along = word(IntOp::Add, far, rest);
                 let rows = [0, 1].map(|one| {
                     let row = by(IntOp::Add, by(IntOp::MulLo, pair, 2), one);
@@ -147,21 +165,15 @@ impl Staged {
         }
     }
 
-    /// The same from so many times 64 of what is not summed over on.
-    pub(super) fn from(self, w: &Writer, is_turned: bool, times: Value) -> Staged {
+    /// The same from so many of what is not summed over on; in slabs from a multiple of 64.
+    pub(super) fn from(self, w: &Writer, is_turned: bool, columns: Value) -> Staged {
         let apart = match (self.layout, is_turned) {
-            (Layout::Padded { .. }, true) => 2 * COLUMNS,
-            (Layout::Padded { pitch }, false) => COLUMNS * pitch,
-            (Layout::Swizzled { slab }, true) => slab,
-            (Layout::Swizzled { .. }, false) => COLUMNS * ROW,
+            (Layout::Padded { .. }, true) => self.size(),
+            (Layout::Padded { pitch }, false) => pitch,
+            (Layout::Swizzled { slab }, true) => slab / COLUMNS,
+            (Layout::Swizzled { .. }, false) => ROW,
         };
-        let word = |op, a, b| w.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[a, b]);
-        let start = match times.int() {
-            Some(0) => self.start,
-            Some(times) => word(IntOp::Add, self.start, Value::Int(times * i64::from(apart))),
-            None => word(IntOp::Add, self.start, word(IntOp::MulLo, times, Value::Int(apart.into()))),
-        };
-        Staged { start, ..self }
+        Staged { start: Room::at(w, self.start, columns, apart), ..self }
     }
 
     /// What tells products of groups where it lies; of sixteen of what is summed over, so many times further on.

@@ -33,6 +33,7 @@ mod ring;
 mod roles;
 mod scalar;
 mod shared;
+mod split;
 mod team;
 mod turns;
 mod value;

@@ -2,7 +2,7 @@
 //!
 //! It is off by at most 2^-22 of its result (the PTX ISA's bound), and what is below 2^-126 is 0. The exponent is multiplied by
 //! log2 e, which is rounded: a power `exp(x)` is off by `|x| 2^-24` besides. Both are much less than the rounding to eight or
-//! eleven bits with which products of matrices take it.
+//! eleven bits with which products of matrices take it; where some take all of f32, powers are computed with its digits.
 //!
 //! ```text
 //! exp(x - c)   ->   ex2.approx.ftz((x - c) log2 e)

@@ -2,7 +2,7 @@
 //!
 //! A fragment of results has the elements that a thread has of a tile, and so has the left factor, two in a register.
 //! What is loaded lies in shared memory (`shared.rs`), from where `ldmatrix` takes it, turned where neighbours in memory
-//! are those of the result.
+//! are those of the result. Factors of f32 are taken in parts (`split.rs`).
 //!
 //! ```text
 //! contract P [m in 64, n in 32], V [n in 32, e in 64] into O   ->   2 × 8 mma.sync of 16 × 8 × 16 by each warp
@@ -15,18 +15,21 @@ use attnc_ptx::{Inst, Op, Reg, args, at};
 
 use super::arith::select;
 use super::block::Emitter;
-use super::careful::Factor;
+use super::careful::{Factor, There};
 use super::group::Left;
-use super::layout::{CHUNK, Layout, Staged};
+use super::layout::{CHUNK, HALF, Staged};
 use super::op::Tile;
+use super::shared::word_of;
 use super::team::Team;
 use super::value::Value;
 use crate::codegen::points::{lacking, positions};
-use crate::ir::factors::SLICE;
+use crate::ir::factors::{SLICE, SPLIT_SLICE};
 use crate::ir::nest::{TileDim, TileType, ValueId};
 
-/// Rows and columns of which `ldmatrix` takes four matrices.
-const SQUARE: u32 = 16;
+/// Rows and columns of which `ldmatrix` takes four matrices, if they have two bytes.
+pub(super) const SQUARE: u32 = 16;
+/// Bytes of what is summed over that go into one product.
+const DEPTH: u32 = 32;
 
 /// Which of four matrices the eight lanes from each multiple of eight on have rows of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,45 +66,57 @@ impl<'a> Emitter<'a> {
         let rows = *left.iter().find(|it| **it != over).expect("the left factor has rows");
         let shape = |a, b| TileType { scalar: ty.scalar, shape: vec![a, b] };
         let right = self.together().staged[&b];
+        let is_split = self.together().factors.is_split(self.nest, b);
         let is_turned = right.rows == over.rank;
         let before = self.tile(into).spread(&shape(rows, out));
         let [depth, columns] = [over, out].map(|it| self.together().whole(it));
-        let there = there.map(|it| self.tile(it).spread(&shape(rows, over)));
-        let is_marked = self.together().factors.has_no_sign(a);
-        let left = match self.together().staged.get(&a) {
-            Some(&staged) => Left::Memory(staged, staged.rows == over.rank),
-            None => {
-                let elements = self.tile(a).spread(&shape(rows, over));
-                // What is not there adds nothing.
-                let nothing = Value::F32(if is_marked { -0.0_f32 } else { 0.0 }.to_bits());
-                let elements = self.those_there(elements, there.as_deref(), nothing);
-                Left::Registers(self.fragments(&elements, right.dtype))
+        let left = self.left(a, &shape(rows, over), there, right.dtype);
+        let sums = if there.is_some() || is_split {
+            let room = self.room_of(&left, depth * right.size());
+            let there = match there {
+                None => There::All,
+                Some(_) if self.together().factors.has_no_sign(a) => There::Marked,
+                Some(there) => There::Each(self.tile(there).spread(&shape(rows, over))),
+            };
+            let factor = Factor { left: &left, there, columns: depth, room };
+            let sums = self.registers_of(sum, &before);
+            match self.broken(b) {
+                Some(broken) => self.whole_or_slices(broken, &factor, (right, is_turned), columns, &sums),
+                None => self.slices(&factor, (right, is_turned), columns, &sums),
             }
-        };
-        let sums = match (there, &left) {
-            (Some(there), Left::Registers(fragments)) => {
-                let team = self.team.as_mut().expect("a block works together");
-                let room = team.rooms.at_once(&self.writer, Factor::bytes(team.rows.extent, depth));
-                let there = Some(there).filter(|_| !is_marked);
-                let factor = Factor { fragments, there, columns: depth, room };
-                let sums = self.registers_of(sum, &before);
-                match self.broken(b) {
-                    Some(broken) => {
-                        self.whole_or_slices(broken, &left, &factor, (right, is_turned), columns, &sums);
-                    }
-                    None => self.slices(&left, &factor, (right, is_turned), columns, &sums),
-                }
-                sums.into_iter().map(Value::Reg).collect()
-            }
-            _ if self.in_place.contains(&sum) => {
-                let sums = self.registers_of(sum, &before);
-                self.by_group(&left, (right, is_turned), (depth / SQUARE, columns), (&sums, false));
-                sums.into_iter().map(Value::Reg).collect()
-            }
-            _ => self.products(&left, (right, is_turned), (depth, columns), &before),
+            sums.into_iter().map(Value::Reg).collect()
+        } else if self.in_place.contains(&sum) {
+            let sums = self.registers_of(sum, &before);
+            self.by_group(&left, (right, is_turned), (depth / SQUARE, columns), (&sums, false));
+            sums.into_iter().map(Value::Reg).collect()
+        } else {
+            self.products(&left, (right, is_turned), (depth, columns), &before)
         };
         let places = positions(&[rows, out], &ty.shape);
         Tile { ty, elements: places.into_iter().map(|it| sums[it]).collect() }
+    }
+
+    /// A left factor of that shape, rows first, for products with a dtype; what is not there adds nothing.
+    fn left(&self, a: ValueId, shape: &TileType, there: Option<ValueId>, dtype: DType) -> Left {
+        let [_, over] = shape.shape[..] else { unreachable!("it has rows and what is summed over") };
+        let team = self.together();
+        match team.staged.get(&a) {
+            Some(&staged) => Left::Memory(staged, staged.rows == over.rank),
+            None => {
+                let nothing = if team.factors.has_no_sign(a) { -0.0_f32 } else { 0.0 };
+                let nothing = Value::F32(nothing.to_bits());
+                let there = there.map(|it| self.tile(it).spread(shape));
+                let elements = self.those_there(self.tile(a).spread(shape), there.as_deref(), nothing);
+                Left::Registers(self.fragments(&elements, dtype))
+            }
+        }
+    }
+
+    /// Room for a left factor of which a row has so many bytes, if it is in registers.
+    fn room_of(&mut self, left: &Left, bytes: u32) -> Option<Value> {
+        let team = self.team.as_mut().expect("a block works together");
+        let bytes = team.rows.extent * bytes;
+        matches!(left, Left::Registers(_)).then(|| team.rooms.at_once(&self.writer, bytes))
     }
 
     /// Sums with products added, rows first: so deep, of so many columns.
@@ -121,7 +136,7 @@ impl<'a> Emitter<'a> {
             self.by_group(left, right, (depth / SQUARE, columns), (&sums, from_zero));
             sums.into_iter().map(Value::Reg).collect()
         } else {
-            self.by_warps(left, right, (depth / SQUARE, columns / SQUARE), before)
+            self.by_warps(left, right, (depth * HALF / DEPTH, columns / SQUARE), before)
         }
     }
 
@@ -129,7 +144,6 @@ impl<'a> Emitter<'a> {
     fn whole_or_slices(
         &self,
         broken: Reg,
-        left: &Left,
         factor: &Factor<'_>,
         right: (Staged, bool),
         columns: u32,
@@ -143,45 +157,41 @@ impl<'a> Emitter<'a> {
         };
         w.bra(apart, Some((broken, true)));
         w.open(true);
-        self.by_group(left, right, (factor.columns / SQUARE, columns), (sums, false));
+        self.by_group(factor.left, right, (factor.columns / SQUARE, columns), (sums, false));
         finish();
         w.bra(end, None);
         w.place(apart);
         w.open(true);
-        self.slices(left, factor, right, columns, sums);
+        self.slices(factor, right, columns, sums);
         finish();
         w.place(end);
     }
 
     /// Adds products to sums without what a factor leaves out. Products are looked at before they are added to what is there, some
     /// columns at a time, so that few of them are held beside it.
-    fn slices(
-        &self,
-        left: &Left,
-        factor: &Factor<'_>,
-        (right, is_turned): (Staged, bool),
-        columns: u32,
-        sums: &[Reg],
-    ) {
+    fn slices(&self, factor: &Factor<'_>, (right, is_turned): (Staged, bool), columns: u32, sums: &[Reg]) {
+        let in_groups = self.together().groups && right.size() == HALF;
         let (w, width) = (&self.writer, sums.len() / 2);
         // The same registers for all slices of a size, since they have to follow each other.
         let room = |count: u32| (0..count / 2).map(|_| w.fresh(RegType::F32)).collect::<Vec<Reg>>();
-        let whole = room(SLICE.min(columns));
-        for first in (0..columns).step_by(SLICE as usize) {
-            let count = SLICE.min(columns - first);
+        let slice = if right.size() == HALF { SLICE } else { SPLIT_SLICE };
+        let whole = room(slice.min(columns));
+        for first in (0..columns).step_by(slice as usize) {
+            let count = slice.min(columns - first);
             let own = (0..2).flat_map(|row| {
                 let start = row * width + first as usize / 4;
                 start..start + count as usize / 4
             });
             let own: Vec<usize> = own.collect();
-            let right = right.from(w, is_turned, Value::Int((first / SLICE).into()));
-            let products = if self.together().groups {
+            let right = right.from(w, is_turned, Value::Int(first.into()));
+            let products = if in_groups {
                 let room = if own.len() == whole.len() { whole.clone() } else { room(count) };
-                self.by_group(left, (right, is_turned), (factor.columns / SQUARE, count), (&room, true));
+                let size = (factor.columns / SQUARE, count);
+                self.by_group(factor.left, (right, is_turned), size, (&room, true));
                 room.into_iter().map(Value::Reg).collect()
             } else {
-                let size = (factor.columns / SQUARE, count / SQUARE);
-                self.by_warps(left, (right, is_turned), size, &vec![Value::F32(0); own.len()])
+                let size = (factor.columns * right.size() / DEPTH, count / SQUARE);
+                self.by_warps(factor.left, (right, is_turned), size, &vec![Value::F32(0); own.len()])
             };
             self.carefully(factor, right, is_turned, &products);
             for (at, product) in own.into_iter().zip(products) {
@@ -202,8 +212,15 @@ impl<'a> Emitter<'a> {
     ) -> Vec<Value> {
         let (order, transpose) =
             if is_turned { (Order::Down, Transpose::Trans) } else { (Order::Along, Transpose::No) };
-        let corner = self.corner(right, order, [0, 0].map(Value::Int));
-        let form = if right.dtype == DType::F16 { Mma::F32F16K16 } else { Mma::F32Bf16K16 };
+        let is_split = right.size() != HALF;
+        let form = match (is_split, right.dtype == DType::F16) {
+            (true, _) => Mma::F32Tf32K8,
+            (false, true) => Mma::F32F16K16,
+            (false, false) => Mma::F32Bf16K16,
+        };
+        let in_pairs = matches!(left, Left::Registers(_));
+        let by_words = is_split && (is_turned || in_pairs);
+        let corner = (!by_words).then(|| self.corner(right, order, [0, 0].map(Value::Int)));
         let mut sums = before.to_vec();
         let width = sums.len() / 2;
         for depth in 0..depths {
@@ -211,16 +228,27 @@ impl<'a> Emitter<'a> {
                 Left::Registers(fragments) => fragments[depth as usize],
                 Left::Memory(staged, is_turned) => self.loaded(*staged, *is_turned, depth),
             };
+            let lefts = self.parts(fragment, is_split);
             for square in 0..squares {
                 let at_square = if is_turned { (depth, square) } else { (square, depth) };
-                let halves = self.matrices(corner, right, at_square, transpose);
-                for (half, matrix) in halves.chunks(2).enumerate() {
+                let halves = match corner {
+                    Some(corner) => self.matrices(corner, right, at_square, transpose),
+                    None => self.singles(right, (is_turned, in_pairs), (square, depth)),
+                };
+                for (half, matrix) in [[halves[0], halves[1]], [halves[2], halves[3]]].into_iter().enumerate()
+                {
                     let first = square as usize * 4 + half * 2;
                     let places = [first, first + 1, width + first, width + first + 1];
-                    let before = places.map(|it| self.writer.reg(RegType::F32, sums[it]));
-                    let after = places.map(|_| self.writer.fresh(RegType::F32));
-                    let op = Op::Mma { form };
-                    self.writer.add(Inst::new(op, args![after, fragment, matrix, before]));
+                    let mut after = places.map(|it| self.writer.reg(RegType::F32, sums[it]));
+                    let rights = self.parts(matrix, is_split);
+                    // The largest product comes last, the smallest not at all.
+                    let pairs: &[_] = if is_split { &[(1, 0), (0, 1), (0, 0)] } else { &[(0, 0)] };
+                    for &(a, b) in pairs {
+                        let before = after;
+                        after = places.map(|_| self.writer.fresh(RegType::F32));
+                        let op = Op::Mma { form };
+                        self.writer.add(Inst::new(op, args![after, lefts[a], rights[b], before]));
+                    }
                     places.iter().zip(after).for_each(|(&it, reg)| sums[it] = Value::Reg(reg));
                 }
             }
@@ -228,8 +256,11 @@ impl<'a> Emitter<'a> {
         sums
     }
 
-    /// The fragment of a left factor in shared memory, at so many times sixteen of what is summed over.
+    /// The fragment of a left factor in shared memory, at so many times 32 bytes of what is summed over.
     fn loaded(&self, staged: Staged, is_turned: bool, depth: u32) -> [Reg; 4] {
+        if is_turned && staged.size() != HALF {
+            return self.turned_singles(staged, depth);
+        }
         let word = |op, a, b: u32| {
             let op = Op::IntBinary { op, ty: Int::U32 };
             self.writer.pure(RegType::B32, op, &[a, Value::Int(b.into())])
@@ -251,9 +282,14 @@ impl<'a> Emitter<'a> {
         both.map(|(it, &there)| select(&self.writer, RegType::F32, there, it, other)).collect()
     }
 
-    /// The fragments of a left factor, rows first.
+    /// The fragments of a left factor, rows first: two elements in a register, or one.
     fn fragments(&self, elements: &[Value], dtype: DType) -> Vec<[Reg; 4]> {
         let width = elements.len() / 2;
+        if dtype == DType::F32 {
+            let word = |it: usize| word_of(&self.writer, elements[it]);
+            let fragment = |first| [first, width + first, first + 1, width + first + 1].map(word);
+            return (0..width).step_by(2).map(fragment).collect();
+        }
         let to = if dtype == DType::F16 { Pair::F16x2 } else { Pair::BF16x2 };
         let packed = |low: usize| {
             let pair = [low + 1, low].map(|it| Value::Reg(self.writer.reg(RegType::F32, elements[it])));
@@ -266,7 +302,7 @@ impl<'a> Emitter<'a> {
 
     /// Four matrices at so many squares down and along.
     fn matrices(&self, corner: Reg, of: Staged, (row, column): (u32, u32), transpose: Transpose) -> [Reg; 4] {
-        let offset = row * SQUARE * pitch(of) + column * SQUARE * 2;
+        let offset = row * SQUARE * of.pitch() + column * DEPTH;
         let into = [(); 4].map(|()| self.writer.fresh(RegType::B32));
         let op = Op::Ldmatrix { matrices: Matrices::X4, transpose };
         self.writer.add(Inst::new(op, args![into, at(corner).plus(offset.cast_signed())]));
@@ -291,16 +327,8 @@ impl<'a> Emitter<'a> {
             }
         };
         let row = word(IntOp::Add, row, first);
-        let along = word(IntOp::Add, by(IntOp::MulLo, chunk, CHUNK), column);
-        let inside = word(IntOp::Add, by(IntOp::MulLo, row, pitch(staged)), by(IntOp::MulLo, along, 2));
+        let along = word(IntOp::Add, by(IntOp::MulLo, chunk, CHUNK), by(IntOp::MulLo, column, HALF));
+        let inside = word(IntOp::Add, by(IntOp::MulLo, row, staged.pitch()), along);
         w.reg(RegType::B32, word(IntOp::Add, staged.start, inside))
-    }
-}
-
-/// The bytes from one row of what products of warps take to the next.
-fn pitch(staged: Staged) -> u32 {
-    match staged.layout {
-        Layout::Padded { pitch } => pitch,
-        Layout::Swizzled { .. } => unreachable!("products of warps take rows that are padded"),
     }
 }

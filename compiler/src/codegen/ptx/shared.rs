@@ -1,4 +1,4 @@
-//! What all rows of a block share, in shared memory: every thread copies chunks of eight elements.
+//! What all rows of a block share, in shared memory: every thread copies chunks of 16 bytes.
 //!
 //! Where they lie is in `layout.rs`. What a guard leaves out is 0. Where rows lie in memory as they have to for it, a chunk is copied without a way
 //! through registers; else its elements are read one by one.
@@ -6,7 +6,7 @@
 use attnc_ptx::modifier::{
     Compare, CopyCache, CvtRound, IntOp, Lanes, LogicOp, Prefetch, ProxySpace, Space, StoreCache, StoreOrder,
 };
-use attnc_ptx::types::{Bits, Data, Int, Logical, Number, RegType};
+use attnc_ptx::types::{Bits, Data, Int, Logical, Number, RegType, Scalar as Type};
 use attnc_ptx::{Address, Inst, Op, Reg, args, at};
 
 use super::arith::{and, bits, convert, int, int_compare, select};
@@ -14,6 +14,7 @@ use super::block::Emitter;
 use super::layout::{CHUNK, Layout, Staged};
 use super::scalar;
 use super::value::{Value, register};
+use super::writer::Writer;
 use crate::codegen::formula::Formula;
 use crate::ir::cascade::RankId;
 use crate::ir::nest::{BufferId, Op as TileOp, Scalar, TileDim, ValueId, bytes_of};
@@ -70,10 +71,14 @@ impl<'a> Emitter<'a> {
     pub(super) fn room(&mut self, value: ValueId) -> Staged {
         let source = self.source(value, None);
         let (rows, columns) = self.sides(value, &source);
+        let size = self.size(&source);
         let team = self.team.as_mut().expect("a block works together");
         let [height, width] = [rows, columns].map(|it| team.whole(it));
-        let (layout, bytes) =
-            if team.groups { Layout::swizzled(height, width) } else { Layout::padded(height, width) };
+        let (layout, bytes) = if team.groups && size == 2 {
+            Layout::swizzled(height, width)
+        } else {
+            Layout::padded(height, width, size)
+        };
         let start = team.rooms.next(&self.writer, bytes, layout.align());
         self.staged(value, start, layout)
     }
@@ -100,6 +105,11 @@ impl<'a> Emitter<'a> {
         Source { buffer: *buffer, index, guard: *guard, turn }
     }
 
+    /// The bytes of an element.
+    fn size(&self, source: &Source<'a>) -> u32 {
+        bytes_of(self.nest.buffers[source.buffer].dtype)
+    }
+
     /// The ranks of a tile as it lies in shared memory: that of its rows, and that along which neighbours lie.
     fn sides(&self, value: ValueId, source: &Source<'a>) -> (TileDim, TileDim) {
         let last = source.index.last().map_or(&[][..], |it| &self.nest.values[*it].shape);
@@ -123,7 +133,8 @@ impl<'a> Emitter<'a> {
         let team = self.team.as_ref().expect("a block works together");
         let thread = Value::Reg(team.thread);
         let [height, width] = [rows, columns].map(|it| team.whole(it));
-        let (per_row, threads) = (width / CHUNK, team.threads());
+        let each = CHUNK / self.size(&source);
+        let (per_row, threads) = (width / each, team.threads());
         for first in (0..height * per_row).step_by(threads as usize) {
             let w = &self.writer;
             let word = |op, a, b: u32| {
@@ -139,7 +150,7 @@ impl<'a> Emitter<'a> {
             };
             let is_there = turn.map_or(is_there, |it| and(w, it.is_there, is_there));
             let to = w.reg(RegType::B32, staged.chunk(w, row, column));
-            let column = int(w, IntOp::MulLo, wide(column), Value::Int(CHUNK.into()));
+            let column = int(w, IntOp::MulLo, wide(column), Value::Int(each.into()));
             let point = [(rows.rank, wide(row)), (columns.rank, column)];
             self.copy(&source, point, to, is_there);
         }
@@ -184,11 +195,11 @@ impl<'a> Emitter<'a> {
     fn lies_in_chunks(&mut self, source: &Source<'a>) -> Value {
         let strides: Vec<Value> =
             self.nest.buffers[source.buffer].strides.iter().map(|it| self.scalar(*it)).collect();
-        let mut places = self.address(source.buffer);
+        let (mut places, size) = (self.address(source.buffer), self.size(source));
         let w = &self.writer;
         let (last, others) = strides.split_last().expect("a tile has two ranks");
         for &stride in others {
-            places = bits(w, LogicOp::Or, places, int(w, IntOp::MulLo, stride, Value::Int(2)));
+            places = bits(w, LogicOp::Or, places, int(w, IntOp::MulLo, stride, Value::Int(size.into())));
         }
         let low = bits(w, LogicOp::And, places, Value::Int(15));
         let is_unit = int_compare(w, Compare::Eq, *last, Value::Int(1));
@@ -203,25 +214,28 @@ impl<'a> Emitter<'a> {
         is_there: Value,
     ) {
         let dtype = self.nest.buffers[source.buffer].dtype;
-        let halves: Vec<Value> = (0..i64::from(CHUNK))
+        let size = self.size(source);
+        let elements: Vec<Value> = (0..i64::from(CHUNK / size))
             .map(|it| {
                 let [row, (rank, column)] = at_point;
                 let column = int(&self.writer, IntOp::Add, column, Value::Int(it));
                 let (from, guard) = self.element(source, &[row, (rank, column)]);
                 let guard = and(&self.writer, is_there, guard);
-                let half = self.load_raw(dtype, from, guard);
-                convert(&self.writer, CvtRound::Exact, (RegType::B32, Number::U32), Number::U16, half)
+                self.load_raw(dtype, from, guard)
             })
             .collect();
         let w = &self.writer;
-        let words: Vec<Reg> = halves
-            .chunks(2)
-            .map(|pair| {
-                let high = w.pure(RegType::B32, Op::Shl { ty: Bits::B32 }, &[pair[1], Value::Int(16)]);
-                let or = Op::Logic { op: LogicOp::Or, ty: Logical::B32 };
-                w.reg(RegType::B32, w.pure(RegType::B32, or, &[pair[0], high]))
-            })
-            .collect();
+        let both = |pair: &[Value]| {
+            let halves = [0, 1]
+                .map(|it| convert(w, CvtRound::Exact, (RegType::B32, Number::U32), Number::U16, pair[it]));
+            let high = w.pure(RegType::B32, Op::Shl { ty: Bits::B32 }, &[halves[1], Value::Int(16)]);
+            let or = Op::Logic { op: LogicOp::Or, ty: Logical::B32 };
+            w.reg(RegType::B32, w.pure(RegType::B32, or, &[halves[0], high]))
+        };
+        let words: Vec<Reg> = match size {
+            2 => elements.chunks(2).map(both).collect(),
+            _ => elements.iter().map(|it| word_of(w, *it)).collect(),
+        };
         let (order, cache, lanes) = (StoreOrder::Weak, StoreCache::Default, Lanes::Four);
         let op = Op::St { order, space: Space::Shared, cache, lanes, ty: Data::B32 };
         let store = Inst::new(op, args![at(to), &words]);
@@ -310,4 +324,10 @@ impl<'a> Emitter<'a> {
             | TileOp::Reduce(..) => unreachable!("{op:?} is no operation on elements that all rows share"),
         }
     }
+}
+
+/// The bits of an f32.
+pub(super) fn word_of(w: &Writer, single: Value) -> Reg {
+    let single = Value::Reg(w.reg(RegType::F32, single));
+    w.reg(RegType::B32, w.pure(RegType::B32, Op::Mov { ty: Type::B32 }, &[single]))
 }

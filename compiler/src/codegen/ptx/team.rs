@@ -52,8 +52,10 @@ pub(super) struct Team<'a> {
     pub(super) staged: HashMap<ValueId, Staged>,
     /// The room that they have there.
     pub(super) rooms: Rooms,
-    /// Each four of its warps take products together.
+    /// Each four of its warps take products of short floats together.
     pub(super) groups: bool,
+    /// Some of its products are of f32, which keep nearly all digits.
+    splits: bool,
 }
 
 /// How many threads a block of so many rows has: each warp has sixteen.
@@ -94,7 +96,9 @@ impl<'a> Team<'a> {
         let factors = Factors::of(&nest.prologue, &stage.body);
         let Value::Reg(thread) = thread else { unreachable!("a special register is read into one") };
         let (staged, rooms) = (HashMap::new(), Rooms::default());
-        Team { rows, thread, row, column, factors, staged, rooms, groups: gpu == Gpu::Sm90a }
+        let splits = factors.products().any(|it| factors.is_split(nest, it.1));
+        let groups = gpu == Gpu::Sm90a;
+        Team { rows, thread, row, column, factors, staged, rooms, groups, splits }
     }
 
     /// How many threads a block has.
@@ -147,6 +151,7 @@ impl<'a> Emitter<'a> {
         if team.factors.is_sum(value) {
             return Some(self.tile(value).clone());
         }
+        let fast = ty.scalar == Scalar::F32 && !team.splits;
         match *op {
             TileOp::Contract { a, b, there, into } => {
                 let Some((sum, before)) = team.factors.sum(value) else {
@@ -159,8 +164,8 @@ impl<'a> Emitter<'a> {
             TileOp::Binary(BinaryOp::Mul, a, b) if self.in_place.contains(&value) => {
                 Some(self.multiplied(ty, (a, b)))
             }
-            TileOp::Unary(UnaryOp::Exp, a) if ty.scalar == Scalar::F32 => Some(self.powers(ty, LOG2_E, a)),
-            TileOp::Unary(UnaryOp::Exp2, a) if ty.scalar == Scalar::F32 => Some(self.powers(ty, 1.0, a)),
+            TileOp::Unary(UnaryOp::Exp, a) if fast => Some(self.powers(ty, LOG2_E, a)),
+            TileOp::Unary(UnaryOp::Exp2, a) if fast => Some(self.powers(ty, 1.0, a)),
             TileOp::Reduce(op, a) => Some(self.reduction(ty, op, a)),
             _ => None,
         }

@@ -107,7 +107,11 @@ impl Emitter<'_> {
         let (mut products, mut loads) = (Vec::new(), Vec::new());
         for stmt in &it.body.stmts {
             match stmt {
-                Stmt::Let(value, TileOp::Contract { there, .. }) => products.push((*value, *there)),
+                Stmt::Let(value, TileOp::Contract { b, there, .. }) => {
+                    // Groups wait for those of short floats only.
+                    (!self.together().factors.is_split(self.nest, *b)).then_some(())?;
+                    products.push((*value, *there));
+                }
                 Stmt::Let(value, TileOp::Load { .. }) if self.together().factors.is_loaded(*value) => {
                     self.is_boxed(*value).then_some(())?;
                     loads.push(*value);

@@ -14,9 +14,9 @@ use super::GRAIN;
 use super::phases::passing;
 use crate::ir::cascade::{Cascade, RankId};
 use crate::ir::expr::BinaryOp;
-use crate::ir::factors::{Factors, SLICE};
+use crate::ir::factors::{Factors, SLICE, SPLIT_SLICE};
 use crate::ir::lives::{Life, most_at_once};
-use crate::ir::nest::{Block, Nest, Op, Scalar, Stage, Stmt, TileDim, ValueId};
+use crate::ir::nest::{Block, Nest, Op, Scalar, Stage, Stmt, TileDim, ValueId, bytes_of};
 use crate::schedule::{Blocks, Stream, loops};
 use crate::target;
 use crate::tile::builder::Builder;
@@ -28,7 +28,6 @@ const STREAM: u32 = 256;
 /// The registers of all threads of a block, and the most of one.
 const REGISTERS: u32 = 1 << 16;
 const OF_THREAD: u32 = 255;
-
 /// The sizes of the tiles of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sizes {
@@ -123,6 +122,8 @@ fn halves(most: u32, least: u32, extent: u32) -> Vec<u32> {
 pub(super) struct Need {
     /// Registers of a thread.
     registers: u32,
+    /// Some of its products take factors in parts.
+    splits: bool,
     /// Bytes of shared memory of a block.
     shared: u32,
 }
@@ -135,14 +136,16 @@ impl Need {
         let mut count =
             Count { nest: &builder.nest, rows, factors, entries: Vec::new(), loops: Vec::new(), blocks: 0 };
         let shared = count.block(&stage.body);
-        Need { registers: count.registers(), shared }
+        let splits = count.factors.products().any(|it| count.factors.is_split(&builder.nest, it.1));
+        Need { registers: count.registers(), splits, shared }
     }
 
     /// What of a block it has too little of, in words.
     pub(super) fn lacks(self, limits: &target::Block, rows: u32) -> Option<String> {
         // Of fewer registers, as of all, tiles have a part.
-        let registers = (REGISTERS / (2 * rows)).min(OF_THREAD) * limits.registers.min(OF_THREAD) / OF_THREAD;
-        let Need { registers: held, shared } = self;
+        let most = if self.splits { limits.split_registers } else { limits.registers };
+        let registers = (REGISTERS / (2 * rows)).min(OF_THREAD) * most.min(OF_THREAD) / OF_THREAD;
+        let Need { registers: held, shared, .. } = self;
         if held > registers {
             return Some(format!("{held} registers of a thread for tiles, of which there are {registers}"));
         }
@@ -210,17 +213,22 @@ impl<'a> Count<'a> {
 
     /// The bytes of shared memory that an operation takes, in whichever layout takes more.
     fn shared(&self, value: ValueId, op: &Op) -> u32 {
-        if let Op::Contract { a, there: Some(_), .. } = op {
-            // What products are left out of is written down for each warp.
-            return self.nest.values[*a].shape.iter().map(|it| it.extent).product::<u32>() * 2;
+        if let Op::Contract { a, b, there, .. } = op {
+            // What products are taken of one by one is written down for each warp, if it does not lie there.
+            let points = self.nest.values[*a].shape.iter().map(|it| it.extent).product::<u32>();
+            return match self.factors.is_split(self.nest, *b) {
+                true if !self.factors.is_loaded(*a) => 4 * points,
+                false if there.is_some() => 2 * points,
+                true | false => 0,
+            };
         }
         let &[first, second] = self.nest.values[value].shape.as_slice() else { return 0 };
-        if !matches!(op, Op::Load { .. })
-            || !(self.factors.is_loaded(value) || first != self.rows && second != self.rows)
-        {
+        let Op::Load { buffer, .. } = op else { return 0 };
+        if !(self.factors.is_loaded(value) || first != self.rows && second != self.rows) {
             return 0;
         }
-        let of = |rows: u32, columns: u32| rows * (2 * columns + 16).max(128 * columns.div_ceil(64));
+        let size = bytes_of(self.nest.buffers[*buffer].dtype);
+        let of = |rows: u32, columns: u32| rows * (size * columns + 16).max(128 * columns.div_ceil(64));
         of(first.extent, second.extent).max(of(second.extent, first.extent))
     }
 
@@ -285,11 +293,11 @@ impl<'a> Count<'a> {
             _ if self.factors.is_loaded(value) => 0,
             // Coordinates are sums of one with numbers; truth values are bits, often alone in a register.
             (Some(Op::Int(_) | Op::Real(_) | Op::Bool(_) | Op::Iota), _) => 0,
-            (Some(Op::Contract { there, .. }), _) if self.factors.sum(value).is_some() => {
-                if there.is_some() {
-                    elements.min(SLICE / 2)
-                } else {
-                    0
+            (Some(Op::Contract { b, there, .. }), _) if self.factors.sum(value).is_some() => {
+                match self.factors.is_split(self.nest, *b) {
+                    true => elements.min(SPLIT_SLICE / 2),
+                    false if there.is_some() => elements.min(SLICE / 2),
+                    false => 0,
                 }
             }
             (_, Scalar::Bool) => elements.div_ceil(2),

@@ -41,8 +41,11 @@ pub(super) fn passing(
     let mut passing = HashSet::new();
     for &(value, op, block) in defined.iter().rev() {
         let (mut late, mut fed) = (HashSet::new(), HashSet::new());
+        // Products take all elements of a factor at once.
+        let mut is_factor = factors.is_factor(value);
         let uses = uses.get(&value).map_or(&[][..], Vec::as_slice);
         for (user, op, _) in uses {
+            is_factor |= matches!(op, Op::Contract { a, .. } if *a == value);
             if mixes(op) {
                 fed.insert(*user);
                 continue;
@@ -54,7 +57,7 @@ pub(super) fn passing(
         }
         // Loads are under way together.
         let is_load = matches!(op, Op::Load { .. });
-        let by_element = !mixes(op) && !is_load && !factors.is_factor(value) && !factors.is_sum(value);
+        let by_element = !mixes(op) && !is_load && !is_factor && !factors.is_sum(value);
         let is_local = !elsewhere.contains(&value) && uses.iter().all(|it| it.2 == block);
         if by_element && is_local && late.is_disjoint(&fed) {
             passing.insert(value);

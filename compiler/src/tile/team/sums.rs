@@ -20,7 +20,11 @@ impl Tiling<'_> {
         einsum: &Einsum,
     ) -> Option<ValueId> {
         let fold = Fold::new(self, op, einsum.value);
-        if op == ReduceOp::Mean || (!over.is_empty() && !matches!(fold.scalar, Scalar::F32 | Scalar::Bool)) {
+        // Products of matrices have an order of their own.
+        if einsum.exact
+            || op == ReduceOp::Mean
+            || (!over.is_empty() && !matches!(fold.scalar, Scalar::F32 | Scalar::Bool))
+        {
             return None;
         }
         let over = self.lanes_of(over)?;
@@ -102,18 +106,18 @@ impl Tiling<'_> {
             return None;
         }
         let [a, b] = [a, b].map(|it| self.value(it));
-        let dtype = self.short(b.value)?;
+        let dtype = self.taken(b.value)?;
         // What is absent in memory is 0 in the tile.
         let (along, apart) = self.presence_of(b.present, over)?;
-        // Weights are rounded as products take them, what is handed in is not.
-        let streamed = self.region.spans.contains_key(&over);
-        let is_short = self.short(a.value) == Some(dtype);
-        // What is taken as it lies in memory is taken whole.
-        if is_short && (a.present.is_some() || along.is_some()) || !streamed && !is_short {
+        let (streamed, rounds) = (self.region.spans.contains_key(&over), dtype != DType::F32);
+        let is_whole = self.taken(a.value) == Some(dtype);
+        // Weights are rounded as products of short floats take them, what is handed in is not; and what these take as it lies in
+        // memory is taken whole.
+        if rounds && (is_whole && (a.present.is_some() || along.is_some()) || !streamed && !is_whole) {
             return None;
         }
         let lane = self.team_mut().lanes.iter().find(|it| it.dim.rank == over)?.mask;
-        let there = self.builder.both(a.present, lane.filter(|_| streamed));
+        let there = self.builder.both(a.present, lane.filter(|_| streamed || !is_whole));
         let there = self.builder.both(there, along);
         let value = self.builder.convert(a.value, Scalar::F32);
         let value = self.builder.spread(value, &left);
@@ -127,7 +131,7 @@ impl Tiling<'_> {
             (Some(_), _) | (None, None) => value,
         };
         let (mut value, mut factor) = (value, None);
-        if !is_short {
+        if rounds && !is_whole {
             if dtype == DType::F16 {
                 let (within, by) = self.in_range(value, seen, over);
                 (value, factor) = (within, Some(by));
@@ -179,8 +183,9 @@ impl Tiling<'_> {
     }
 
     /// The dtype in which products of matrices take it, if it is read from memory as that.
-    fn short(&self, value: ValueId) -> Option<DType> {
+    fn taken(&self, value: ValueId) -> Option<DType> {
         let Some(TileOp::Load { buffer, .. }) = self.builder.definition(value) else { return None };
-        Some(self.builder.nest.buffers[*buffer].dtype).filter(|it| matches!(it, DType::BF16 | DType::F16))
+        Some(self.builder.nest.buffers[*buffer].dtype)
+            .filter(|it| matches!(it, DType::BF16 | DType::F16 | DType::F32))
     }
 }
