@@ -89,9 +89,15 @@ pub struct Block {
     /// the assembler keeps some in memory.
     pub registers: u32,
     /// The same where each warp takes products of f32, whose parts take others.
+    #[serde(default = "split_registers")]
     pub split_registers: u32,
     /// How many bytes of shared memory it has.
     pub shared: u32,
+}
+
+/// What ptxas keeps nothing in memory with.
+const fn split_registers() -> u32 {
+    132
 }
 
 /// How many points a box of rows times a tile of what it streams over may have: in f64, half a MiB of scratch.
@@ -149,7 +155,7 @@ const SM80: Tiles = Tiles {
 const SM90A: Tiles = Tiles { block: Some(Block { registers: 164, shared: 227 * 1024, ..BLOCK }), ..SM80 };
 /// Where few rows read many keys, as in decoding, 512 keys of a head keep a multiprocessor busy for some 10 µs, and a head
 /// alone keeps 128 of them busy.
-const BLOCK: Block = Block { rows: 128, stream: 128, chunk: 512, parts: 128, registers: 0, split_registers: 132, shared: 0 };
+const BLOCK: Block = Block { rows: 128, stream: 128, chunk: 512, parts: 128, registers: 0, split_registers: split_registers(), shared: 0 };
 
 /// A name that stands for no machine.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,9 +6,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use attnc::ir::array::Data;
 use attnc::ir::cascade::Cascade;
 use attnc::target::Gpu;
 use attnc::verify::on_all_cores;
+use attnc_ptx::{Op, Operand};
 use attnc_runtime::device::{Device, DeviceBuffer, DeviceTensor, Stream};
 use attnc_runtime::emulator::Schedule;
 use attnc_runtime::{DType, Kernel};
@@ -77,6 +79,49 @@ fn the_gallery_agrees_where_boxes_are_copied() {
         let found = found.unwrap_or_else(|it| panic!("{name}: {it}"));
         is_close(name, &found, &expected(cascade, &call), TOLERANCE);
     });
+}
+
+/// The kernels that copy boxes of a variant, and whether products of two turns are under way in them.
+fn overlaps(variant: &Attention) -> bool {
+    let parts = Parts::of(&variant.cascade(), Gpu::Sm90a);
+    let kernels = parts.module.kernels.iter().filter(|it| it.name.ends_with("_maps"));
+    kernels
+        .flat_map(|it| it.insts())
+        .any(|(_, it)| matches!((it.op, it.operands.as_slice()), (Op::WgmmaWait, [Operand::Int(1)])))
+}
+
+#[test]
+fn values_are_added_while_weights_of_the_next_are_computed() {
+    let all: Vec<&str> = attention::VARIANTS.iter().filter(|it| overlaps(it)).map(|it| it.name).collect();
+    for name in ["softmax", "causal", "slopes", "soft cap", "window", "sigmoid", "sink", "documents", "bias"]
+    {
+        assert!(all.contains(&name), "{name} is not among {all:?}");
+    }
+    // What makes weights fit f16 is known after them.
+    assert!(!all.contains(&"f16"), "{all:?}");
+}
+
+#[test]
+fn values_that_are_not_finite_are_added_alone_and_turns_go_on() {
+    for name in ["softmax", "causal"] {
+        let variant = attention::VARIANTS.iter().find(|it| it.name == name).unwrap();
+        let cascade = variant.cascade();
+        let parts = Parts::of(&cascade, Gpu::Sm90a);
+        let mut call = call(&cascade, &sized(&[("b", 1), ("h", 2), ("m", 140), ("n", 400)]), 4.0);
+        round_to_short(&mut call);
+        let Data::Real(values) = &mut call.inputs.get_mut("V").unwrap().data else { panic!("it is real") };
+        // The first tile of a head, one in the middle, and the last; each in a column of its own.
+        for (key, column, poison) in [(3, 5, f64::INFINITY), (130, 7, f64::NAN), (399, 9, f64::NEG_INFINITY)]
+        {
+            values[(400 + key) * 64 + column] = poison;
+        }
+        let right = expected(&cascade, &call);
+        for schedule in [Schedule::Random(7), Schedule::Adversarial(3)] {
+            let kernel = parts.kernel(&parts.trapped(""), schedule).unwrap();
+            let found = jit::call_kernel(&kernel, &cascade, &call, jit::Placement::Dense);
+            is_close(name, &found.unwrap_or_else(|it| panic!("{name}: {it}")), &right, TOLERANCE);
+        }
+    }
 }
 
 #[test]

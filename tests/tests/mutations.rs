@@ -114,6 +114,16 @@ fn is_proxy_fence(stmt: &Stmt) -> bool {
     matches!(stmt, Stmt::Inst(inst) if matches!(inst.op, Op::FenceProxy { .. }))
 }
 
+/// Whether a statement begins products, or is the last of some.
+fn is_product(stmt: &Stmt) -> bool {
+    matches!(stmt, Stmt::Inst(inst) if inst.op == Op::WgmmaCommit || inst.op.mnemonic().starts_with("wgmma.mma"))
+}
+
+/// Whether two instructions may change places: each lets others go on, and waits for nothing.
+fn commute(op: &Op, with: &Stmt) -> bool {
+    *op == Op::MbarrierArrive && matches!(with, Stmt::Inst(inst) if inst.op == Op::MbarrierArrive)
+}
+
 /// Whether an instruction touches shared memory, or orders what does.
 fn matters(op: &Op) -> bool {
     orders(op) || op.mnemonic().contains("shared") || op.mnemonic().starts_with("wgmma")
@@ -158,10 +168,12 @@ fn mutants<'m>(module: &Module, kernels: impl Iterator<Item = (usize, &'m Kernel
             ));
             let [earlier, later] = moves(&inst.op);
             let before = neighbour(&mut kernel.body[..at].iter().enumerate().rev()).filter(|_| earlier);
-            // What waits earlier for copies that are under way only waits longer.
+            // What waits earlier for copies or products that are under way only waits longer.
             let before = before.filter(|to| !waits(&inst.op) || is_copy(&kernel.body[*to]));
             // Those that read may as well fence off what others wrote, once it is there.
             let before = before.filter(|to| !is_proxy_fence(&kernel.body[*to]));
+            let before = before.filter(|to| inst.op != Op::WgmmaWait || is_product(&kernel.body[*to]));
+            let before = before.filter(|to| !commute(&inst.op, &kernel.body[*to]));
             if let Some(to) = before {
                 found.push((format!("{name}, before {to}"), changed(&|body| body[to..=at].rotate_right(1))));
             }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 /// Products in groups, and the order of registers before them.
 #[derive(Debug)]
 pub(super) struct Products {
-    /// Counts the fences. Before the first one, and written since the last, no register is ready for a product.
+    /// Counts the fences. Before the first one, and read or written since the last, no register is ready for a product.
     pub(super) fences: u32,
     /// The registers that the open group holds, each as often as it stands in its products.
     pub(super) open: Vec<u32>,

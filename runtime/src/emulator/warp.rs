@@ -8,6 +8,7 @@ use super::copies::Copies;
 use super::fault::{Done, Problem};
 use super::products::Products;
 use super::program::Decoded;
+use std::cell::Cell;
 
 /// The lanes of a warp.
 pub(super) const LANES: usize = 32;
@@ -42,8 +43,8 @@ pub(super) struct Warp {
     pub(super) stores: Stores,
     /// What it has given to the tensor core of its group.
     pub(super) products: Products,
-    /// The fences before the last write of each register.
-    fences: Vec<u32>,
+    /// The fences before each register was last read or written, but by products.
+    fences: Vec<Cell<u32>>,
     pub(super) local: Local,
 }
 
@@ -108,7 +109,7 @@ impl Warp {
             copies: Copies::default(),
             stores: Stores::default(),
             products: Products::new(),
-            fences: vec![0; regs],
+            fences: vec![Cell::new(0); regs],
             local: Local { bytes, data: vec![0; bytes * LANES], written: vec![false; bytes * LANES] },
         }
     }
@@ -116,6 +117,7 @@ impl Warp {
     /// A register, which has to be written in these lanes and held by nobody.
     pub(super) fn read(&self, reg: u32, lanes: u32, decoded: &Decoded) -> Done<&Wide> {
         self.check_free(reg, decoded)?;
+        self.fences[reg as usize].set(self.products.fences);
         let lacking = lanes & !self.written[reg as usize];
         if lacking == 0 {
             return Ok(&self.regs[reg as usize]);
@@ -135,7 +137,7 @@ impl Warp {
             lanes_of(lanes).for_each(|lane| into[lane] = value[lane] & mask);
         }
         self.written[reg as usize] |= lanes;
-        self.fences[reg as usize] = self.products.fences;
+        self.fences[reg as usize].set(self.products.fences);
         Ok(())
     }
 
@@ -152,8 +154,8 @@ impl Warp {
         if what != Use::Start && lacking != 0 {
             return Err(Problem::Register { name: name() }.at(lacking.trailing_zeros() as usize));
         }
-        if self.fences[index] == self.products.fences {
-            let why = format!("no wgmma.fence comes after the last write of register `%{}`", name());
+        if self.fences[index].get() == self.products.fences {
+            let why = format!("no wgmma.fence comes after the last access to register `%{}`", name());
             return Err(Problem::Operand(why).into());
         }
         self.locks[index] = Lock { holders: lock.holders + 1, pc, sum: what != Use::Factor };

@@ -99,7 +99,7 @@ impl<'a> Emitter<'a> {
         self.peaks = outside;
     }
 
-    fn stmt(&mut self, stmt: &'a Stmt) {
+    pub(super) fn stmt(&mut self, stmt: &'a Stmt) {
         match stmt {
             Stmt::Let(value, op) => {
                 let tile = self.op(*value, op);
@@ -158,6 +158,10 @@ impl<'a> Emitter<'a> {
     }
 
     fn tiles(&mut self, it: &'a Loop) {
+        self.note_sums(it);
+        if let Some(cut) = self.overlap(it) {
+            return self.overlapped(it, &cut);
+        }
         let step = Value::Int(it.step.into());
         let last = int(&self.writer, IntOp::Sub, self.scalar(it.to), step);
         let from = self.scalar(it.from);
@@ -165,17 +169,7 @@ impl<'a> Emitter<'a> {
         let in_turns = self.open_turns(it);
         let range = self.begin(it.index, from, last, step);
         self.take_turn(&range);
-        let mut carried: Vec<(Reg, Value)> = Vec::new();
-        for one in &it.carried {
-            let ty = &self.nest.values[one.current];
-            let init = self.tile(one.init).spread(ty);
-            let registers: Vec<Reg> = init.iter().map(|_| self.writer.fresh(register(ty.scalar))).collect();
-            let elements: Vec<Value> = registers.iter().map(|&it| Value::Reg(it)).collect();
-            carried.extend(registers.into_iter().zip(init));
-            self.define(one.current, Tile { ty, elements: elements.clone() });
-            self.define(one.result, Tile { ty, elements });
-        }
-        self.note_sums(it);
+        let mut carried = self.carry(it);
         let counts = self.count_in(&it.body);
         carried.extend(counts.iter().map(|it| (it.1, it.2)));
         self.block(&it.body);
@@ -187,6 +181,21 @@ impl<'a> Emitter<'a> {
         if in_turns {
             self.close_turns();
         }
+    }
+
+    /// Registers for what a loop carries, each with what it begins with.
+    pub(super) fn carry(&mut self, it: &'a Loop) -> Vec<(Reg, Value)> {
+        let mut carried: Vec<(Reg, Value)> = Vec::new();
+        for one in &it.carried {
+            let ty = &self.nest.values[one.current];
+            let init = self.tile(one.init).spread(ty);
+            let registers: Vec<Reg> = init.iter().map(|_| self.writer.fresh(register(ty.scalar))).collect();
+            let elements: Vec<Value> = registers.iter().map(|&it| Value::Reg(it)).collect();
+            carried.extend(registers.into_iter().zip(init));
+            self.define(one.current, Tile { ty, elements: elements.clone() });
+            self.define(one.result, Tile { ty, elements });
+        }
+        carried
     }
 
     /// Opens a block that is run for numbers from one to another.

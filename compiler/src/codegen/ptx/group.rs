@@ -78,6 +78,8 @@ impl Emitter<'_> {
         }
         w.add(Inst::new(Op::WgmmaCommit, args![]));
         self.leave_turn();
-        w.add(Inst::new(Op::WgmmaWait, args![0]));
+        if self.together().waits {
+            w.add(Inst::new(Op::WgmmaWait, args![0]));
+        }
     }
 }

@@ -26,6 +26,7 @@ mod group;
 mod layout;
 mod memory;
 mod op;
+mod overlap;
 mod power;
 mod pressure;
 mod products;

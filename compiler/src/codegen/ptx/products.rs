@@ -81,6 +81,10 @@ impl<'a> Emitter<'a> {
             let factor = Factor { left: &left, there, columns: depth, room };
             let sums = self.registers_of(sum, &before);
             match self.broken(b) {
+                // Where something else is under way it is known that all is finite.
+                Some(_) if !self.together().waits => {
+                    self.by_group(&left, (right, is_turned), (depth / SQUARE, columns), (&sums, false));
+                }
                 Some(broken) => self.whole_or_slices(broken, &factor, (right, is_turned), columns, &sums),
                 None => self.slices(&factor, (right, is_turned), columns, &sums),
             }
@@ -97,9 +101,12 @@ impl<'a> Emitter<'a> {
     }
 
     /// A left factor of that shape, rows first, for products with a dtype; what is not there adds nothing.
-    fn left(&self, a: ValueId, shape: &TileType, there: Option<ValueId>, dtype: DType) -> Left {
+    pub(super) fn left(&self, a: ValueId, shape: &TileType, there: Option<ValueId>, dtype: DType) -> Left {
         let [_, over] = shape.shape[..] else { unreachable!("it has rows and what is summed over") };
         let team = self.together();
+        if let Some((_, packed)) = team.packed.as_ref().filter(|it| it.0 == a) {
+            return Left::Registers(packed.clone());
+        }
         match team.staged.get(&a) {
             Some(&staged) => Left::Memory(staged, staged.rows == over.rank),
             None => {

@@ -48,9 +48,11 @@ pub(super) struct Rings<'a> {
 
 /// A tile at hand.
 #[derive(Debug, Clone, Copy)]
-struct Held {
+pub(super) struct Held {
     /// Where to say that it is used no more.
     empty: Value,
+    /// The barrier and the parity of the phase that was waited for.
+    full: (Value, Value),
     /// Whether some of it is not finite, if somebody has looked.
     broken: Option<Reg>,
 }
@@ -207,7 +209,7 @@ impl<'a> Emitter<'a> {
             }
         }
         let rings = self.rings.as_mut().expect("there are rings");
-        rings.held.insert(load, Held { empty, broken });
+        rings.held.insert(load, Held { empty, full: (full, parity), broken });
         let count = rings.rooms[ring].count;
         rings.rooms[ring].count = match count.int() {
             Some(count) => Value::Int(count + 1),
@@ -292,17 +294,36 @@ impl<'a> Emitter<'a> {
         });
         let done: Vec<ValueId> =
             done.filter(|load| !stmts[at_stmt + 1..].iter().any(|it| it.uses(*load))).collect();
-        for load in done {
-            let rings = self.rings.as_mut().expect("there are rings");
-            let empty = rings.held.remove(&load).expect("it is held").empty;
-            let w = &self.writer;
-            // Lanes may have read it one by one.
-            w.add(Inst::new(Op::BarWarp, args![-1]));
-            let lane = word_logic(w, LogicOp::And, Value::Reg(self.together().thread), 31);
-            let one = compare(w, Compare::Eq, lane, 0);
-            let empty = at(w.reg(RegType::B32, empty));
-            w.add(Inst::new(Op::MbarrierArrive, args![Operand::Sink, empty]).when(one));
-        }
+        done.into_iter().for_each(|load| self.release(load));
+    }
+
+    /// A tile at hand.
+    pub(super) fn at_hand(&self, load: ValueId) -> Held {
+        self.expect_rings().held[&load]
+    }
+
+    /// Asks once more whether a tile at hand has come, as it has.
+    pub(super) fn ask_again(&self, load: ValueId) {
+        let (full, parity) = self.at_hand(load).full;
+        self.wait(full, parity);
+    }
+
+    /// From now on a tile is at hand.
+    pub(super) fn hold(&mut self, load: ValueId, held: Held) {
+        self.rings.as_mut().expect("there are rings").held.insert(load, held);
+    }
+
+    /// Lets go of a tile.
+    pub(super) fn release(&mut self, load: ValueId) {
+        let rings = self.rings.as_mut().expect("there are rings");
+        let empty = rings.held.remove(&load).expect("it is held").empty;
+        let w = &self.writer;
+        // Lanes may have read it one by one.
+        w.add(Inst::new(Op::BarWarp, args![-1]));
+        let lane = word_logic(w, LogicOp::And, Value::Reg(self.together().thread), 31);
+        let one = compare(w, Compare::Eq, lane, 0);
+        let empty = at(w.reg(RegType::B32, empty));
+        w.add(Inst::new(Op::MbarrierArrive, args![Operand::Sink, empty]).when(one));
     }
 
     /// The counts of tiles that a loop with that body changes, in registers of the loop: each with what it is before.

@@ -54,6 +54,10 @@ pub(super) struct Team<'a> {
     pub(super) rooms: Rooms,
     /// Each four of its warps take products of short floats together.
     pub(super) groups: bool,
+    /// Products of groups are waited for when they have begun.
+    pub(super) waits: bool,
+    /// The left factor of a product as it takes it, if that is kept.
+    pub(super) packed: Option<(ValueId, Vec<[Reg; 4]>)>,
     /// Some of its products are of f32, which keep nearly all digits.
     splits: bool,
 }
@@ -98,7 +102,7 @@ impl<'a> Team<'a> {
         let (staged, rooms) = (HashMap::new(), Rooms::default());
         let splits = factors.products().any(|it| factors.is_split(nest, it.1));
         let groups = gpu == Gpu::Sm90a;
-        Team { rows, thread, row, column, factors, staged, rooms, groups, splits }
+        Team { rows, thread, row, column, factors, staged, rooms, groups, waits: true, packed: None, splits }
     }
 
     /// How many threads a block has.

@@ -27,9 +27,9 @@ pub(super) struct Turns {
     /// The barriers of the first group and the second.
     barriers: Value,
     /// For one that computes: its own barrier, the other's, and the parity of its next turn.
-    own: Option<[Reg; 3]>,
+    pub(super) own: Option<[Reg; 3]>,
     /// In the loop at hand: the products at the start of which a turn is over, and those with which one begins.
-    products: Option<(ValueId, ValueId)>,
+    pub(super) products: Option<(ValueId, ValueId)>,
     /// Whether it is over as soon as the products at hand have begun.
     ends: bool,
 }
@@ -103,7 +103,7 @@ impl Emitter<'_> {
     }
 
     /// The first and the last products of a loop that has no other waits.
-    fn products_of(&self, it: &Loop) -> Option<(ValueId, ValueId)> {
+    pub(super) fn products_of(&self, it: &Loop) -> Option<(ValueId, ValueId)> {
         let (mut products, mut loads) = (Vec::new(), Vec::new());
         for stmt in &it.body.stmts {
             match stmt {
@@ -127,7 +127,7 @@ impl Emitter<'_> {
         (first != last && there.is_none() && are_apart).then_some((first, last))
     }
 
-    fn begin_turn(&self) {
+    pub(super) fn begin_turn(&self) {
         let [own, _, parity] = self.turns.and_then(|it| it.own).expect("it computes");
         self.wait(Value::Reg(own), Value::Reg(parity));
         let xor = Op::Logic { op: LogicOp::Xor, ty: Logical::B32 };
@@ -135,7 +135,7 @@ impl Emitter<'_> {
     }
 
     /// Gives the other group its turn.
-    fn end_turn(&self) {
+    pub(super) fn end_turn(&self) {
         let (w, [_, other, _]) = (&self.writer, self.turns.and_then(|it| it.own).expect("it computes"));
         let lane = word_logic(w, LogicOp::And, Value::Reg(self.together().thread), 31);
         let one = compare(w, Compare::Eq, lane, 0);
