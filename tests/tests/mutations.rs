@@ -182,7 +182,14 @@ fn mutants<'m>(module: &Module, kernels: impl Iterator<Item = (usize, &'m Kernel
             }
         }
     }
-    found
+    // One that waits after another is the other before the one.
+    let mut once: Vec<(String, Module)> = Vec::new();
+    for (name, module) in found {
+        if once.iter().all(|it| it.1 != module) {
+            once.push((name, module));
+        }
+    }
+    once
 }
 
 /// The next statement that matters, unless control may come or go before it.

@@ -118,7 +118,7 @@ impl<'a> Emitter<'a> {
 
     /// A loop that is cut.
     pub(super) fn overlapped(&mut self, it: &'a Loop, cut: &Overlap<'a>) {
-        let outside = self.ahead.take();
+        let outside = (self.ahead.take(), std::mem::take(&mut self.peaks));
         let step = Value::Int(it.step.into());
         let last = int(&self.writer, IntOp::Sub, self.scalar(it.to), step);
         let from = self.scalar(it.from);
@@ -165,7 +165,7 @@ impl<'a> Emitter<'a> {
 
         let parts = [(first, vec![first_turn]), (next, vec![head, both]), (alone, vec![last_turn])];
         self.string(&handed, (from, starts), parts, end);
-        self.ahead = outside;
+        (self.ahead, self.peaks) = outside;
     }
 
     /// Strings parts together behind what they begin with, if any turn is run.
