@@ -119,9 +119,11 @@ fn is_product(stmt: &Stmt) -> bool {
     matches!(stmt, Stmt::Inst(inst) if inst.op == Op::WgmmaCommit || inst.op.mnemonic().starts_with("wgmma.mma"))
 }
 
-/// Whether two instructions may change places: each lets others go on, and waits for nothing.
+/// Whether what lets others go on may come before an instruction that does so, too; or is tried on the other side of a wait for
+/// products when that is moved.
 fn commute(op: &Op, with: &Stmt) -> bool {
-    *op == Op::MbarrierArrive && matches!(with, Stmt::Inst(inst) if inst.op == Op::MbarrierArrive)
+    let is_known = |op: &Op| matches!(op, Op::MbarrierArrive | Op::WgmmaWait);
+    *op == Op::MbarrierArrive && matches!(with, Stmt::Inst(inst) if is_known(&inst.op))
 }
 
 /// Whether an instruction touches shared memory, or orders what does.
@@ -182,14 +184,7 @@ fn mutants<'m>(module: &Module, kernels: impl Iterator<Item = (usize, &'m Kernel
             }
         }
     }
-    // One that waits after another is the other before the one.
-    let mut once: Vec<(String, Module)> = Vec::new();
-    for (name, module) in found {
-        if once.iter().all(|it| it.1 != module) {
-            once.push((name, module));
-        }
-    }
-    once
+    found
 }
 
 /// The next statement that matters, unless control may come or go before it.

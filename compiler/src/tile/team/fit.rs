@@ -28,6 +28,9 @@ const STREAM: u32 = 256;
 /// The registers of all threads of a block, and the most of one.
 const REGISTERS: u32 = 1 << 16;
 const OF_THREAD: u32 = 255;
+/// The most columns of a factor of f32 in registers: with more, ptxas keeps some in memory, whatever else is held.
+const PARTED: u32 = 64;
+
 /// The sizes of the tiles of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sizes {
@@ -124,6 +127,8 @@ pub(super) struct Need {
     registers: u32,
     /// Some of its products take factors in parts.
     splits: bool,
+    /// The most columns of a factor in registers that is taken so.
+    parted: u32,
     /// Bytes of shared memory of a block.
     shared: u32,
 }
@@ -137,12 +142,19 @@ impl Need {
             Count { nest: &builder.nest, rows, factors, entries: Vec::new(), loops: Vec::new(), blocks: 0 };
         let shared = count.block(&stage.body);
         let splits = count.factors.products().any(|it| count.factors.is_split(&builder.nest, it.1));
-        Need { registers: count.registers(), splits, shared }
+        let parts = count.factors.products().filter(|it| count.factors.is_split(&builder.nest, it.1));
+        let held = parts.map(|it| it.0).filter(|it| !count.factors.is_loaded(*it));
+        let columns = held.flat_map(|it| builder.nest.values[it].shape.iter().filter(|it| **it != rows));
+        let parted = columns.map(|it| it.extent).max().unwrap_or(0);
+        Need { registers: count.registers(), splits, parted, shared }
     }
 
     /// What of a block it has too little of, in words.
     pub(super) fn lacks(self, limits: &target::Block, rows: u32) -> Option<String> {
         // Of fewer registers, as of all, tiles have a part.
+        if self.parted > PARTED {
+            return Some(format!("{} columns of a factor of f32, of which there are {PARTED}", self.parted));
+        }
         let most = if self.splits { limits.split_registers } else { limits.registers };
         let registers = (REGISTERS / (2 * rows)).min(OF_THREAD) * most.min(OF_THREAD) / OF_THREAD;
         let Need { registers: held, shared, .. } = self;
