@@ -155,7 +155,15 @@ const SM80: Tiles = Tiles {
 const SM90A: Tiles = Tiles { block: Some(Block { registers: 164, shared: 227 * 1024, ..BLOCK }), ..SM80 };
 /// Where few rows read many keys, as in decoding, 512 keys of a head keep a multiprocessor busy for some 10 µs, and a head
 /// alone keeps 128 of them busy.
-const BLOCK: Block = Block { rows: 128, stream: 128, chunk: 512, parts: 128, registers: 0, split_registers: split_registers(), shared: 0 };
+const BLOCK: Block = Block {
+    rows: 128,
+    stream: 128,
+    chunk: 512,
+    parts: 128,
+    registers: 0,
+    split_registers: split_registers(),
+    shared: 0,
+};
 
 /// A name that stands for no machine.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -70,7 +70,8 @@ impl Tiling<'_> {
         let Some(said) = Said::of(self.cascade, blocks, stream, rows.rank) else { return false };
         let of_part = if stream.part.is_some() { OF_PART } else { 0 };
         let most = [blocks.limits.registers, blocks.limits.split_registers];
-        let with = |[registers, split_registers]: [u32; 2]| Block { registers, split_registers, ..blocks.limits };
+        let with =
+            |[registers, split_registers]: [u32; 2]| Block { registers, split_registers, ..blocks.limits };
         let least = most.map(|it| it.saturating_sub(of_part));
         let limits = with(least);
         let mut stage = self.team_that_fits(stream, &rows, said, &limits);
