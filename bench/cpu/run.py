@@ -146,7 +146,7 @@ def measure(found, rounds, clock):
         begin = clock()
         run()
         taken = clock() - begin
-        time.sleep(0.002)  # workers of OpenMP spin for a while
+        time.sleep(0.02)  # workers of OpenMP spin for a while
         return taken
 
     return common.interleaved(found, rounds, sample)
