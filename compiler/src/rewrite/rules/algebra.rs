@@ -71,7 +71,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "homogeneous",
-        law: "f(c·x) = c·f(x) for f = |·|, relu and c ≥ 0;  sign(c·x) = sign(x) for c > 0;  max(c·a, c·b) = c·max(a, b)",
+        law: "f(c·x) = c·f(x) for f = |·|, relu and c ≥ 0;  max(c·a, c·b) = c·max(a, b)",
         phase: Phase::Algebra,
         exactness: Exactness::Rounds,
         find: homogeneous,
@@ -401,22 +401,15 @@ fn power_of_power(graph: &mut Graph, term: &Term) -> Vec<Equation> {
 fn homogeneous(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let mut found = Vec::new();
     match term {
-        Term::Unary(op @ (UnaryOp::Abs | UnaryOp::Relu | UnaryOp::Sign), [a]) => {
+        Term::Unary(UnaryOp::Abs | UnaryOp::Relu, [a]) => {
             for factors in graph.products(*a) {
                 for (position, &factor) in factors.iter().enumerate() {
-                    let range = graph.facts(factor).range;
-                    let is_sign = *op == UnaryOp::Sign;
-                    let scales = if is_sign { range.positive } else { range.is_nonnegative() };
-                    if is_statistic(graph, factor) && scales {
+                    if is_statistic(graph, factor) && graph.facts(factor).range.is_nonnegative() {
                         let inner = graph.exactly(&Term::Product(factors.clone().into()));
                         let before = graph.exactly(&term.with(&[inner]));
                         let rest = graph.product(without(&factors, position));
                         let applied = graph.exactly(&term.with(&[rest]));
-                        let after = match is_sign {
-                            true => present_with(graph, applied, factor),
-                            false => graph.product(vec![factor, applied]),
-                        };
-                        found.push((before, after));
+                        found.push((before, graph.product(vec![factor, applied])));
                     }
                 }
             }

@@ -30,7 +30,7 @@ const ROWS: &[Row] = &[
     ("add-multiples", "output O[m, n] = X + X", "output O[m, n] = X + Y"),
     ("power-of-product", "output O[m, n] = 1 / (X * Y)", "output O[m, n] = sqrt(X * Y)"),
     ("power-of-power", "output O[m, n] = 1 / (1 / X)", "output O[m, n] = sqrt(X * X)"),
-    ("homogeneous", "S[m] = sum[n](exp(X))  output O[m, n] = relu(Y * S) + sign(Y * S)", "S[m] = sum[n](X)  output O[m, n] = relu(Y * S) + sign(Y * S)"),
+    ("homogeneous", "S[m] = sum[n](exp(X))  output O[m, n] = relu(Y * S)", "S[m] = sum[n](X)  output O[m, n] = relu(Y * S)"),
     ("exp-of-sum", "S[m] = max[n](X)  output O[m, n] = exp(X - S)", "output O[m, n] = exp(X + Y)"),
     ("exp-of-multiple", "S[m] = max[n](X)  output O[m, n] = exp(X - S)", "output O[m, n] = exp(2 * X)"),
     ("exp-base", "output O[m, n] = exp2(X) + log2(exp(Y))", "output O[m, n] = exp(X) + log(Y)"),
