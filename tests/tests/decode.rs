@@ -133,6 +133,8 @@ fn pages_of_keys_are_looked_up() {
         call(3, 1, &[1], true),
     ];
     check("pages", &cascade, CUT_PAGES, &calls);
+    let known = of(&PAGES.replace("(i, s = page)", "(i = 13, s = page)"));
+    check("so many pages", &known, CUT_PAGES, &[call_of_pages(&known, (3, 208), &[200, 7], true)]);
     for size in [5, 48] {
         let of_size = of(&PAGES.replace("page: i64 = 16", &format!("page: i64 = {size}")));
         let mut call =

@@ -173,7 +173,8 @@ fn mutants<'m>(module: &Module, kernels: impl Iterator<Item = (usize, &'m Kernel
             // What waits earlier for copies or products that are under way only waits longer.
             let before = before.filter(|to| !waits(&inst.op) || is_copy(&kernel.body[*to]));
             // Those that read may as well fence off what others wrote, once it is there.
-            let before = before.filter(|to| !is_proxy_fence(&kernel.body[*to]));
+            let is_met = matches!(inst.op, Op::BarSync | Op::BarSyncAll);
+            let before = before.filter(|to| !is_met || !is_proxy_fence(&kernel.body[*to]));
             let before = before.filter(|to| inst.op != Op::WgmmaWait || is_product(&kernel.body[*to]));
             let before = before.filter(|to| !commute(&inst.op, &kernel.body[*to]));
             if let Some(to) = before {

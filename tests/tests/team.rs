@@ -346,6 +346,8 @@ fn queries_of_f32_may_be_computed_and_values_alone_be_f32() {
     let mixed = text.replace("Q[b, h, m, d]: f32", "Q[b, h, m, d]: bf16");
     let mixed = mixed.replace("K[b, h, n, d]: f32", "K[b, h, n, d]: bf16").replace("exp(Q * A)", "Q");
     check("values alone", &of(&mixed.replace("  input A[d]: f32\n", "")));
+    let absent = text.replace("A[d]: f32", "W[m, d]: i64").replace("exp(Q * A)", "(Q where W > 0)");
+    check("queries that are absent here and there", &of(&absent));
 }
 
 #[test]

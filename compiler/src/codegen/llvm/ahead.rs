@@ -214,6 +214,8 @@ impl<'a, 'c> Emitter<'a, '_, 'c> {
         let next = self.int_op(Opcode::Add, at_line, asm.index(LINE / size));
         at.add_incoming(&[(&next, body)]);
         asm.branch(asm.icmp(IntPredicate::SLT, next.into(), to.into()), body, exit);
+        // From here on nothing may use it until the loop itself defines it.
+        self.undefine(along.index);
         self.switch_to(exit);
     }
 }

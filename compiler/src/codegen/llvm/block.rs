@@ -141,6 +141,11 @@ impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
         self.values[value.idx()].clone().expect("values are defined before they are used")
     }
 
+    /// A value that may not be used any more.
+    pub(super) fn undefine(&mut self, value: ValueId) {
+        self.values[value.idx()] = None;
+    }
+
     /// Whether a value is defined by now.
     pub(super) fn is_defined(&self, value: ValueId) -> bool {
         self.values[value.idx()].is_some()

@@ -245,7 +245,7 @@ impl<'a> Emitter<'a> {
     fn branch(&mut self, condition: ValueId, then: &'a Block, otherwise: &'a Block) {
         let condition = self.scalar(condition);
         if let Some(holds) = condition.bool() {
-            return self.block(if holds { then } else { otherwise });
+            return self.with_prologue(if holds { then } else { otherwise });
         }
         let condition = self.writer.reg(RegType::Pred, condition);
         let [not, end] = ["else", "end"].map(|it| self.writer.label(it));
@@ -260,9 +260,16 @@ impl<'a> Emitter<'a> {
         self.writer.place(end);
     }
 
-    /// Statements that may not be run, and what of the prologue nothing else needs: registers are not kept for that.
+    /// Statements that may not be run.
     fn conditional(&mut self, block: &'a Block) {
         self.writer.open(true);
+        self.with_prologue(block);
+        let closed = self.writer.close(&[]);
+        self.writer.append(closed);
+    }
+
+    /// Statements, and what of the prologue nothing else needs: registers are not kept for that.
+    fn with_prologue(&mut self, block: &'a Block) {
         let mut own = Vec::new();
         for stmt in Uses::by_block(self.nest, block).prologue() {
             let Stmt::Let(value, _) = stmt else { unreachable!("a prologue only defines") };
@@ -273,7 +280,5 @@ impl<'a> Emitter<'a> {
         }
         self.block(block);
         own.into_iter().for_each(|it| self.values[it.idx()] = None);
-        let closed = self.writer.close(&[]);
-        self.writer.append(closed);
     }
 }

@@ -29,7 +29,8 @@ use crate::codegen::math::{Arith, Format};
 
 /// Rows of a warp.
 const ROWS: u32 = 16;
-/// What stands for an element that does not count: a NaN that no conversion gives, and one that no operation gives.
+/// What stands for an element that does not count: a NaN that no conversion gives, and one that no operation
+/// gives; one that is handed in with just these bits counts as absent where others of its tile are.
 const ABSENT: [u32; 2] = [0xffff, 0xffa5_c35a];
 
 /// Which elements of a factor count.

@@ -111,9 +111,10 @@ impl Tiling<'_> {
         let (along, apart) = self.presence_of(b.present, over)?;
         let (streamed, rounds) = (self.region.spans.contains_key(&over), dtype != DType::F32);
         let is_whole = self.taken(a.value) == Some(dtype);
-        // Weights are rounded as products of short floats take them, what is handed in is not; and what these take as it lies in
-        // memory is taken whole.
-        if rounds && (is_whole && (a.present.is_some() || along.is_some()) || !streamed && !is_whole) {
+        // What lies in memory is taken whole; weights are rounded as products of short floats take them, what is handed in is not.
+        if is_whole && a.present.is_some()
+            || rounds && (is_whole && along.is_some() || !streamed && !is_whole)
+        {
             return None;
         }
         let lane = self.team_mut().lanes.iter().find(|it| it.dim.rank == over)?.mask;
