@@ -346,8 +346,6 @@ fn queries_of_f32_may_be_computed_and_values_alone_be_f32() {
     let mixed = text.replace("Q[b, h, m, d]: f32", "Q[b, h, m, d]: bf16");
     let mixed = mixed.replace("K[b, h, n, d]: f32", "K[b, h, n, d]: bf16").replace("exp(Q * A)", "Q");
     check("values alone", &of(&mixed.replace("  input A[d]: f32\n", "")));
-    let absent = text.replace("A[d]: f32", "W[m, d]: i64").replace("exp(Q * A)", "(Q where W > 0)");
-    check("queries that are absent here and there", &of(&absent));
 }
 
 #[test]
@@ -375,7 +373,9 @@ fn what_does_not_fit_is_left_to_threads() {
     let open = singles.replace("d = 64", "d").replace("f64", "bf16");
     let mixed = singles.replace("Q[b, h, m, d]: f64", "Q[b, h, m, d]: f32").replace("f64", "bf16");
     let exact = singles.replace("f64", "f32").replace("output O", "exact output O");
-    for text in [singles, &open, &mixed, &exact] {
+    let absent = singles.replace("f64\n  output", "f64\n  input W[m, d]: i64\n  output").replace("f64", "f32");
+    let absent = absent.replace("Q * K", "(Q where W > 0) * K");
+    for text in [singles, &open, &mixed, &exact, &absent] {
         let cascade = of(text);
         assert!(nest_of(&cascade).stages.iter().all(|it| it.team.is_none()), "{text}");
     }
