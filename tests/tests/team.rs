@@ -373,7 +373,8 @@ fn what_does_not_fit_is_left_to_threads() {
     let open = singles.replace("d = 64", "d").replace("f64", "bf16");
     let mixed = singles.replace("Q[b, h, m, d]: f64", "Q[b, h, m, d]: f32").replace("f64", "bf16");
     let exact = singles.replace("f64", "f32").replace("output O", "exact output O");
-    let absent = singles.replace("f64\n  output", "f64\n  input W[m, d]: i64\n  output").replace("f64", "f32");
+    let absent =
+        singles.replace("f64\n  output", "f64\n  input W[m, d]: i64\n  output").replace("f64", "f32");
     let absent = absent.replace("Q * K", "(Q where W > 0) * K");
     for text in [singles, &open, &mixed, &exact, &absent] {
         let cascade = of(text);
