@@ -81,7 +81,8 @@ impl Tools {
 
 /// How many powers are taken in each piece of code between a wait for all products but one group and the next for all.
 fn powers(code: &str, [one, all, power]: [&str; 3]) -> Vec<usize> {
-    let pieces = code.split(one).skip(1).filter_map(|it| it.split(all).next());
+    let behind = code.split_once(one).map(|(_, behind)| behind.split(one));
+    let pieces = behind.into_iter().flatten().filter_map(|it| it.split(all).next());
     let mut counts: Vec<usize> = pieces.map(|it| it.matches(power).count()).collect();
     counts.sort_unstable();
     counts

@@ -68,14 +68,8 @@ impl Tiling<'_> {
             }
             let varies = |it: &&RankId| exprs.free(einsum.value).contains(it);
             let shares = |it: &&RankId| self.shares_what_streams(einsum.value, **it);
-            let candidates = || before.clone().filter(boxed).filter(varies).copied();
-            return before
-                .clone()
-                .filter(boxed)
-                .filter(shares)
-                .copied()
-                .last()
-                .or_else(|| candidates().last());
+            let rows = before.filter(boxed);
+            return rows.clone().filter(shares).last().or_else(|| rows.filter(varies).last()).copied();
         }
         let value = self.unconditioned(einsum.value);
         let (ReduceOp::Sum, &Expr::Binary(BinaryOp::Mul, a, b)) = (op, exprs.get(value)) else {
@@ -95,16 +89,13 @@ impl Tiling<'_> {
     fn shares_what_streams(&self, value: ExprId, row: RankId) -> bool {
         let exprs = &self.cascade.exprs;
         let &Expr::Binary(BinaryOp::Mul, a, b) = exprs.get(self.unconditioned(value)) else { return false };
-        let streams = |it: &RankId| self.is_boxed(*it) && !self.region.rows.contains(it);
-        let [a, b] = [a, b].map(|it| exprs.free(it));
         let are_several = matches!(self.cascade.ranks[row].extent, Extent::Fixed(extent) if extent > 1);
-        [(a, b), (b, a)].into_iter().any(|(a, b)| {
-            are_several
-                && self.region.rows.contains(&row)
-                && b.contains(&row)
-                && !a.contains(&row)
-                && a.iter().any(streams)
-        })
+        let streams = |it: &RankId| self.is_boxed(*it) && !self.region.rows.contains(it);
+        let is_shared = |shared: &[RankId], other: &[RankId]| {
+            other.contains(&row) && !shared.contains(&row) && shared.iter().any(streams)
+        };
+        let [a, b] = [a, b].map(|it| exprs.free(it));
+        are_several && self.region.rows.contains(&row) && (is_shared(a, b) || is_shared(b, a))
     }
 
     /// Several coordinates of a rank are at hand, whatever those of others.

@@ -91,6 +91,7 @@ impl<'a, 'c> Emitter<'a, '_, 'c> {
         index.iter().chain([&at_hand.it.from, &at_hand.it.to]).any(|it| self.changes_around(at_hand, *it))
     }
 
+    /// Whether a value changes from one turn of the loop around to the next, where the one at hand is as far.
     fn changes_around(&self, at_hand: &AtHand<'_>, value: ValueId) -> bool {
         let before = self.before[value.idx()];
         if before < at_hand.began {
@@ -118,7 +119,7 @@ impl<'a, 'c> Emitter<'a, '_, 'c> {
         let size = i64::from(bytes_of(it.dtype));
         let bytes = i64::from(elements) * size;
         // Rows may lie apart: so many rows ahead, not so many bytes.
-        let (_, before) = index.split_last().unwrap_or((&at_hand.it.index, &[]));
+        let before = &index[..index.len().saturating_sub(1)];
         let ahead = if let Some(dim) = before.iter().position(|it| *it == at_hand.it.index) {
             let rows = self.asm.index(DISTANCE / bytes.max(1) * size);
             self.int_op(Opcode::Mul, self.int(it.strides[dim]), rows)
@@ -147,6 +148,7 @@ impl<'a, 'c> Emitter<'a, '_, 'c> {
         self.int_op(Opcode::Mul, rows, stride)
     }
 
+    /// Has the line of an address brought near.
     fn fetch(&self, at: PointerValue<'c>) {
         let [read, often, data] = [0, 3, 1].map(|it| self.asm.int(Element::I32, None, it));
         let args: [Value<'c>; 4] = [at.into(), read, often, data];
@@ -163,6 +165,7 @@ impl<'a, 'c> Emitter<'a, '_, 'c> {
         }
     }
 
+    /// The rows of inputs that a loop, or one within it, reads element by element.
     fn rows_read(&self, along: &'a Loop, all: &mut Vec<Rows<'a>>) {
         let Some(at_hand) = &self.at_hand else { return };
         for stmt in &along.body.stmts {
@@ -188,6 +191,7 @@ impl<'a, 'c> Emitter<'a, '_, 'c> {
         }
     }
 
+    /// Fetches them where the loop at hand has not.
     fn fetch_once(&mut self, rows: Rows<'a>) {
         let Rows { along, buffer, index, coordinates, dim } = rows;
         let fetched = &mut self.at_hand.as_mut().expect("a loop has begun").fetched;

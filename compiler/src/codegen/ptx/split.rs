@@ -24,10 +24,10 @@ use super::value::Value;
 
 /// The bits that tf32 has of an f32, and half of the last one.
 const DIGITS: i64 = 0xffff_e000;
-const HALF: i64 = 0x1000;
+const HALF_DIGIT: i64 = 0x1000;
 /// Bytes of an f32, and how many of what is summed over go into one product.
 const SINGLE: u32 = 4;
-const DEPTH: u32 = 8;
+const EIGHT: u32 = 8;
 
 impl Emitter<'_> {
     /// The parts in which products take words of a factor: of short floats there is one.
@@ -45,7 +45,7 @@ impl Emitter<'_> {
         };
         let single = |bits| w.pure(RegType::F32, Op::Mov { ty: Type::B32 }, &[bits]);
         let add = Op::IntBinary { op: IntOp::Add, ty: Int::U32 };
-        let first = words.map(|it| and(w.pure(RegType::B32, add, &[Value::Reg(it), Value::Int(HALF)])));
+        let first = words.map(|it| and(w.pure(RegType::B32, add, &[Value::Reg(it), Value::Int(HALF_DIGIT)])));
         let mut second = first;
         for (second, word) in second.iter_mut().zip(words) {
             let op = Op::FloatBinary {
@@ -72,7 +72,7 @@ impl Emitter<'_> {
         let (step, apart) = if in_pairs { (2, 1) } else { (1, 4) };
         let base = self.of_lane(right.start, (step * across, along), 0);
         let of = |half: u32, one: u32| {
-            (depth * DEPTH + one * apart) * across + (square * SQUARE + half * DEPTH) * along
+            (depth * EIGHT + one * apart) * across + (square * SQUARE + half * EIGHT) * along
         };
         [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(half, one)| self.word_at(base, of(half, one)))
     }
@@ -80,7 +80,7 @@ impl Emitter<'_> {
     /// The registers of a left factor in shared memory of which what is summed over is the rows.
     pub(super) fn turned_singles(&self, left: Staged, depth: u32) -> [Reg; 4] {
         let base = self.of_lane(left.start, (left.pitch(), SINGLE), SQUARE * SINGLE);
-        let of = |row: u32, one: u32| (depth * DEPTH + 4 * one) * left.pitch() + 8 * row * SINGLE;
+        let of = |row: u32, one: u32| (depth * EIGHT + 4 * one) * left.pitch() + 8 * row * SINGLE;
         [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(row, one)| self.word_at(base, of(row, one)))
     }
 

@@ -34,14 +34,13 @@ impl Points {
 }
 
 impl Tiling<'_> {
-    /// The points of ranks, major to minor.
-    pub(super) fn points(&mut self, ranks: &[RankId]) -> Option<Points> {
-        let (&first, minors) = ranks.split_first()?;
+    /// The points of ranks: one, and those that vary faster, major to minor.
+    pub(super) fn points(&mut self, first: RankId, minors: &[RankId]) -> Points {
         let apart = minors.iter().fold(self.builder.int(1), |apart, &rank| {
             let extent = self.extent(rank);
             self.builder.binary(BinaryOp::Mul, apart, extent)
         });
-        Some(Points { first, minors: minors.to_vec(), apart })
+        Points { first, minors: minors.to_vec(), apart }
     }
 
     /// The number of the first point at a coordinate of the first rank.

@@ -12,7 +12,7 @@ use attnc_dsl::ast::CompareOp;
 use super::Tiling;
 use super::points::Points;
 use crate::ir::cascade::{Cascade, Einsum, ExprId, RankId};
-use crate::ir::expr::{BinaryOp, Expr};
+use crate::ir::expr::Expr;
 use crate::ir::nest::{TileDim, ValueId};
 use crate::schedule::{Axis, Loop, Stream, factors, loops, sharing};
 use crate::tile::{Lanes, Tasks};
@@ -77,12 +77,9 @@ impl Tiling<'_> {
     /// rows are at hand.
     pub(super) fn team_rows(&mut self, stream: &Stream, rows: &Rows, dim: TileDim) -> Tasks {
         let others: Vec<&Axis> = stream.rows.iter().filter(|it| !rows.packed.contains(&it.rank)).collect();
-        let (apart, all) =
-            rows.packed.iter().fold((self.builder.int(1), self.extent(rows.rank)), |(apart, all), &rank| {
-                let extent = self.extent(rank);
-                let mut times = |it| self.builder.binary(BinaryOp::Mul, it, extent);
-                (times(apart), times(all))
-            });
+        let points = self.points(rows.rank, &rows.packed);
+        let extent = self.extent(rows.rank);
+        let all = self.numbered(&points, extent);
         let tile = self.builder.int(dim.extent.into());
         let counts = others
             .iter()
@@ -99,25 +96,17 @@ impl Tiling<'_> {
             let zero = self.builder.int(0);
             self.enter(axis.rank, (zero, all), tile, number);
         }
-        let (from, to) = self.span(rows.rank);
-        self.enter_rows(stream, rows, dim, (from, to, apart));
+        let span = self.span(rows.rank);
+        self.enter_rows(stream, &points, dim, span);
         tasks
     }
 
-    /// From now on the coordinates of rows are those from one number on, below another, so many of which have the same
-    /// coordinate along the rank that tiles have.
-    fn enter_rows(
-        &mut self,
-        stream: &Stream,
-        rows: &Rows,
-        dim: TileDim,
-        (from, to, apart): (ValueId, ValueId, ValueId),
-    ) {
+    /// From now on the coordinates of rows are those of points from one number on, below another.
+    fn enter_rows(&mut self, stream: &Stream, points: &Points, dim: TileDim, (from, to): (ValueId, ValueId)) {
         let iota = self.builder.iota(dim);
         let numbers = self.sum(from, iota);
         let mask = self.builder.compare(CompareOp::Lt, numbers, to);
-        let points = Points { first: rows.rank, minors: rows.packed.clone(), apart };
-        self.enter_points(&points, numbers, (from, to));
+        self.enter_points(points, numbers, (from, to));
         let is_row = |it: &RankId| stream.rows.iter().any(|row| row.rank == *it);
         let composites: Vec<RankId> = stream
             .composites

@@ -39,7 +39,8 @@ impl Tiling<'_> {
     /// A traversal; [`Tiling::traverse`] with values that are carried.
     pub(super) fn team_loop(&mut self, it: &Loop) -> Option<()> {
         let ranks: Vec<RankId> = it.axes.iter().map(|it| it.rank).collect();
-        let points = self.points(&ranks)?;
+        let (&first, minors) = ranks.split_first()?;
+        let points = self.points(first, minors);
         let tile = if it.parts.is_some() { it.axes[0].tile } else { self.team_mut().stream };
         let outer = self.region.spans.get(&points.first).copied();
         let (from, to) = self.span(points.first);
