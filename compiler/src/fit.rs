@@ -41,27 +41,31 @@ pub(crate) fn emit_fitting(
     let mut nests: Vec<Nest> = tiled.iter().map(|it| it.nest.clone()).collect();
     let object = codegen::emit_object(&nests, target, backend)?;
     let kept = kept(&object, &nests, target, backend)?;
-    let mut changed = false;
+    let mut alone = None;
     for (at, kept) in kept.into_iter().enumerate() {
         if tiled[at].mapping == Mapping::of(target, backend)
-            && let Some(better) = fitting(&tiled[at], kept, &cascades[at], target, backend)?
+            && let Some((better, its_object)) = fitting(&tiled[at], kept, &cascades[at], target, backend)?
         {
             nests[at] = better.nest.clone();
             tiled[at] = better;
-            changed = true;
+            alone = Some(its_object);
         }
     }
-    if changed { codegen::emit_object(&nests, target, backend) } else { Ok(object) }
+    match alone {
+        None => Ok(object),
+        Some(its_object) if nests.len() == 1 => Ok(its_object),
+        Some(_) => codegen::emit_object(&nests, target, backend),
+    }
 }
 
-/// The kernel with fewer rows in a strip, if that keeps fewer sums in memory.
+/// The kernel with fewer rows in a strip, if that keeps fewer sums in memory, and an object of it alone.
 fn fitting(
     it: &Tiled,
     mut least: usize,
     cascade: &Cascade,
     target: &Target,
     backend: Backend,
-) -> Result<Option<Tiled>, CodegenError> {
+) -> Result<Option<(Tiled, Vec<u8>)>, CodegenError> {
     let mut best = None;
     for strip in (FEWEST_ROWS..it.mapping.defaults.strip).rev() {
         if least == 0 {
@@ -70,9 +74,10 @@ fn fitting(
         let defaults = Tiles { strip, ..it.mapping.defaults };
         let other = Tiled::by(cascade, &Mapping { defaults, ..it.mapping.clone() });
         let nests = std::slice::from_ref(&other.nest);
-        let kept = kept(&codegen::emit_object(nests, target, backend)?, nests, target, backend)?[0];
+        let object = codegen::emit_object(nests, target, backend)?;
+        let kept = kept(&object, nests, target, backend)?[0];
         if kept < least {
-            (least, best) = (kept, Some(other));
+            (least, best) = (kept, Some((other, object)));
         }
     }
     Ok(best)

@@ -286,6 +286,12 @@ impl<'c> Assembler<'c> {
         self.intrinsic("llvm.x86.avx512.mask.scalef.ps.512", &[], &[a, n, a, all, by_mode])
     }
 
+    /// `1 / a` to 14 binary digits for sixteen f32, on x86-64 with AVX-512.
+    pub(super) fn estimate(&self, a: Value<'c>) -> Value<'c> {
+        let all = self.context.i16_type().const_all_ones().into();
+        self.intrinsic("llvm.x86.avx512.rcp14.ps.512", &[], &[a, a, all])
+    }
+
     /// The address so many bytes on.
     pub(super) fn offset(&self, from: PointerValue<'c>, bytes: IntValue<'c>) -> PointerValue<'c> {
         // SAFETY: an address of bytes takes one index.

@@ -16,7 +16,7 @@ use super::machine::Machine;
 use crate::codegen::{CodegenError, HotLoop};
 use crate::target::Target;
 
-/// A loop of so many fused products, and not many other instructions, is one of a register tile.
+/// A loop of so many products that are added to sums, and not many other instructions, is one of a register tile.
 const MANY: usize = 12;
 
 /// The inner loops of register tiles in an object, in the order of its functions.
@@ -71,7 +71,8 @@ fn loops_of(code: &[Instruction], function: &str) -> Vec<HotLoop> {
 fn is_fused(text: &str) -> bool {
     // One of the encodings of a product of bytes is named before it.
     let text = text.strip_prefix("{vex}").map_or(text, str::trim_start);
-    ["vfmadd", "vpdpbusd", "fmla"].iter().any(|it| text.starts_with(it))
+    // Polynomials are fused, too, but into a factor.
+    ["vfmadd231", "vpdpbusd", "fmla"].iter().any(|it| text.starts_with(it))
 }
 
 /// A vector is read from, or written to, the stack; an address may well lie there.

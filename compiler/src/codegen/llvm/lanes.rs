@@ -30,6 +30,27 @@ impl Reals<'_, '_> {
     }
 }
 
+impl<'c> Reals<'_, 'c> {
+    /// `1 / a` to 14 binary digits, where one instruction tells.
+    fn estimate(&self, a: Value<'c>) -> Option<Value<'c>> {
+        if !self.machine.estimates || self.format != Format::Single {
+            return None;
+        }
+        let lanes = self.lanes.unwrap_or(1) as usize;
+        let a = self.asm.splat(a, self.lanes.is_none().then_some(1));
+        let part = |from: usize| {
+            let lanes: Vec<usize> = (from..from + 16).map(|it| it.min(lanes - 1)).collect();
+            self.asm.estimate(self.asm.shuffle(a, a, &lanes))
+        };
+        let all = self.asm.concatenated((0..lanes).step_by(16).map(part).collect());
+        let these: Vec<usize> = (0..lanes).collect();
+        Some(match self.lanes {
+            None => self.asm.lane(all, 0),
+            Some(_) => self.asm.shuffle(all, all, &these),
+        })
+    }
+}
+
 macro_rules! instructions {
     ($($method:ident = $opcode:ident;)*) => {$(
         fn $method(&self, a: Value<'c>, b: Value<'c>) -> Value<'c> {
@@ -105,6 +126,16 @@ impl<'c> Arith for Reals<'_, 'c> {
         let scaled = |from: u32| self.asm.scalef(part(a, from), part(n, from));
         let parts = (0..lanes).step_by(16).map(scaled).collect();
         Some(self.asm.concatenated(parts))
+    }
+
+    fn quotient(&self, a: Value<'c>, b: Value<'c>) -> Value<'c> {
+        let Some(estimate) = self.estimate(b) else { return self.div(a, b) };
+        // What the estimate leaves, and then what the quotient does, is known but for one rounding.
+        let minus_b = self.neg(b);
+        let left = self.mul_add(minus_b, estimate, self.float(1.0));
+        let inverse = self.mul_add(left, estimate, estimate);
+        let near = self.mul(a, inverse);
+        self.mul_add(self.mul_add(minus_b, near, a), inverse, near)
     }
 
     fn lt(&self, a: Value<'c>, b: Value<'c>) -> Value<'c> {

@@ -24,6 +24,8 @@ pub(super) struct Machine {
     pub(super) rounds: bool,
     /// Whether an f32 is multiplied by a power of two by one instruction.
     pub(super) scales: bool,
+    /// Whether one instruction tells an inverse of f32 to 14 binary digits.
+    pub(super) estimates: bool,
     /// Whether operations on subnormal numbers are slow, so that results are flushed to 0.
     pub(super) flushes: bool,
     /// Whether f16 is converted by one instruction.
@@ -73,6 +75,7 @@ impl Machine {
             fuses: !is_x86 || has("fma"),
             rounds: !is_x86 || has("sse4.1"),
             scales: has("avx512f"),
+            estimates: has("avx512f"),
             flushes: is_x86,
             halves: !is_x86 || has("f16c"),
             words: if has("avx512vnni") { Some(16) } else { has("avxvnni").then_some(8) },

@@ -54,6 +54,11 @@ pub trait Arith {
         None
     }
 
+    /// `a / b` for `b` from 1 to 2, by what takes the least time.
+    fn quotient(&self, a: Self::F, b: Self::F) -> Self::F {
+        self.div(a, b)
+    }
+
     /// `a < b`; false when either is NaN.
     fn lt(&self, a: Self::F, b: Self::F) -> Self::B;
     /// `a == b`; false when either is NaN.
@@ -313,6 +318,11 @@ impl<'a, A: Arith> Float<'a, A> {
     /// `self * 2^n` for a whole `n`, where that is one instruction.
     pub(super) fn scaled(self, n: Self) -> Option<Self> {
         Some(Float { arith: self.arith, v: self.arith.scaled(self.v, n.v)? })
+    }
+
+    /// `self / by` for `by` from 1 to 2.
+    pub(super) fn quotient(self, by: Self) -> Self {
+        Float { arith: self.arith, v: self.arith.quotient(self.v, by.v) }
     }
 
     /// [`Float::poly`] by [`Float::mul_add`].

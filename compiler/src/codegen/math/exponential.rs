@@ -33,7 +33,7 @@ fn nearest_multiple<'a, A: Arith>(x: Float<'a, A>, factor: f64) -> (Float<'a, A>
 
 /// `exp r * 2^n` for `|r| <= ln 2 / 2` and the whole `n` as a float and as an integer: products that are added without
 /// being rounded need no second term, and a degree of even parity has no root.
-fn exp_fused<'a, A: Arith>(r: Float<'a, A>, n: Float<'a, A>, k: Bits<'a, A>) -> Float<'a, A> {
+pub(super) fn exp_fused<'a, A: Arith>(r: Float<'a, A>, n: Float<'a, A>, k: Bits<'a, A>) -> Float<'a, A> {
     let y = r.fused_poly(&EXP_FUSED);
     y.scaled(n).unwrap_or_else(|| scale(y, k))
 }
@@ -62,7 +62,7 @@ pub(super) fn exp<A: Arith>(x: Float<'_, A>) -> Float<'_, A> {
 }
 
 /// `x - n ln 2`, and the nearest `n` as a float and as an integer.
-fn reduce_fused<'a, A: Arith>(x: Float<'a, A>) -> (Float<'a, A>, Float<'a, A>, Bits<'a, A>) {
+pub(super) fn reduce_fused<'a, A: Arith>(x: Float<'a, A>) -> (Float<'a, A>, Float<'a, A>, Bits<'a, A>) {
     let (n, k) = nearest_multiple(x, std::f64::consts::LOG2_E);
     let (head, tail) = ln2(Format::Single);
     let high = n.mul_add(x.constant(-head), x);

@@ -1,10 +1,13 @@
 //! tanh, sigmoid, softplus and silu, from exp.
 
 use super::arith::{Arith, Float, Format};
-use super::exponential::{clamp, exp, exp_pair, limit, mantissa, reduce, scale};
+use super::exponential::{clamp, exp, exp_fused, exp_pair, limit, mantissa, reduce, reduce_fused, scale};
 use super::logarithm::log1p;
 
 pub(super) fn tanh<A: Arith>(x: Float<'_, A>) -> Float<'_, A> {
+    if x.fuses() && x.format() == Format::Single {
+        return tanh_fused(x);
+    }
     let magnitude = x.abs();
     let large = -(x.constant(2.0) / (exp(magnitude + magnitude) + 1.0)) + 1.0;
     let z = x * x;
@@ -16,7 +19,27 @@ pub(super) fn tanh<A: Arith>(x: Float<'_, A>) -> Float<'_, A> {
     magnitude.lt(0.625).select(small, large).with_sign(x)
 }
 
+/// By the power that does not overflow, so that the divisor is small.
+fn tanh_fused<A: Arith>(x: Float<'_, A>) -> Float<'_, A> {
+    let magnitude = x.abs();
+    let e = power_below(magnitude * -2.0);
+    let large = -(e + e).quotient(e + 1.0) + 1.0;
+    let z = x * x;
+    let small = (magnitude * z).mul_add(z.fused_poly(&TANH_SINGLE), magnitude);
+    magnitude.lt(0.625).select(small, large).with_sign(x)
+}
+
+/// exp of what is not above 0.
+fn power_below<A: Arith>(x: Float<'_, A>) -> Float<'_, A> {
+    let (r, n, k) = reduce_fused(x.max(x.constant(-limit(x.format()))));
+    exp_fused(r, n, k)
+}
+
 pub(super) fn sigmoid<A: Arith>(x: Float<'_, A>) -> Float<'_, A> {
+    if x.fuses() && x.format() == Format::Single {
+        let e = power_below(-x.abs());
+        return x.lt(0.0).select(e, x.constant(1.0)).quotient(e + 1.0);
+    }
     let one = x.constant(1.0);
     let negative = x.lt(0.0);
     let (e, e_lo) = exp_pair(-x.abs());

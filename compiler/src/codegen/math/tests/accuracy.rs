@@ -80,15 +80,25 @@ accuracy! {
     gelu, f32 4.5, f64 6.0, on points(12.0), is reference::gelu;
 }
 
+/// The forms that f32 has where products are added by one instruction.
 #[test]
-fn powers_by_fused_products() {
-    let exp =
-        |x: f64| (x, error(Format::Single, math::exp(&Fused32, x as f32).into(), f64::from(x as f32).exp()));
-    let exp2 = |x: f64| {
-        (x, error(Format::Single, math::exp2(&Fused32, x as f32).into(), f64::from(x as f32).exp2()))
-    };
-    check("exp fused", 1.0, points(800.0).map(exp));
-    check("exp2 fused", 1.0, points(1100.0).map(exp2));
+fn by_fused_products() {
+    macro_rules! fused {
+        ($($name:ident, $bound:literal, on $points:expr, is $want:expr;)*) => {$(
+            let want: fn(f64) -> f64 = $want;
+            let of = |x: f64| {
+                let x = x as f32;
+                (x.into(), error(Format::Single, math::$name(&Fused32, x).into(), want(x.into())))
+            };
+            check(concat!(stringify!($name), " fused"), $bound, $points.map(of));
+        )*};
+    }
+    fused! {
+        exp, 1.0, on points(800.0), is f64::exp;
+        exp2, 1.0, on points(1100.0), is f64::exp2;
+        tanh, 1.5, on points(3.0), is f64::tanh;
+        sigmoid, 2.0, on points(90.0), is reference::sigmoid;
+    }
 }
 
 #[test]
