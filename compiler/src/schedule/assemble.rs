@@ -10,12 +10,13 @@ use crate::ir::cascade::{Einsum, ExprId, Extent, Op, RankId, TensorId};
 use crate::ir::expr::Expr;
 
 impl Weaver<'_> {
-    /// Boxes have many rows, so that what is read along a stream is used often.
-    pub(super) fn has_many_rows(&self) -> bool {
-        self.lacked().iter().any(|&it| match self.cascade.ranks[it].extent {
-            Extent::Fixed(extent) => extent >= 8,
-            Extent::Carried | Extent::Derived(_) => true,
-        })
+    /// There are many rows along a rank, so that what is read along a stream and lacks it is used often.
+    pub(super) fn has_many_rows(&self, rank: RankId) -> bool {
+        self.group.rows.contains(&rank)
+            && match self.cascade.ranks[rank].extent {
+                Extent::Fixed(extent) => extent >= 8,
+                Extent::Carried | Extent::Derived(_) => true,
+            }
     }
 
     /// The rows, those that something streamed lacks in boxes.

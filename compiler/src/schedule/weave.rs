@@ -243,7 +243,6 @@ impl<'a> Weaver<'a> {
         if !self.streams.contains(last) {
             return value;
         }
-        let many_rows = self.has_many_rows();
         // Bytes are multiplied in words, which both factors have to be put in.
         let in_words = self.mapping.defaults.words && [a, b].iter().all(|it| is_byte(self.cascade, *it));
         let factors = [a, b].map(|it| {
@@ -263,7 +262,7 @@ impl<'a> Weaver<'a> {
                 _ => in_words && exprs.reads(it).any(|(_, coords)| is_across(coords)),
             };
             let mut lacked = ranks.iter().filter(|it| !free.contains(it));
-            let shared = lacked.any(|it| self.streams.contains(it) || many_rows);
+            let shared = lacked.any(|it| self.streams.contains(it) || self.has_many_rows(*it));
             let along = if free.contains(last) || !in_words {
                 last
             } else {

@@ -10,7 +10,7 @@ use super::assembler::{Assembler, Element, Opcode, Value};
 use super::tile::{Tile, lanes};
 use super::unit::Unit;
 use crate::codegen::uses::Uses;
-use crate::ir::nest::{Block, BufferId, Loop, Nest, Op, Stmt, TileType, ValueId};
+use crate::ir::nest::{Block, BufferId, Loop, Nest, Op, Scalar, Stmt, TileType, ValueId};
 
 /// The body of one function.
 pub(super) struct Emitter<'a, 'u, 'c> {
@@ -39,6 +39,15 @@ const MANY: usize = 256;
 
 /// Where a loop is: its index, and what it carries.
 type Carried<'c> = (Value<'c>, Vec<Vec<Value<'c>>>);
+
+/// How a loop goes round.
+#[derive(Clone, Copy)]
+struct Turns {
+    /// How often its body is in one turn.
+    bodies: u32,
+    /// Whether there is one turn at most.
+    once: bool,
+}
 
 /// What a function knows of a call.
 #[derive(Debug, Clone, Copy)]
@@ -213,30 +222,37 @@ impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
         self.fetch_rows(it);
         let inits = it.carried.iter().map(|it| self.tile(it.init).rows).collect();
         let mut so_far = (self.scalar(it.from), inits);
-        if self.multiplies_much(it) {
-            so_far = self.turns(it, so_far, 2);
+        let by_twos = self.multiplies_much(it);
+        if by_twos {
+            so_far = self.turns(it, so_far, Turns { bodies: 2, once: false });
         }
-        let (_, results) = self.turns(it, so_far, 1);
+        let (_, results) = self.turns(it, so_far, Turns { bodies: 1, once: by_twos });
         for (carried, registers) in it.carried.iter().zip(results) {
             self.define(carried.result, Tile::new(&self.nest.values[carried.result], registers));
         }
     }
 
-    /// Whether a loop does nothing but add products, of so many points that they take long.
+    /// Whether a loop does nothing but add products of what it reads, of so many points that they take long.
     fn multiplies_much(&self, it: &Loop) -> bool {
-        let is_straight = it.body.stmts.iter().all(|it| matches!(it, Stmt::Let(..)));
-        let is_large = |it: &Stmt| matches!(it, Stmt::Let(value, Op::Contract { .. }) if self.nest.values[*value].points() >= MANY);
-        !it.rare && !it.carried.is_empty() && is_straight && it.body.stmts.iter().any(is_large)
+        let mut is_large = false;
+        let is_plain = it.body.stmts.iter().all(|it| {
+            let Stmt::Let(value, op) = it else { return false };
+            let ty = &self.nest.values[*value];
+            is_large |= matches!(op, Op::Contract { .. }) && ty.points() >= MANY;
+            // What else is computed of tiles has no registers to spare.
+            let is_tile = ty.scalar == Scalar::F32 && !ty.shape.is_empty();
+            !is_tile || matches!(op, Op::Contract { .. } | Op::Load { .. })
+        });
+        !it.rare && !it.carried.is_empty() && is_plain && is_large
     }
 
-    /// A loop from an index and what is carried there, with the body so many times in a turn; where it ends. The condition
-    /// stands before the loop and at its end, as LLVM wants loops.
-    fn turns(&mut self, it: &'a Loop, (from, inits): Carried<'c>, bodies: u32) -> Carried<'c> {
+    /// A loop from an index and what is carried there; where it ends. The condition stands before the loop and at its end, as
+    /// LLVM wants loops.
+    fn turns(&mut self, it: &'a Loop, (from, inits): Carried<'c>, turns: Turns) -> Carried<'c> {
         let asm = self.asm;
-        let step: Value<'c> = asm.index(it.step.into()).into();
-        let all_steps: Value<'c> = asm.index((it.step * bodies).into()).into();
+        let step: Value<'c> = asm.index((it.step * turns.bodies).into()).into();
         // So that neither this nor the step, where it is taken, goes beyond the integers.
-        let last = asm.function("llvm.ssub.sat", &[self.scalar(it.to), all_steps]);
+        let last = asm.function("llvm.ssub.sat", &[self.scalar(it.to), step]);
         let before = asm.here();
         let [entry, body, exit] = std::array::from_fn(|_| self.new_block());
         let begins = asm.icmp(IntPredicate::SLE, from, last);
@@ -253,26 +269,20 @@ impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
         let index = self.phi(from, entry);
         let phis: Vec<Vec<PhiValue<'c>>> =
             inits.iter().map(|rows| rows.iter().map(|init| self.phi(*init, entry)).collect()).collect();
-        let mut next = index.as_basic_value();
-        let mut nexts: Vec<Vec<Value<'c>>> =
-            phis.iter().map(|rows| rows.iter().map(|it| it.as_basic_value()).collect()).collect();
-        for _ in 0..bodies {
-            for (carried, registers) in it.carried.iter().zip(nexts) {
-                self.define(carried.current, Tile::new(&self.nest.values[carried.current], registers));
-            }
-            self.define_scalar(it.index, next);
-            self.block(&it.body);
-            nexts = it.carried.iter().map(|it| self.tile(it.next).rows).collect();
-            let [index, step] = [next, step].map(|it| it.into_int_value());
-            next = asm.builder.build_int_nsw_add(index, step, "").expect("integers are added").into();
-        }
+        let begin = |rows: &Vec<PhiValue<'c>>| rows.iter().map(|it| it.as_basic_value()).collect();
+        let at = (index.as_basic_value(), phis.iter().map(begin).collect());
+        let (next, nexts) = (0..turns.bodies).fold(at, |at, _| self.body(it, at));
         self.at_hand = outside;
         let end = asm.here();
-        index.add_incoming(&[(&next, end)]);
-        for (phi, next) in phis.iter().flatten().zip(nexts.iter().flatten()) {
-            phi.add_incoming(&[(next, end)]);
+        if turns.once {
+            asm.jump(exit);
+        } else {
+            index.add_incoming(&[(&next, end)]);
+            for (phi, next) in phis.iter().flatten().zip(nexts.iter().flatten()) {
+                phi.add_incoming(&[(next, end)]);
+            }
+            asm.branch(asm.icmp(IntPredicate::SLE, next, last), body, exit);
         }
-        asm.branch(asm.icmp(IntPredicate::SLE, next, last), body, exit);
 
         self.switch_to(exit);
         let after = |one: Value<'c>, other: Value<'c>| {
@@ -284,6 +294,18 @@ impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
         let rows =
             |(one, other): (Vec<_>, Vec<_>)| one.into_iter().zip(other).map(|(a, b)| after(a, b)).collect();
         (index, inits.into_iter().zip(nexts).map(rows).collect())
+    }
+
+    /// The body of a loop at an index and with what is carried there; where it ends.
+    fn body(&mut self, it: &'a Loop, (index, carried): Carried<'c>) -> Carried<'c> {
+        for (it, registers) in it.carried.iter().zip(carried) {
+            self.define(it.current, Tile::new(&self.nest.values[it.current], registers));
+        }
+        self.define_scalar(it.index, index);
+        self.block(&it.body);
+        let [index, step] = [index.into_int_value(), self.asm.index(it.step.into())];
+        let next = self.asm.builder.build_int_nsw_add(index, step, "").expect("integers are added");
+        (next.into(), it.carried.iter().map(|it| self.tile(it.next).rows).collect())
     }
 
     fn choice(&mut self, condition: ValueId, then: &'a Block, otherwise: &'a Block) {
