@@ -14,7 +14,7 @@ use super::GRAIN;
 use super::phases::passing;
 use crate::ir::cascade::{Cascade, RankId};
 use crate::ir::expr::BinaryOp;
-use crate::ir::factors::{Factors, SLICE, SPLIT_SLICE};
+use crate::ir::factors::{Factors, slice};
 use crate::ir::lives::{Life, most_at_once};
 use crate::ir::nest::{Block, Nest, Op, Scalar, Stage, Stmt, TileDim, ValueId, bytes_of};
 use crate::schedule::{Blocks, Stream, loops};
@@ -306,11 +306,9 @@ impl<'a> Count<'a> {
             // Coordinates are sums of one with numbers; truth values are bits, often alone in a register.
             (Some(Op::Int(_) | Op::Real(_) | Op::Bool(_) | Op::Iota), _) => 0,
             (Some(Op::Contract { b, there, .. }), _) if self.factors.sum(value).is_some() => {
-                match self.factors.is_split(self.nest, *b) {
-                    true => elements.min(SPLIT_SLICE / 2),
-                    false if there.is_some() => elements.min(SLICE / 2),
-                    false => 0,
-                }
+                let is_split = self.factors.is_split(self.nest, *b);
+                let looked_at = slice(2 * elements, is_split, false) / 2;
+                if is_split || there.is_some() { elements.min(looked_at) } else { 0 }
             }
             (_, Scalar::Bool) => elements.div_ceil(2),
             (Some(&Op::Binary(BinaryOp::Add, a, b)), Scalar::I64) if is_iota(a) || is_iota(b) => 2,
