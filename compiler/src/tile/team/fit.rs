@@ -10,6 +10,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use attnc_dsl::ast::DType;
+
 use super::GRAIN;
 use super::phases::passing;
 use crate::ir::cascade::{Cascade, RankId};
@@ -30,6 +32,9 @@ const REGISTERS: u32 = 1 << 16;
 const OF_THREAD: u32 = 255;
 /// The most columns of a factor of f32 in registers: with more, ptxas keeps some in memory, whatever else is held.
 const PARTED: u32 = 64;
+
+/// The registers that scale weights into the range of f16.
+const TO_SCALE: u32 = 8;
 
 /// The sizes of the tiles of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,7 +151,10 @@ impl Need {
         let held = parts.map(|it| it.0).filter(|it| !count.factors.is_loaded(*it));
         let columns = held.flat_map(|it| builder.nest.values[it].shape.iter().filter(|it| **it != rows));
         let parted = columns.map(|it| it.extent).max().unwrap_or(0);
-        Need { registers: count.registers(), splits, parted, shared }
+        let mut rights = count.factors.products().filter_map(|it| count.factors.definition(it.1));
+        let is_f16 = |it: &Op| matches!(it, Op::Load { buffer, .. } if builder.nest.buffers[*buffer].dtype == DType::F16);
+        let scales = if rights.any(is_f16) { TO_SCALE } else { 0 };
+        Need { registers: count.registers() + scales, splits, parted, shared }
     }
 
     /// What of a block it has too little of, in words.
