@@ -122,11 +122,12 @@ class Problem:
         return None
 
     def flex(self, variant):
-        """FlexAttention, compiled; None where it cannot say the variant."""
+        """FlexAttention, compiled; None where it cannot say the variant. A sink is one more key, whose share of the weights
+        follows from what the others add up to."""
         from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
         q, k, v = self.q, self.k, self.v
-        if variant in ("sink", "sigmoid"):
+        if variant == "sigmoid" or (variant == "sink" and self.device == "cpu"):
             return None
         if variant == "gqa":
             k, v = (it[:, : self.h // 4].contiguous() for it in (k, v))
@@ -142,5 +143,14 @@ class Problem:
             "document": lambda b, h, m, n: document[m] == document[n],
         }.get(variant)
         blocks = mask and create_block_mask(mask, None, None, self.n, self.n, device=self.device)
+        if variant == "sink":
+            sink = self.sink[:, None]
+
+            def with_sink(q, k, v):
+                out, lse = flex_attention(q, k, v, return_lse=True)
+                return out * torch.sigmoid(lse - sink)[..., None].to(out.dtype)
+
+            sunk = torch.compile(with_sink)
+            return lambda: sunk(q, k, v)
         compiled = torch.compile(flex_attention)
         return lambda: compiled(q, k, v, score_mod=score, block_mask=blocks, enable_gqa=variant == "gqa")

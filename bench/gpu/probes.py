@@ -109,13 +109,18 @@ def probes(names=()):
     return found
 
 
-def compare(driver, found):
-    """How many of the probes differ on the GPU; prints a line for each."""
+def compare(driver, found, golden=None):
+    """How many of the probes differ on the GPU; prints a line for each. What it gives is kept in a folder, if there is one."""
     n_wrong = 0
+    if golden:
+        golden.mkdir(parents=True, exist_ok=True)
     for probe in found:
         try:
             lines = probe.run(driver)
+            if golden:
+                (golden / f"{probe.name}.txt").write_text("\n".join(lines) + "\n")
             wrong = [at for at, (here, there) in enumerate(zip(lines, probe.snapshot)) if here != there]
+            wrong = wrong or [0] * (len(lines) != len(probe.snapshot))
             said = f"differs in {len(wrong)} of {len(lines)} lines, first in {wrong[0] + 1}" if wrong else "as emulated"
             for at in wrong[:1]:
                 said += f"\n  emulator: {probe.snapshot[at]}\n  GPU:      {lines[at]}"

@@ -151,8 +151,8 @@ const SM80: Tiles = Tiles {
     block: Some(Block { registers: 139, shared: 163 * 1024, ..BLOCK }),
 };
 /// A group of four warps takes the products of its 64 rows from shared memory, and two such groups share keys. Where a third
-/// one copies for them, they have 232 registers each, of which addresses, descriptors and numbers of rings take up to 68.
-const SM90A: Tiles = Tiles { block: Some(Block { registers: 164, shared: 227 * 1024, ..BLOCK }), ..SM80 };
+/// one copies for them, they have 232 registers each, of which addresses, descriptors and numbers of rings take up to 60.
+const SM90A: Tiles = Tiles { block: Some(Block { registers: 172, shared: 227 * 1024, ..BLOCK }), ..SM80 };
 /// Where few rows read many keys, as in decoding, 512 keys of a head keep a multiprocessor busy for some 10 µs, and a head
 /// alone keeps 128 of them busy.
 const BLOCK: Block = Block {

@@ -247,6 +247,67 @@ fn known_addresses_are_aligned_and_inside() {
     );
 }
 
+/// A kernel that copies boxes, of which a remark says what they have.
+fn with_boxes(body: &str) -> String {
+    let remark = format!("// {}\n.extern", attnc_ptx::verify::boxes("x", 1024));
+    let body = format!(
+        "mov.u64 %d0, x; cvta.param.u64 %d1, %d0; mov.u32 %r0, tile; add.u32 %r1, %r0, 3072; mov.u32 %r2, %ctaid.x; {body} ret;"
+    );
+    text(&body).replace(".param .u64 x", ".param .align 64 .b8 x[128]").replacen(".extern", &remark, 1)
+}
+
+#[test]
+fn a_barrier_awaits_as_many_bytes_as_are_copied_to_it() {
+    let copy = |to: &str, bar: &str| {
+        format!(
+            "cp.async.bulk.tensor.1d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [{to}], [%d1, {{0}}], [{bar}];"
+        )
+    };
+    let expect =
+        |bar: &str, bytes: u32| format!("mbarrier.arrive.expect_tx.shared::cta.b64 _, [{bar}], {bytes};");
+    let say = |body: &str| {
+        let broken = verify(&parse(&with_boxes(body)).unwrap_or_else(|why| panic!("{why}")));
+        broken.iter().map(|it| (it.rule, it.why.clone())).collect::<Vec<_>>()
+    };
+    let both = |bar: &str| format!("{}{}", copy("%r0", bar), copy("%r0+1024", bar));
+    assert_eq!(say(&format!("{}{}", expect("%r1", 2048), both("%r1"))), vec![]);
+    let told = |awaited: u32, copied: u32| {
+        vec![(
+            Rule::Transaction,
+            format!("a barrier awaits {awaited} bytes here, and {copied} are copied to it"),
+        )]
+    };
+    assert_eq!(say(&format!("{}{}", expect("%r1", 1024), both("%r1"))), told(1024, 2048));
+    assert_eq!(say(&format!("{}{}", expect("%r1", 2048), copy("%r0", "%r1"))), told(2048, 1024));
+    assert_eq!(say(&copy("%r0", "%r1")), told(0, 1024));
+    // Each barrier for itself.
+    let two = [expect("%r1", 1024), expect("%r1+8", 2048), both("%r1+8"), copy("%r0", "%r1")].concat();
+    assert_eq!(say(&two), vec![]);
+    let mixed = [expect("%r1", 2048), expect("%r1+8", 1024), both("%r1+8"), copy("%r0", "%r1")].concat();
+    assert_eq!(say(&mixed), [told(2048, 1024), told(1024, 2048)].concat());
+}
+
+#[test]
+fn boxes_begin_where_their_pattern_does() {
+    let copy = |to: &str| {
+        let copy = "cp.async.bulk.tensor.1d.shared::cluster.global.tile.mbarrier::complete_tx::bytes";
+        format!(
+            "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r1], 1024; {copy} [{to}], [%d1, {{0}}], [%r1];"
+        )
+    };
+    let say = |body: &str| {
+        let broken = verify(&parse(&with_boxes(body)).unwrap_or_else(|why| panic!("{why}")));
+        broken.iter().map(|it| (it.rule, it.why.clone())).collect::<Vec<_>>()
+    };
+    let turn = |bytes: u32| format!("mul.lo.u32 %r3, %r2, {bytes}; add.u32 %r4, %r0, %r3;");
+    assert_eq!(say(&format!("{}{}", turn(3072), copy("%r4"))), vec![]);
+    let off = |at: u32| vec![(Rule::Address, format!("byte {at} of `tile` is no multiple of 1024"))];
+    assert_eq!(say(&copy("%r0+512")), off(512));
+    assert_eq!(say(&format!("{}{}", turn(2048), copy("%r4+128"))), off(128));
+    let outside = "1024 bytes at 3200 are outside of `tile`, which has 4096".to_owned();
+    assert_eq!(say(&copy("%r0+3200")), vec![(Rule::Address, outside)]);
+}
+
 #[test]
 fn barriers_are_for_whole_warps_and_numbered_in_the_text() {
     check_broken(

@@ -107,3 +107,35 @@ fn more_arguments_than_a_kernel_can_have_are_refused_with_the_limit() {
     assert!(error.starts_with("sm_90a cannot run this: kernel `wide` takes 42"), "{error}");
     assert!(error.contains("more than 4096"), "{error}");
 }
+
+#[test]
+fn no_bits_of_an_input_stand_for_its_absence() {
+    let text = "kernel weigh {
+  rank m, n
+  rank d = 8
+  input q[m, d]: f32
+  input k[n, d]: f32
+  input v[n, d]: f32
+  input w[m, n]: f32
+  s[m, n] = sum[d](q * k) where n <= m
+  output o[m, d] = sum[n]((if s < 1e30 then w else s) * v)
+}";
+    let folder = tempfile::tempdir().unwrap();
+    for_gpu(text, folder.path(), |_| ());
+    // SAFETY: the artifact was just made.
+    let library = unsafe { Library::open_emulated(folder.path()) }.unwrap();
+    let kernel = library.kernel("weigh").unwrap();
+    assert!(kernel.info().teams.iter().any(|it| *it > 0), "no block takes it");
+    let (ones, mut o, mut w) = ([1f32; 4 * 8], [0f32; 4 * 8], [1f32; 4 * 4]);
+    // A NaN of a kind that no operation gives, and one that the row does not see.
+    w[2 * 4 + 1] = f32::from_bits(0xffa5_c35a);
+    w[4 + 2] = f32::NAN;
+    let call = ["q", "k", "v"].iter().try_fold(kernel.call(), |call, name| {
+        Ok::<_, attnc_runtime::Error>(call.input(name, TensorView::new(&ones, &[4, 8])?))
+    });
+    let call = call.unwrap().input("w", TensorView::new(&w, &[4, 4]).unwrap());
+    call.output("o", TensorViewMut::new(&mut o, &[4, 8]).unwrap()).run().unwrap();
+    let rows: Vec<f32> = o.chunks(8).map(|it| it[0]).collect();
+    assert!(rows[2].is_nan(), "{rows:?}");
+    assert_eq!([rows[0], rows[1], rows[3]], [1.0, 2.0, 4.0]);
+}

@@ -187,15 +187,19 @@ fn tiles_that_do_not_fit_are_refused_with_the_nearest_that_do() {
 
 #[test]
 fn features_may_be_many() {
-    let cascade = attention::Attention { features: (256, 256), ..attention::CAUSAL }.cascade();
-    let mut call = call(&cascade, &sized(&[("b", 1), ("h", 1), ("m", 70), ("n", 75)]), 4.0);
-    round_to_short(&mut call);
-    let right = expected(&cascade, &call);
-    for gpu in Gpu::ALL {
-        let found = emulated("256 features", (&cascade, gpu), &call, Schedule::RoundRobin);
-        assert!(driver::emulate(&cascade, gpu).unwrap().info().teams[0] > 0);
-        is_close(gpu.name(), &found, &right, TOLERANCE);
-    }
+    let many = |it: &&attention::Attention| ["causal", "slopes"].contains(&it.name);
+    let all: Vec<_> = attention::VARIANTS.iter().filter(many).collect();
+    on_all_cores(&all, |it| {
+        let cascade = attention::Attention { features: (256, 256), ..**it }.cascade();
+        let mut call = call(&cascade, &sized(&[("b", 1), ("h", 1), ("m", 70), ("n", 75)]), 4.0);
+        round_to_short(&mut call);
+        let right = expected(&cascade, &call);
+        for gpu in Gpu::ALL {
+            let found = emulated(it.name, (&cascade, gpu), &call, Schedule::RoundRobin);
+            assert!(driver::emulate(&cascade, gpu).unwrap().info().teams[0] > 0, "{} by threads", it.name);
+            is_close(&format!("{} on {}", it.name, gpu.name()), &found, &right, TOLERANCE);
+        }
+    });
 }
 
 #[test]

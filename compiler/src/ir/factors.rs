@@ -11,10 +11,19 @@ use super::expr::{BinaryOp, UnaryOp};
 use super::nest::{Block, Nest, Op, Stmt, ValueId};
 use attnc_dsl::ast::DType;
 
-/// Columns of sums that are looked at before they are added, where some products are left out, and where factors are taken in
-/// parts, which need registers, too.
-pub(crate) const SLICE: u32 = 64;
-pub(crate) const SPLIT_SLICE: u32 = 32;
+/// More columns of sums than this leave few registers for others.
+const FEW: u32 = 128;
+
+/// How many columns of sums are looked at before they are added, where some products are left out, and where factors are taken
+/// in parts, which need registers, too. Products of groups begin at whole slabs of columns.
+pub(crate) fn slice(columns: u32, is_split: bool, in_groups: bool) -> u32 {
+    match (is_split, columns <= FEW) {
+        (false, _) if in_groups => 64,
+        (false, true) => 64,
+        (false, false) | (true, true) => 32,
+        (true, false) => 16,
+    }
+}
 
 /// What is known of the values of a stage.
 pub(crate) struct Factors<'a> {

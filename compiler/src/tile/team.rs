@@ -40,8 +40,12 @@ const GRAIN: u32 = 16;
 /// The most features that one product of matrices has.
 const FEATURES: i64 = 256;
 
-/// How many registers tiles may take where nothing fits otherwise.
-const MOST: u32 = 182;
+/// How many registers tiles may take where nothing fits otherwise, and those of stages with products of f32.
+const MOST: [u32; 2] = [186, 182];
+/// Tiles of fewer coordinates of what is streamed over keep products waiting. Where groups take them, sums of many features leave
+/// more of the registers than the limit says, for nothing of those is on its way through others.
+const FEW: u32 = 32;
+const OF_GROUPS: u32 = 160;
 
 /// How many registers tiles leave to what a task is that has a part.
 const OF_PART: u32 = 8;
@@ -74,10 +78,16 @@ impl Tiling<'_> {
             |[registers, split_registers]: [u32; 2]| Block { registers, split_registers, ..blocks.limits };
         let least = most.map(|it| it.saturating_sub(of_part));
         let limits = with(least);
-        let mut stage = self.team_that_fits(stream, &rows, said, &limits);
+        let mut stage = Err(String::new());
+        if said == said.nothing() && stream.part.is_none() && most[0] >= OF_GROUPS {
+            stage = self.team_of_many(stream, &rows, said, [limits, with([most[0].max(MOST[0]), most[1]])]);
+        }
+        if stage.is_err() {
+            stage = self.team_that_fits(stream, &rows, said, &limits);
+        }
         if said == said.nothing() {
             // Where no sizes fit, some registers are kept in memory: single threads would have no products of matrices at all.
-            for more in [most, most.map(|it| it.max(MOST))] {
+            for more in [most, [0, 1].map(|it| most[it].max(MOST[it]))] {
                 if stage.is_err() && more != least {
                     let wide = with(more);
                     stage = self.team_that_fits(stream, &rows, said, &wide);
@@ -117,6 +127,23 @@ impl Tiling<'_> {
             why = lacks.flatten().ok_or(String::new())?;
         }
         Err(why)
+    }
+
+    /// The stage with sizes that fit, if its tiles are not small; else with those of which tiles are larger under wider limits.
+    fn team_of_many(
+        &mut self,
+        stream: &Stream,
+        rows: &Rows,
+        said: Said,
+        [limits, wide]: [Block; 2],
+    ) -> Result<(Sizes, Stage), String> {
+        let before = (self.builder.clone(), self.extents.clone(), self.stored.clone(), self.workspace);
+        let stage = self.team_that_fits(stream, rows, said, &limits);
+        if !matches!(&stage, Ok((sizes, _)) if sizes.stream < FEW) {
+            return stage;
+        }
+        (self.builder, self.extents, self.stored, self.workspace) = before;
+        self.team_that_fits(stream, rows, said, &wide)
     }
 
     /// Notes why what is said of sizes cannot be, if it is for the sizes.

@@ -15,6 +15,7 @@
 //! ```
 
 mod bits;
+mod boxes;
 mod defined;
 mod flight;
 mod flow;
@@ -27,6 +28,7 @@ mod uniform;
 use std::fmt::{self, Display, Formatter};
 
 use crate::module::{Inst, Kernel, Module};
+pub use boxes::boxes;
 use flow::Flow;
 pub use limits::DECLARED;
 
@@ -70,6 +72,8 @@ pub enum Rule {
     Address,
     /// A barrier is for a whole number of warps.
     Barrier,
+    /// A barrier awaits as many bytes as are copied to it.
+    Transaction,
 }
 
 impl Display for Broken {
@@ -95,6 +99,7 @@ pub fn verify(module: &Module) -> Vec<Broken> {
         defined::check(&flow, &mut found);
         uniform::check(&flow, &mut found);
         flight::check(&flow, &mut found);
+        boxes::check(&flow, &mut found);
         limits::check(module, &mut found);
         place::check(&mut found);
     }

@@ -1,6 +1,6 @@
 //! Statements to instructions.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use attnc_ptx::modifier::{Compare, IntOp, LoadCache, LoadOrder, Space};
 use attnc_ptx::types::{Data, RegType};
@@ -15,7 +15,7 @@ use super::turns::Turns;
 use super::value::{Value, register};
 use super::writer::{Closed, Writer};
 use crate::codegen::uses::Uses;
-use crate::ir::nest::{Block, Loop, Nest, Scalar, Stmt, ValueId};
+use crate::ir::nest::{Block, Loop, Nest, Op as TileOp, Scalar, Stmt, ValueId};
 
 /// The kernel of a stage in the making.
 pub(super) struct Emitter<'a> {
@@ -39,6 +39,8 @@ pub(super) struct Emitter<'a> {
     pub(super) in_place: HashSet<ValueId>,
     /// In the block at hand: maxima of all that some threads have, each with what this one has.
     pub(super) peaks: Vec<(Vec<Value>, Value)>,
+    /// What is computed element by element as it is stored.
+    pub(super) late: HashMap<ValueId, &'a TileOp>,
     values: Vec<Option<Tile<'a>>>,
 }
 
@@ -67,7 +69,7 @@ impl<'a> Emitter<'a> {
         let values = vec![None; nest.values.len()];
         let scratch = workspace;
         let (team, rings, turns, ahead) = (None, None, None, None);
-        let (in_place, peaks) = (HashSet::new(), Vec::new());
+        let (in_place, peaks, late) = (HashSet::new(), Vec::new(), HashMap::new());
         Emitter {
             nest,
             writer,
@@ -80,6 +82,7 @@ impl<'a> Emitter<'a> {
             ahead,
             in_place,
             peaks,
+            late,
             values,
         }
     }
@@ -92,6 +95,7 @@ impl<'a> Emitter<'a> {
     /// The statements of a block, in order.
     pub(super) fn block(&mut self, block: &'a Block) {
         let outside = std::mem::take(&mut self.peaks);
+        self.put_off(block);
         for (at_stmt, stmt) in block.stmts.iter().enumerate() {
             self.stmt(stmt);
             self.let_go(block, at_stmt);
@@ -101,6 +105,7 @@ impl<'a> Emitter<'a> {
 
     pub(super) fn stmt(&mut self, stmt: &'a Stmt) {
         match stmt {
+            Stmt::Let(value, _) if self.late.contains_key(value) => {}
             Stmt::Let(value, op) => {
                 let tile = self.op(*value, op);
                 self.define(*value, tile);

@@ -29,9 +29,10 @@ use crate::codegen::math::{Arith, Format};
 
 /// Rows of a warp.
 const ROWS: u32 = 16;
-/// What stands for an element that does not count: a NaN that no conversion gives, and one that no operation
-/// gives; one that is handed in with just these bits counts as absent where others of its tile are.
+/// What stands for an element that does not count: a NaN that no conversion gives, and one of f32, in whose place another
+/// stands for an element with just these bits.
 const ABSENT: [u32; 2] = [0xffff, 0xffa5_c35a];
+const OTHER: u32 = 0x7fff_ffff;
 
 /// Which elements of a factor count.
 pub(super) enum There {
@@ -217,12 +218,12 @@ impl Emitter<'_> {
                 let word = (0..32 / bits).fold(Value::Reg(word), |word_now, one| {
                     let or = Op::Logic { op: LogicOp::Or, ty: Logical::B32 };
                     let mark = Value::Int((absent << (bits * one)).into());
-                    let without = match size {
-                        HALF => w.pure(RegType::B32, or, &[word_now, mark]),
-                        _ => mark,
+                    let (with, without) = match size {
+                        HALF => (word_now, w.pure(RegType::B32, or, &[word_now, mark])),
+                        _ => (told_apart(w, word_now, mark), mark),
                     };
                     let there = factor.has(w, word, (row, column), (one, bits));
-                    select(w, RegType::B32, there, word_now, without)
+                    select(w, RegType::B32, there, with, without)
                 });
                 let (order, cache, lanes) = (StoreOrder::Weak, StoreCache::Default, Lanes::One);
                 let op = Op::St { order, space: Space::Shared, cache, lanes, ty: Data::B32 };
@@ -249,4 +250,11 @@ impl Emitter<'_> {
         let bits = convert(w, CvtRound::Exact, (RegType::B32, Number::U32), Number::U16, raw);
         (scalar::decoded(w, dtype, raw), bits)
     }
+}
+
+/// A word, or another NaN if it has the bits of a mark.
+fn told_apart(w: &Writer, word: Value, mark: Value) -> Value {
+    let op = Op::IntSetp { cmp: Compare::Eq, combine: Combine::None, ty: Int::U32 };
+    let is_mark = w.pure(RegType::Pred, op, &[word, mark]);
+    select(w, RegType::B32, is_mark, Value::Int(OTHER.into()), word)
 }

@@ -1,5 +1,5 @@
 //! Sums of products that a loop carries, in the registers in which it does: `wgmma` adds to registers, and a thread has no
-//! room for them twice.
+//! room for them twice, whoever adds.
 //!
 //! ```text
 //! carry %O -> %3:  %1 = %O * %f;  %2 = contract %p, %v into 0;  %3 = %1 + %2     ->   mul %o, %o, %f;  wgmma {%o ..}
@@ -18,7 +18,7 @@ use crate::ir::nest::{Block, Carried, Loop, Op as TileOp, Stmt, TileType, ValueI
 impl<'a> Emitter<'a> {
     /// Finds the sums of a loop that are computed in the registers of what it carries.
     pub(super) fn note_sums(&mut self, it: &'a Loop) {
-        if !self.team.as_ref().is_some_and(|it| it.groups) {
+        if self.team.is_none() {
             return;
         }
         let found: Vec<ValueId> =

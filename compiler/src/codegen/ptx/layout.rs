@@ -94,17 +94,22 @@ impl Staged {
         }
     }
 
-    /// The address of a chunk of a row; both are 32-bit numbers.
-    pub(super) fn chunk(&self, w: &Writer, row: Value, chunk: Value) -> Value {
+    /// The address of a chunk of the row so many below another; all are 32-bit numbers.
+    pub(super) fn chunk(&self, w: &Writer, (row, down): (Value, u32), chunk: Value) -> Address {
         let word = |op, a, b| w.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[a, b]);
         let by = |op, a, b: u32| word(op, a, Value::Int(b.into()));
         let logic = |op, a, b| w.pure(RegType::B32, Op::Logic { op, ty: Logical::B32 }, &[a, b]);
-        let inside = match self.layout {
+        // Rows of which eight times as many lie between have chunks at the same places.
+        let (row, down) = match self.layout {
+            Layout::Swizzled { .. } if !down.is_multiple_of(8) => (by(IntOp::Add, row, down), 0),
+            Layout::Padded { .. } | Layout::Swizzled { .. } => (row, down),
+        };
+        let (inside, apart) = match self.layout {
             Layout::Padded { pitch } => {
-                word(IntOp::Add, by(IntOp::MulLo, row, pitch), by(IntOp::MulLo, chunk, CHUNK))
+                (word(IntOp::Add, by(IntOp::MulLo, row, pitch), by(IntOp::MulLo, chunk, CHUNK)), pitch)
             }
             Layout::Swizzled { slab } => {
-                let down = word(
+                let start = word(
                     IntOp::Add,
                     by(IntOp::MulLo, by(IntOp::Div, chunk, EACH), slab),
                     by(IntOp::MulLo, row, ROW),
@@ -112,10 +117,10 @@ impl Staged {
                 let seven = Value::Int(7);
                 let place =
                     logic(LogicOp::Xor, logic(LogicOp::And, chunk, seven), logic(LogicOp::And, row, seven));
-                word(IntOp::Add, down, by(IntOp::MulLo, place, CHUNK))
+                (word(IntOp::Add, start, by(IntOp::MulLo, place, CHUNK)), ROW)
             }
         };
-        word(IntOp::Add, self.start, inside)
+        at(w.reg(RegType::B32, word(IntOp::Add, self.start, inside))).plus((down * apart).cast_signed())
     }
 
     /// The addresses of the elements that a thread multiplies by one of a left factor: those at `number` along what is

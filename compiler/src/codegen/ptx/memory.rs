@@ -48,7 +48,7 @@ impl<'a> Emitter<'a> {
         let dtype = self.nest.buffers[buffer].dtype;
         let ty = points::stored(self.nest, index, value, guard);
         let (places, guards) = (self.places(buffer, index, &ty), self.guards(guard, &ty));
-        let (writes, values) = (self.writes(&ty), self.tile(value).spread(&ty));
+        let writes = self.writes(&ty);
         // What lies below each other shares most of its address, so that is written next.
         let down = ty.shape.first().map_or(1, |it| it.extent as usize);
         let along = ty.points() / down;
@@ -56,7 +56,12 @@ impl<'a> Emitter<'a> {
             let guard = and(&self.writer, writes, guards[at]);
             if guard != Value::Bool(false) {
                 let address = self.address_at(&places, at);
-                self.store_raw(dtype, address, guard, self.stored(dtype, ty.scalar, values[at]));
+                self.store_raw(
+                    dtype,
+                    address,
+                    guard,
+                    self.stored(dtype, ty.scalar, self.stored_element(value, &ty, at)),
+                );
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Operations on tiles to operations on their elements.
 
+use std::collections::HashSet;
+
 use attnc_ptx::Op as Inst;
 use attnc_ptx::types::Int;
 
@@ -10,7 +12,7 @@ use crate::codegen::formula::Formula;
 use crate::codegen::points::{combination, lacking, positions};
 use crate::ir::cascade::ReduceOp;
 use crate::ir::expr::{BinaryOp, UnaryOp};
-use crate::ir::nest::{Op, Scalar, TileType, ValueId};
+use crate::ir::nest::{Block, Op, Scalar, Stmt, TileType, ValueId};
 
 /// A value of a nest: its elements in row-major order.
 #[derive(Debug, Clone)]
@@ -68,6 +70,41 @@ impl<'a> Emitter<'a> {
             }
             Op::Pack(_) | Op::Dot { .. } => unreachable!("words of bytes are for CPUs"),
             Op::Reduce(op, a) => self.reduce(ty, *op, *a),
+        }
+    }
+
+    /// Finds what of a block is only stored, right after it was computed: with many elements, a thread has no registers for
+    /// what they are made of beside them all.
+    pub(super) fn put_off(&mut self, block: &'a Block) {
+        let Some(team) = &self.team else { return };
+        let mut stored = HashSet::new();
+        for stmt in block.stmts.iter().rev() {
+            match stmt {
+                Stmt::Store { value, .. } if team.factors.is_used_once(*value) => _ = stored.insert(*value),
+                Stmt::Let(value, op @ (Op::Binary(..) | Op::Select(..))) if stored.contains(value) => {
+                    _ = self.late.insert(*value, op);
+                    stored.extend(op.operands().into_iter().filter(|it| team.factors.is_used_once(*it)));
+                }
+                Stmt::Store { .. } | Stmt::Let(..) => {}
+                // Registers of what loops carry change there.
+                Stmt::Loop(_) | Stmt::If { .. } => stored.clear(),
+            }
+        }
+    }
+
+    /// An element of a value that is broadcast to a shape.
+    pub(super) fn stored_element(&self, value: ValueId, ty: &TileType, at: usize) -> Value {
+        let w = &self.writer;
+        match self.late.get(&value) {
+            Some(&&Op::Binary(op, a, b)) => {
+                let [x, y] = [a, b].map(|it| self.stored_element(it, ty, at));
+                scalar::binary(w, op, self.nest.values[a].scalar, x, y)
+            }
+            Some(&&Op::Select(c, a, b)) => {
+                let [c, x, y] = [c, a, b].map(|it| self.stored_element(it, ty, at));
+                super::arith::select(w, register(self.nest.values[value].scalar), c, x, y)
+            }
+            Some(_) | None => self.tile(value).spread(ty)[at],
         }
     }
 

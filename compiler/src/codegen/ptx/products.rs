@@ -23,7 +23,7 @@ use super::shared::word_of;
 use super::team::Team;
 use super::value::Value;
 use crate::codegen::points::{lacking, positions};
-use crate::ir::factors::{SLICE, SPLIT_SLICE};
+use crate::ir::factors::slice;
 use crate::ir::nest::{TileDim, TileType, ValueId};
 
 /// Rows and columns of which `ldmatrix` takes four matrices, if they have two bytes.
@@ -89,7 +89,7 @@ impl<'a> Emitter<'a> {
                 None => self.slices(&factor, (right, is_turned), columns, &sums),
             }
             sums.into_iter().map(Value::Reg).collect()
-        } else if self.in_place.contains(&sum) {
+        } else if self.together().groups && self.in_place.contains(&sum) {
             let sums = self.registers_of(sum, &before);
             self.by_group(&left, (right, is_turned), (depth / SQUARE, columns), (&sums, false));
             sums.into_iter().map(Value::Reg).collect()
@@ -181,7 +181,7 @@ impl<'a> Emitter<'a> {
         let (w, width) = (&self.writer, sums.len() / 2);
         // The same registers for all slices of a size, since they have to follow each other.
         let room = |count: u32| (0..count / 2).map(|_| w.fresh(RegType::F32)).collect::<Vec<Reg>>();
-        let slice = if right.size() == HALF { SLICE } else { SPLIT_SLICE };
+        let slice = slice(columns, right.size() != HALF, in_groups);
         let whole = room(slice.min(columns));
         for first in (0..columns).step_by(slice as usize) {
             let count = slice.min(columns - first);

@@ -21,9 +21,9 @@ use attnc_ptx::{Builder, Inst, Op, Operand, ParamId, ParamType, Reg, args, at};
 
 use super::arith::convert;
 use super::block::Emitter;
-use super::bulk::Bulk;
+use super::bulk::{Bulk, Map};
 use super::finite::Finite;
-use super::layout::{COLUMNS, Layout};
+use super::layout::{COLUMNS, HALF, Layout};
 use super::roles::Role;
 use super::value::Value;
 use super::writer::Writer;
@@ -73,9 +73,14 @@ pub(super) struct Room {
     pub(super) finite: Option<Finite>,
 }
 
-/// The parameters of the maps of a stage.
+/// The parameters of the maps of a stage, and what their boxes have.
 pub(super) fn params(builder: &mut Builder, bulk: &Bulk) -> Vec<ParamId> {
-    (0..bulk.maps.len()).map(|it| builder.param(&format!("map_{it}"), MAP)).collect()
+    let named = |(at, map): (usize, &Map)| {
+        let name = format!("map_{at}");
+        builder.about(&attnc_ptx::verify::boxes(&name, HALF * map.extents.iter().product::<u32>()));
+        builder.param(&name, MAP)
+    };
+    bulk.maps.iter().enumerate().map(named).collect()
 }
 
 impl<'a> Rings<'a> {

@@ -7,7 +7,7 @@ use attnc_ptx::modifier::{
     Compare, CopyCache, CvtRound, IntOp, Lanes, LogicOp, Prefetch, ProxySpace, Space, StoreCache, StoreOrder,
 };
 use attnc_ptx::types::{Bits, Data, Int, Logical, Number, RegType, Scalar as Type};
-use attnc_ptx::{Address, Inst, Op, Reg, args, at};
+use attnc_ptx::{Address, Inst, Op, Reg, args};
 
 use super::arith::{and, bits, convert, int, int_compare, select};
 use super::block::Emitter;
@@ -135,13 +135,16 @@ impl<'a> Emitter<'a> {
         let [height, width] = [rows, columns].map(|it| team.whole(it));
         let each = CHUNK / self.size(&source);
         let (per_row, threads) = (width / each, team.threads());
+        // Where a turn of all threads has whole rows, chunks of a thread lie below each other.
+        let below = threads.is_multiple_of(per_row).then_some(threads / per_row);
         for first in (0..height * per_row).step_by(threads as usize) {
             let w = &self.writer;
             let word = |op, a, b: u32| {
                 w.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[a, Value::Int(b.into())])
             };
             let chunk = word(IntOp::Add, thread, first);
-            let (row, column) = (word(IntOp::Div, chunk, per_row), word(IntOp::Rem, chunk, per_row));
+            let (start, down) = if below.is_some() { (thread, first / per_row) } else { (chunk, 0) };
+            let (row, column) = (word(IntOp::Div, start, per_row), word(IntOp::Rem, start, per_row));
             let wide = |it| convert(w, CvtRound::Exact, (RegType::B64, Number::U64), Number::U32, it);
             let is_there = if first + threads <= height * per_row {
                 Value::Bool(true)
@@ -149,15 +152,16 @@ impl<'a> Emitter<'a> {
                 int_compare(w, Compare::Lt, wide(chunk), Value::Int((height * per_row).into()))
             };
             let is_there = turn.map_or(is_there, |it| and(w, it.is_there, is_there));
-            let to = w.reg(RegType::B32, staged.chunk(w, row, column));
+            let to = staged.chunk(w, (row, down), column);
             let column = int(w, IntOp::MulLo, wide(column), Value::Int(each.into()));
-            let point = [(rows.rank, wide(row)), (columns.rank, column)];
+            let row = int(w, IntOp::Add, wide(row), Value::Int(down.into()));
+            let point = [(rows.rank, row), (columns.rank, column)];
             self.copy(&source, point, to, is_there);
         }
     }
 
     /// Copies a chunk: at once where it lies in memory as it has to, else element by element.
-    fn copy(&mut self, source: &Source<'a>, at_point: [(RankId, Value); 2], to: Reg, is_there: Value) {
+    fn copy(&mut self, source: &Source<'a>, at_point: [(RankId, Value); 2], to: Address, is_there: Value) {
         let columns = at_point[1].0;
         let varies = |it: &ValueId| self.nest.values[*it].shape.iter().any(|dim| dim.rank == columns);
         let (last, others) = source.index.split_last().expect("a tile has two ranks");
@@ -175,7 +179,7 @@ impl<'a> Emitter<'a> {
         let (from, guard) = self.element(source, &at_point);
         let bytes = select(&self.writer, RegType::B32, guard, Value::Int(16), Value::Int(0));
         let op = Op::CpAsyncFill { cache: CopyCache::Global, prefetch: Prefetch::None };
-        let copy = Inst::new(op, args![at(to), from, 16, self.writer.reg(RegType::B32, bytes)]);
+        let copy = Inst::new(op, args![to, from, 16, self.writer.reg(RegType::B32, bytes)]);
         self.writer.add(match is_there {
             Value::Reg(guard) => copy.when(guard),
             Value::F32(_) | Value::F64(_) | Value::Int(_) | Value::Bool(_) => copy,
@@ -210,7 +214,7 @@ impl<'a> Emitter<'a> {
         &mut self,
         source: &Source<'a>,
         at_point: [(RankId, Value); 2],
-        to: Reg,
+        to: Address,
         is_there: Value,
     ) {
         let dtype = self.nest.buffers[source.buffer].dtype;
@@ -238,7 +242,7 @@ impl<'a> Emitter<'a> {
         };
         let (order, cache, lanes) = (StoreOrder::Weak, StoreCache::Default, Lanes::Four);
         let op = Op::St { order, space: Space::Shared, cache, lanes, ty: Data::B32 };
-        let store = Inst::new(op, args![at(to), &words]);
+        let store = Inst::new(op, args![to, &words]);
         w.add(match is_there {
             Value::Reg(guard) => store.when(guard),
             Value::F32(_) | Value::F64(_) | Value::Int(_) | Value::Bool(_) => store,

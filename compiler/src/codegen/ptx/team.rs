@@ -87,16 +87,18 @@ impl<'a> Team<'a> {
         let part = |op, by: i64| {
             writer.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[thread, Value::Int(by)])
         };
+        // Made wide at the end, so that half of a register pair is known to be 0 and is not kept.
         let wide = |it| convert(writer, CvtRound::Exact, (RegType::B64, Number::U64), Number::U32, it);
+        let word = |op, a, b| writer.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[a, b]);
         // Rows 16 w + g: thread 32 w + 4 g + t.
-        let warp = int(writer, IntOp::MulLo, wide(part(IntOp::Div, 32)), Value::Int(16));
+        let warp = word(IntOp::MulLo, part(IntOp::Div, 32), Value::Int(16));
         let quad = writer.pure(
             RegType::B32,
             Op::Logic { op: LogicOp::And, ty: Logical::B32 },
             &[part(IntOp::Div, 4), Value::Int(7)],
         );
-        let row = int(writer, IntOp::Add, warp, wide(quad));
-        let column = int(writer, IntOp::MulLo, wide(part(IntOp::Rem, 4)), Value::Int(2));
+        let row = wide(word(IntOp::Add, warp, quad));
+        let column = wide(word(IntOp::MulLo, part(IntOp::Rem, 4), Value::Int(2)));
         let factors = Factors::of(&nest.prologue, &stage.body);
         let Value::Reg(thread) = thread else { unreachable!("a special register is read into one") };
         let (staged, rooms) = (HashMap::new(), Rooms::default());

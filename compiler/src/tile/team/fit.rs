@@ -10,11 +10,13 @@
 
 use std::collections::{HashMap, HashSet};
 
+use attnc_dsl::ast::DType;
+
 use super::GRAIN;
 use super::phases::passing;
 use crate::ir::cascade::{Cascade, RankId};
 use crate::ir::expr::BinaryOp;
-use crate::ir::factors::{Factors, SLICE, SPLIT_SLICE};
+use crate::ir::factors::{Factors, slice};
 use crate::ir::lives::{Life, most_at_once};
 use crate::ir::nest::{Block, Nest, Op, Scalar, Stage, Stmt, TileDim, ValueId, bytes_of};
 use crate::schedule::{Blocks, Stream, loops};
@@ -30,6 +32,9 @@ const REGISTERS: u32 = 1 << 16;
 const OF_THREAD: u32 = 255;
 /// The most columns of a factor of f32 in registers: with more, ptxas keeps some in memory, whatever else is held.
 const PARTED: u32 = 64;
+
+/// The registers that scale weights into the range of f16.
+const TO_SCALE: u32 = 8;
 
 /// The sizes of the tiles of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,7 +151,10 @@ impl Need {
         let held = parts.map(|it| it.0).filter(|it| !count.factors.is_loaded(*it));
         let columns = held.flat_map(|it| builder.nest.values[it].shape.iter().filter(|it| **it != rows));
         let parted = columns.map(|it| it.extent).max().unwrap_or(0);
-        Need { registers: count.registers(), splits, parted, shared }
+        let mut rights = count.factors.products().filter_map(|it| count.factors.definition(it.1));
+        let is_f16 = |it: &Op| matches!(it, Op::Load { buffer, .. } if builder.nest.buffers[*buffer].dtype == DType::F16);
+        let scales = if rights.any(is_f16) { TO_SCALE } else { 0 };
+        Need { registers: count.registers() + scales, splits, parted, shared }
     }
 
     /// What of a block it has too little of, in words.
@@ -306,11 +314,9 @@ impl<'a> Count<'a> {
             // Coordinates are sums of one with numbers; truth values are bits, often alone in a register.
             (Some(Op::Int(_) | Op::Real(_) | Op::Bool(_) | Op::Iota), _) => 0,
             (Some(Op::Contract { b, there, .. }), _) if self.factors.sum(value).is_some() => {
-                match self.factors.is_split(self.nest, *b) {
-                    true => elements.min(SPLIT_SLICE / 2),
-                    false if there.is_some() => elements.min(SLICE / 2),
-                    false => 0,
-                }
+                let is_split = self.factors.is_split(self.nest, *b);
+                let looked_at = slice(2 * elements, is_split, false) / 2;
+                if is_split || there.is_some() { elements.min(looked_at) } else { 0 }
             }
             (_, Scalar::Bool) => elements.div_ceil(2),
             (Some(&Op::Binary(BinaryOp::Add, a, b)), Scalar::I64) if is_iota(a) || is_iota(b) => 2,
