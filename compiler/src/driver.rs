@@ -69,13 +69,16 @@ pub fn outline(request: Request<'_>) -> Result<Front, Box<Failure>> {
 /// A cascade to the plan of the equal one that is compiled.
 ///
 /// Where blocks of threads take rows together, fibers have the parts that suit blocks, or if that leaves nothing to blocks,
-/// one part: sums of parts are as many registers again.
+/// one part: sums of parts are as many registers again. What a walk of blocks would need much memory for is left to threads.
 pub fn plan(cascade: &Cascade, mapping: &Mapping) -> Plan {
     let variants = saturate(&carried(cascade));
     let Some(block) = mapping.defaults.block else { return choose(&variants, mapping).plan };
     for (chunk, parts) in [(block.chunk, block.parts), (block.chunk, 1)] {
         let defaults = Tiles { chunk, parts, ..mapping.defaults };
         let plan = choose(&variants, &Mapping { defaults, ..mapping.clone() }).plan;
+        if plan.stores_much() {
+            continue;
+        }
         if tile(&plan).stages.iter().any(|it| it.team.is_some()) || !refused(&plan).is_empty() {
             return plan;
         }

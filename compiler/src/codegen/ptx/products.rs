@@ -57,6 +57,7 @@ impl<'a> Emitter<'a> {
         there: Option<ValueId>,
         into: ValueId,
     ) -> Tile<'a> {
+        self.arrive(a);
         self.arrive(b);
         let a = self.together().unrounded(a);
         let left = &self.nest.values[a].shape;

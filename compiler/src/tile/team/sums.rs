@@ -178,6 +178,7 @@ impl Tiling<'_> {
     }
 
     /// What an earlier stage has stored is 0 where a condition on its coordinates does not hold.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn is_nothing_without(&self, factor: ExprId, condition: ExprId) -> bool {
         let exprs = &self.cascade.exprs;
         let Expr::Read(tensor, coords, _) = exprs.get(factor) else { return false };
@@ -186,9 +187,9 @@ impl Tiling<'_> {
         let is_zero = |it| matches!(exprs.get(it), Expr::Real(bits) if *bits == 0);
         let has = |value: ExprId| match exprs.get(value) {
             Expr::Else(x, nothing) => {
-                matches!(exprs.get(*x), Expr::Where(_, it) if *it == condition) && is_zero(*nothing)
+                is_zero(*nothing) && matches!(exprs.get(*x), Expr::Where(_, it) if *it == condition)
             }
-            _ => false,
+            _ => self.is_nothing_without(value, condition),
         };
         in_place && self.plan.einsums().iter().any(|it| it.tensor == *tensor && has(it.value))
     }

@@ -52,7 +52,8 @@ impl Tiling<'_> {
         Need::of(&self.builder, stage, dim).lacks(limits, dim.extent).is_none()
     }
 
-    /// The rank of rows that share factors of sums of products, if tiles are read where they are written.
+    /// The rank of rows that share factors of sums of products, if tiles are read by the indices along their ranks.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn rows_of_walk(&self, walk: &Walk) -> Option<Rows> {
         let exprs = &self.cascade.exprs;
         let mut einsums: Vec<&Einsum> = Vec::new();
@@ -61,7 +62,11 @@ impl Tiling<'_> {
             let mut reads = exprs.reads(it.value).filter(|(tensor, _)| self.is_tile(*tensor));
             reads.all(|(tensor, coords)| {
                 let dims = &self.cascade.tensors[tensor].dims;
-                coords.iter().zip(dims).all(|(&it, dim)| *exprs.get(it) == Expr::Index(dim.rank))
+                let extent = |it: RankId| self.cascade.ranks[it].extent;
+                coords.iter().zip(dims).all(|(&it, dim)| match *exprs.get(it) {
+                    Expr::Index(rank) => rank == dim.rank || extent(rank) == extent(dim.rank),
+                    _ => false,
+                })
             })
         };
         if !einsums.iter().all(plain) {
@@ -119,7 +124,8 @@ impl Tiling<'_> {
                 ranks.extend(all.flat_map(|it| self.cascade.atoms(it)));
             });
         });
-        ranks.retain(|it| *it != walk.rank && !walk.rows.iter().any(|row| row.rank == *it));
+        let given = |it: &RankId| walk.rows.iter().any(|row| self.cascade.exprs.atoms(row.rank).contains(it));
+        ranks.retain(|it| *it != walk.rank && !given(it));
         ranks.sort_unstable();
         ranks.dedup();
         ranks
@@ -128,40 +134,77 @@ impl Tiling<'_> {
     /// Acts, each at the coordinates that there are of what it iterates over: the last chunk of a rank may be cut off.
     fn team_walk_acts(&mut self, acts: &[Act]) -> Option<()> {
         for act in acts {
-            let composites = self.cut_ranks(act);
-            let lanes = self.team_mut().lanes.clone();
+            let (turned, composites) = (self.turned_lanes(act)?, self.cut_ranks(act));
+            let (lanes, indices) = (self.team_mut().lanes.clone(), self.builder.indices.clone());
+            if let Some([a, b]) = turned {
+                let (of_a, of_b) = (indices[&a], indices[&b]);
+                self.builder.indices.extend([(a, of_b), (b, of_a)]);
+            }
             self.region.composites.clone_from(&composites);
-            for whole in composites.iter().copied() {
-                let index = self.composed(whole, None);
-                let Some(&minor) = self.cascade.exprs.atoms(whole).last() else { return None };
-                if self.cascade.is_ragged(whole) {
-                    let extent = self.extent(whole);
-                    let exists = self.builder.compare(CompareOp::Lt, index, extent);
-                    let lane = self.team_mut().lanes.iter().position(|it| it.dim.rank == minor)?;
-                    let mask = self.team_mut().lanes[lane].mask;
-                    let mask = self.builder.both(mask, Some(exists));
-                    self.team_mut().lanes[lane].mask = mask;
-                }
-                self.forget_along(whole);
-                self.builder.indices.insert(whole, index);
+            for &whole in &composites {
+                self.enter_cut(whole)?;
             }
+            let changed = || composites.iter().copied().chain(turned.into_iter().flatten());
+            changed().for_each(|it| self.forget_along(it));
             self.team_acts(std::slice::from_ref(act))?;
+            changed().for_each(|it| self.forget_along(it));
             self.region.composites.clear();
-            for whole in composites {
-                self.forget_along(whole);
-                self.builder.indices.remove(&whole);
-            }
+            self.builder.indices = indices;
             self.team_mut().lanes = lanes;
         }
         Some(())
     }
 
-    /// Coordinates along a rank, or which of them there are, are about to mean something else.
-    fn forget_along(&mut self, whole: RankId) {
+    /// From now on a composite rank has the coordinates that its parts make, as far as it has any.
+    fn enter_cut(&mut self, whole: RankId) -> Option<()> {
+        let index = self.composed(whole, None);
+        self.builder.indices.insert(whole, index);
+        if self.cascade.is_ragged(whole) {
+            let minor = self.cascade.exprs.atoms(whole).last()?;
+            let [along] = self.shape_along(&[*minor])[..] else { return None };
+            let extent = self.extent(whole);
+            let exists = self.builder.compare(CompareOp::Lt, index, extent);
+            let lane = self.team_mut().lanes.iter().position(|it| it.dim == along)?;
+            let mask = self.team_mut().lanes[lane].mask;
+            let mask = self.builder.both(mask, Some(exists));
+            self.team_mut().lanes[lane].mask = mask;
+        }
+        Some(())
+    }
+
+    /// Two ranks, if an act reads a tile along one of them that it holds along the other: what a place of a chunk is where it
+    /// is written is an earlier one where it is read. Then they take each other's places for that act, so that the tile is
+    /// read as it is held. None at all if that does not make all tiles fit.
+    #[allow(clippy::option_option, reason = "there may be no such ranks, or too many")]
+    fn turned_lanes(&self, act: &Act) -> Option<Option<[RankId; 2]>> {
         let exprs = &self.cascade.exprs;
-        let minor = exprs.atoms(whole).last();
+        let mut reads = Vec::new();
+        act.einsums(&mut |it| reads.extend(exprs.reads(it.value)));
+        let (mut turned, mut in_place) = (None, false);
+        for (tensor, coords) in reads.into_iter().filter(|it| self.is_tile(it.0)) {
+            let held = &self.builder.nest.values[self.held(tensor)?.value].shape;
+            let ranks: Vec<RankId> = coords.iter().flat_map(|it| exprs.free(*it).to_vec()).collect();
+            let read = self.shape_along(&ranks);
+            let lacking = |of: &[TileDim], those: &[TileDim]| -> Vec<TileDim> {
+                of.iter().copied().filter(|it| !those.contains(it)).collect()
+            };
+            match (lacking(held, &read).as_slice(), lacking(&read, held).as_slice()) {
+                ([], []) => in_place |= read.len() > 1,
+                ([a], [b]) if a.extent == b.extent && turned.is_none_or(|it| it == [a.rank, b.rank]) => {
+                    turned = Some([a.rank, b.rank]);
+                }
+                (_, _) => return None,
+            }
+        }
+        (turned.is_none() || !in_place).then_some(turned)
+    }
+
+    /// Coordinates along a rank, or which of them there are, are about to mean something else.
+    fn forget_along(&mut self, rank: RankId) {
+        let exprs = &self.cascade.exprs;
+        let minor = exprs.atoms(rank).last();
         let of =
-            |it: &Expr| *it == Expr::Index(whole) || minor.is_some_and(|minor| *it == Expr::Index(*minor));
+            |it: &Expr| *it == Expr::Index(rank) || minor.is_some_and(|minor| *it == Expr::Index(*minor));
         let mut depends: Vec<bool> = Vec::new();
         for (_, expr) in exprs.iter() {
             depends.push(of(expr) || operands(expr).iter().any(|it| depends[it.idx()]));
