@@ -19,7 +19,7 @@ use crate::ir::cascade::Cascade;
 use crate::lower::lower;
 use crate::package::{Object, describe, describe_module};
 use crate::rewrite::{carried, saturate};
-use crate::schedule::{Mapping, Plan, Refusal};
+use crate::schedule::{Mapping, Plan, Refusal, Stage, loops};
 use crate::target::{Gpu, Target, Tiles};
 use crate::tile::{refused, tile};
 
@@ -79,7 +79,13 @@ pub fn plan(cascade: &Cascade, mapping: &Mapping) -> Plan {
         if plan.stores_much() {
             continue;
         }
-        if tile(&plan).stages.iter().any(|it| it.team.is_some()) || !refused(&plan).is_empty() {
+        // What a walk reads for pairs of tokens is for blocks where the walk is.
+        let is_apart = |it: &Stage| matches!(it, Stage::Stream(it) if loops(&it.acts).is_empty());
+        let nest = tile(&plan);
+        let both = plan.stages.iter().zip(&nest.stages);
+        if both.into_iter().any(|(plan, nest)| nest.team.is_some() && !is_apart(plan))
+            || !refused(&plan).is_empty()
+        {
             return plan;
         }
     }

@@ -66,6 +66,9 @@ pub(super) struct Team {
 impl Tiling<'_> {
     /// A stream as a stage of which a block runs a task, if it fits with tiles of some sizes.
     pub(super) fn in_team(&mut self, stream: &Stream) -> bool {
+        if self.pairs_in_team(stream) {
+            return true;
+        }
         let Some(blocks) = &self.plan.blocks else { return false };
         let Some(rows) = self.rows_of_team(stream) else { return false };
         let Some(said) = Said::of(self.cascade, blocks, stream, rows.rank) else { return false };

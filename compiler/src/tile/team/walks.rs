@@ -6,6 +6,8 @@
 //!   before[t, e] = sum[d](q * H~)             ->      contract H~ [e, d], q [t, d]
 //!   H~[d, e] = H~ + sum[t.key](k * v)         ->      contract v [e, t.key], k [t.key, d] into H~
 //! ```
+//!
+//! So do blocks that compute what a walk reads for each pair of tokens of a chunk, without a state.
 
 use std::collections::BTreeMap;
 
@@ -13,11 +15,11 @@ use attnc_dsl::ast::CompareOp;
 
 use super::fit::Need;
 use super::rows::Rows;
-use super::{FEATURES, GRAIN, Team};
+use super::{FEATURES, GRAIN, MOST, Team};
 use crate::ir::cascade::{Einsum, ExprId, Extent, RankId, TensorId};
 use crate::ir::expr::{Expr, operands};
 use crate::ir::nest::{Stage, TileDim};
-use crate::schedule::{Act, Walk, factors, sharing};
+use crate::schedule::{self, Act, Axis, Stream, Walk, factors, loops, sharing};
 use crate::target::Block;
 use crate::tile::stream::stores;
 use crate::tile::{Region, Tasks, Tiling};
@@ -25,39 +27,83 @@ use crate::tile::{Region, Tasks, Tiling};
 /// How many rows a block has: as many as four warps take.
 const ROWS: u32 = 64;
 
+/// What a block does for a box of rows: one thing after the other, some of it at each coordinate of a rank.
+struct Held<'a> {
+    /// What tasks and rows are spread over.
+    axes: Vec<Axis>,
+    rank: Option<RankId>,
+    before: &'a [Act],
+    step: &'a [Act],
+    after: &'a [Act],
+}
+
+impl Held<'_> {
+    fn einsums(&self) -> Vec<&Einsum> {
+        let mut all = Vec::new();
+        let acts = self.before.iter().chain(self.step).chain(self.after);
+        acts.for_each(|act| act.einsums(&mut |it| all.push(it)));
+        all
+    }
+}
+
 impl Tiling<'_> {
     /// A walk as a stage of which a block runs a task, if it fits.
     pub(in crate::tile) fn walk_in_team(&mut self, walk: &Walk) -> bool {
+        let Walk { rows, rank, before, step, after } = walk;
+        self.held_in_team(Held { axes: rows.clone(), rank: Some(*rank), before, step, after })
+    }
+
+    /// Products of pairs that a walk reads: those of a chunk are rows and columns of one tile.
+    pub(super) fn pairs_in_team(&mut self, stream: &Stream) -> bool {
+        let stored = stores(&stream.acts, &self.plan.tiles);
+        let reads = |walk: &Walk| {
+            let mut all = Vec::new();
+            walk.acts().for_each(|act| act.einsums(&mut |it| all.push(it)));
+            all.iter().any(|it| self.cascade.exprs.reads(it.value).any(|it| stored.contains(&it.0)))
+        };
+        let is_read = self.plan.stages.iter().any(|it| matches!(it, schedule::Stage::Walk(it) if reads(it)));
+        let plain = stream.part.is_none() && stream.when.is_none() && loops(&stream.acts).is_empty();
+        let axes = stream.rows.clone();
+        let held = Held { axes, rank: None, before: &stream.acts, step: &[], after: &[] };
+        plain && is_read && self.held_in_team(held)
+    }
+
+    fn held_in_team(&mut self, mut held: Held<'_>) -> bool {
         let Some(blocks) = &self.plan.blocks else { return false };
-        let Some(rows) = self.rows_of_walk(walk) else { return false };
+        let Some((rows, columns)) = self.rows_of_held(&held) else { return false };
         let size = blocks.rows.get(&rows.rank).copied().unwrap_or(ROWS);
+        let limits = blocks.limits;
+        let dim = TileDim { rank: rows.rank, extent: size };
+        if held.rank.is_none() {
+            held.axes.retain(|it| !columns.contains(&it.rank));
+        }
         if size % ROWS != 0 {
             return false;
         }
-        let limits = blocks.limits;
-        let dim = TileDim { rank: rows.rank, extent: size };
         let before = (self.builder.clone(), self.extents.clone(), self.stored.clone(), self.workspace);
-        let stage = self.walk_stage(walk, &rows, dim);
-        if let Some(stage) = stage
-            && self.fits(&stage, dim, &limits)
-        {
-            self.builder.nest.stages.push(stage);
-            return true;
+        // Where tiles do not fit, some registers are kept in memory, as in streams.
+        let [registers, split_registers] = [limits.registers, limits.split_registers].map(|it| it.max(MOST));
+        let wide = Block { registers, split_registers, ..limits };
+        let stage = self.held_stage(&held, &rows, dim);
+        let lacks = stage.as_ref().and_then(|it| Need::of(&self.builder, it, dim).lacks(&wide, size));
+        match (stage, lacks) {
+            (Some(stage), None) => {
+                self.builder.nest.stages.push(stage);
+                true
+            }
+            (Some(_), Some(_)) | (None, _) => {
+                (self.builder, self.extents, self.stored, self.workspace) = before;
+                false
+            }
         }
-        (self.builder, self.extents, self.stored, self.workspace) = before;
-        false
     }
 
-    fn fits(&self, stage: &Stage, dim: TileDim, limits: &Block) -> bool {
-        Need::of(&self.builder, stage, dim).lacks(limits, dim.extent).is_none()
-    }
-
-    /// The rank of rows that share factors of sums of products, if tiles are read by the indices along their ranks.
+    /// The rank of rows that share factors of sums of products, and those that the factors have instead of it; nothing if
+    /// tiles are not read by the indices along their ranks.
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
-    fn rows_of_walk(&self, walk: &Walk) -> Option<Rows> {
+    fn rows_of_held(&self, held: &Held<'_>) -> Option<(Rows, Vec<RankId>)> {
         let exprs = &self.cascade.exprs;
-        let mut einsums: Vec<&Einsum> = Vec::new();
-        walk.acts().for_each(|act| act.einsums(&mut |it| einsums.push(it)));
+        let einsums = held.einsums();
         let plain = |it: &&Einsum| {
             let mut reads = exprs.reads(it.value).filter(|(tensor, _)| self.is_tile(*tensor));
             reads.all(|(tensor, coords)| {
@@ -77,62 +123,71 @@ impl Tiling<'_> {
             factors(exprs, &einsum)
         };
         let products: Vec<(ExprId, ExprId)> = einsums.iter().filter_map(product).collect();
-        let ranks: Vec<RankId> = walk.rows.iter().map(|it| it.rank).collect();
+        let ranks: Vec<RankId> = held.axes.iter().map(|it| it.rank).collect();
         let (rank, _) = sharing(exprs, &products, &ranks)?;
-        Some(Rows { rank, packed: Vec::new() })
+        let has = |it: ExprId, rank: RankId| exprs.free(it).contains(&rank);
+        let sides = products.iter().flat_map(|&(a, b)| [(a, b), (b, a)]);
+        let sides: Vec<(ExprId, ExprId)> = sides.filter(|it| has(it.0, rank) && !has(it.1, rank)).collect();
+        let is_column = |it: &RankId| sides.iter().any(|&(own, other)| has(other, *it) && !has(own, *it));
+        let columns = ranks.into_iter().filter(is_column).collect();
+        Some((Rows { rank, packed: Vec::new() }, columns))
     }
 
-    fn walk_stage(&mut self, walk: &Walk, rows: &Rows, dim: TileDim) -> Option<Stage> {
-        let acts: Vec<Act> = walk.acts().cloned().collect();
+    fn held_stage(&mut self, held: &Held<'_>, rows: &Rows, dim: TileDim) -> Option<Stage> {
+        let acts: Vec<Act> = held.before.iter().chain(held.step).chain(held.after).cloned().collect();
         let mut defines: Vec<TensorId> = stores(&acts, &self.plan.tiles);
         defines.sort_unstable();
         defines.dedup();
         self.region = Region { walks: true, ..Region::default() };
-        let (lanes, held, composites) = (Vec::new(), BTreeMap::new(), Vec::new());
-        let team = Team { rows: dim, stream: 1, lanes, held, composites, whole_tiles: None };
-        self.stage_of_team(team, &defines, |it| it.walk_tasks(walk, rows, dim))
+        let team = Team {
+            rows: dim,
+            stream: 1,
+            lanes: Vec::new(),
+            held: BTreeMap::new(),
+            composites: Vec::new(),
+            whole_tiles: None,
+        };
+        self.stage_of_team(team, &defines, |it| it.held_tasks(held, rows, dim))
     }
 
-    fn walk_tasks(&mut self, walk: &Walk, rows: &Rows, dim: TileDim) -> Option<Tasks> {
-        let tasks = self.team_rows((&walk.rows, &[]), rows, dim);
-        for rank in self.features_of_walk(walk) {
+    fn held_tasks(&mut self, held: &Held<'_>, rows: &Rows, dim: TileDim) -> Option<Tasks> {
+        let tasks = self.team_rows((&held.axes, &[]), rows, dim);
+        for rank in self.features_of_held(held) {
             let Extent::Fixed(extent @ 1..=FEATURES) = self.cascade.ranks[rank].extent else { return None };
             let whole = u32::try_from(extent).ok()?.next_multiple_of(GRAIN);
             let (zero, to) = (self.builder.int(0), self.builder.int(extent));
             let to = (i64::from(whole) != extent).then_some(to);
             self.enter_lane(TileDim { rank, extent: whole }, zero, to);
         }
-        self.team_walk_acts(&walk.before)?;
-        let span = self.all_of(walk.rank);
-        self.carrying(&walk.step, walk.rank, span, |it, number| {
-            it.fix(walk.rank);
-            it.bind(walk.rank, number);
-            it.team_walk_acts(&walk.step)?;
-            it.region.fixed.remove(&walk.rank);
-            Some(())
-        })?;
-        self.team_walk_acts(&walk.after)?;
+        self.held_acts(held.before)?;
+        if let Some(rank) = held.rank {
+            let span = self.all_of(rank);
+            let fixed = self.region.fixed.clone();
+            self.carrying(held.step, rank, span, |it, number| {
+                it.fix(rank);
+                it.bind(rank, number);
+                it.held_acts(held.step)
+            })?;
+            self.region.fixed = fixed;
+        }
+        self.held_acts(held.after)?;
         Some(tasks)
     }
 
     /// The ranks of which tiles hold all coordinates.
-    fn features_of_walk(&self, walk: &Walk) -> Vec<RankId> {
-        let mut ranks = Vec::new();
-        walk.acts().for_each(|act| {
-            act.einsums(&mut |it| {
-                let all = it.iterated().into_iter().chain(it.op.reduced().to_vec());
-                ranks.extend(all.flat_map(|it| self.cascade.atoms(it)));
-            });
-        });
-        let given = |it: &RankId| walk.rows.iter().any(|row| self.cascade.exprs.atoms(row.rank).contains(it));
-        ranks.retain(|it| *it != walk.rank && !given(it));
+    fn features_of_held(&self, held: &Held<'_>) -> Vec<RankId> {
+        let einsums = held.einsums();
+        let all = einsums.iter().flat_map(|it| it.iterated().into_iter().chain(it.op.reduced().to_vec()));
+        let mut ranks: Vec<RankId> = all.flat_map(|it| self.cascade.atoms(it)).collect();
+        let given = |it: &RankId| held.axes.iter().any(|row| self.cascade.exprs.atoms(row.rank).contains(it));
+        ranks.retain(|it| Some(*it) != held.rank && !given(it));
         ranks.sort_unstable();
         ranks.dedup();
         ranks
     }
 
     /// Acts, each at the coordinates that there are of what it iterates over: the last chunk of a rank may be cut off.
-    fn team_walk_acts(&mut self, acts: &[Act]) -> Option<()> {
+    fn held_acts(&mut self, acts: &[Act]) -> Option<()> {
         for act in acts {
             let (turned, composites) = (self.turned_lanes(act)?, self.cut_ranks(act));
             let (lanes, indices) = (self.team_mut().lanes.clone(), self.builder.indices.clone());
