@@ -8,7 +8,7 @@ use attnc::driver;
 use attnc::ir::cascade::Cascade;
 use attnc::target::Gpu;
 use attnc::verify::on_all_cores;
-use attnc_tests::{attention, decoding, fixture};
+use attnc_tests::{attention, carrying, decoding, fixture};
 
 /// Of so many systems of the gallery one is assembled.
 const EVERY: usize = 12;
@@ -99,6 +99,7 @@ fn the_assembler_takes_every_kernel_and_keeps_it_in_registers() {
     let mut sample: Vec<(String, Cascade)> = kernels.into_iter().step_by(EVERY).collect();
     sample.extend(attention::VARIANTS.iter().map(|it| (it.name.to_owned(), it.cascade())));
     sample.extend(decoding::all());
+    sample.extend(carrying::held_in_registers());
     let sample: Vec<_> = sample.iter().flat_map(|it| Gpu::ALL.map(|gpu| (it, gpu))).collect();
     let faults = on_all_cores(&sample, |((name, cascade), gpu)| {
         let module = driver::ptx(cascade, *gpu).map_err(|it| it.to_string());

@@ -117,19 +117,7 @@ impl Tiling<'_> {
         let factor = b;
         let [mut a, b] = [a, b].map(|it| self.value(it));
         let dtype = self.taken(b.value)?;
-        let mut hidden = None;
-        for &condition in conditions {
-            let Known { value, present } = self.value(condition);
-            let holds = self.builder.both(present, Some(value));
-            let shape = &self.builder.nest.values[value].shape;
-            match () {
-                () if shape.iter().all(|it| left.contains(it)) => {
-                    a.present = self.builder.both(a.present, holds)
-                }
-                () if self.is_nothing_without(factor, condition) => hidden = self.builder.both(hidden, holds),
-                () => return None,
-            }
-        }
+        let hidden = self.left_out((&left, &mut a), factor, conditions)?;
         // What is absent in memory is 0 in the tile.
         let (along, apart) = self.presence_of(b.present, over)?;
         let (streamed, rounds) = (self.region.spans.contains_key(&over), dtype != DType::F32);
@@ -147,7 +135,9 @@ impl Tiling<'_> {
         let there = self.builder.both(a.present, lane.filter(|_| streamed || !is_whole));
         let there = self.builder.both(there, along);
         let value = self.builder.convert(a.value, Scalar::F32);
-        let value = if is_whole { value } else { self.builder.spread(value, &left) };
+        // Products that leave out some of the other factor may be taken one by one, of what is in registers.
+        let stays = is_whole && hidden.is_none();
+        let value = if stays { value } else { self.builder.spread(value, &left) };
         // What is in memory beyond a tile is 0, so only what rows do not see may be something else.
         let seen = a.present.and(there);
         let value = match (seen, there) {
@@ -175,6 +165,31 @@ impl Tiling<'_> {
             }
             None => sum,
         })
+    }
+
+    /// Where conditions on products leave out some of the factor in memory; those on what rows have make that absent. Nothing
+    /// if they are neither.
+    #[allow(clippy::option_option, reason = "there may be no such conditions, or other ones")]
+    fn left_out(
+        &mut self,
+        (left, a): (&[TileDim], &mut Known),
+        factor: ExprId,
+        conditions: &[ExprId],
+    ) -> Option<Option<ValueId>> {
+        let mut hidden = None;
+        for &condition in conditions {
+            let Known { value, present } = self.value(condition);
+            let holds = self.builder.both(present, Some(value));
+            let shape = &self.builder.nest.values[value].shape;
+            if shape.iter().all(|it| left.contains(it)) {
+                a.present = self.builder.both(a.present, holds);
+            } else if self.is_nothing_without(factor, condition) {
+                hidden = self.builder.both(hidden, holds);
+            } else {
+                return None;
+            }
+        }
+        Some(hidden)
     }
 
     /// What an earlier stage has stored is 0 where a condition on its coordinates does not hold.
