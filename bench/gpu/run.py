@@ -16,6 +16,7 @@ In this order, each a part that `--parts` can name:
               process: a round has every contestant once, forwards and backwards in turn. What is timed are CUDA events
               around as many calls as take two milliseconds; what counts is the median over the rounds of the ratio of
               times within a round. Each contestant's result is held against the definition in f32 first
+- `linear`    attention with a state (`linear/`), by `attnc bench`: the GPU's own events, nothing beside it
 - `plot`      `results.svg` from `results.csv`
 
 The first two take no GPU; without one, the script says so when it comes to the third. Shapes have 16384 tokens and 2048
@@ -37,7 +38,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 import common
 
 SPECS = HERE.parent / "cpu/specs"
-PARTS = ["compile", "emulator", "probes", "corpus", "sanitizer", "times", "plot"]
+PARTS = ["compile", "emulator", "probes", "corpus", "sanitizer", "times", "linear", "plot"]
 TOOLS = ["memcheck", "racecheck", "synccheck"]
 TOKENS, FEATURES = 16384, 2048
 # What weights that are rounded to bf16, and outputs in bf16, differ from f32 by at most, relative to the norm.
@@ -60,7 +61,7 @@ def main():
             for path in specs.values():
                 sizes = [f"--set={it}" for it in ("d=64", "e=64")]
                 attnc(args, "verify", str(path), "--backend", "ptx-emu", *sizes)
-        if {"probes", "corpus", "sanitizer", "times"} & set(parts):
+        if {"probes", "corpus", "sanitizer", "times", "linear"} & set(parts):
             import cuda
 
             driver = cuda.Driver(args.gpu)
@@ -75,6 +76,8 @@ def main():
             sanitize(args, spec("causal", pathlib.Path(folder)))
         if "times" in parts:
             common.keep(times(args, driver, specs, folder), args.out / "results.csv")
+        if "linear" in parts:
+            linear(args)
     if "plot" in parts:
         label = lambda it: f'{it["variant"]} {it["shape"]}, {it["name"]}'
         common.plot(common.kept(args.out / "results.csv"), args.out / "results.svg", label)
@@ -139,6 +142,16 @@ def sanitize(args, path):
     for tool in TOOLS:
         under = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "1"]
         attnc(args, "verify", str(path), "--backend", "cuda", "--set=d=64", "--set=e=64", under=under)
+
+
+def linear(args):
+    for shape in args.shapes.split(","):
+        n, d = map(int, shape.split("x"))
+        sizes = {"b": max(1, TOKENS // n), "h": FEATURES // d, "t": n, "d": d, "e": d}
+        sets = [f"--set={rank}={size}" for rank, size in sizes.items()]
+        for path in sorted((HERE / "linear").glob("*.attn")):
+            rounds = f"--rounds={args.rounds}"
+            attnc(args, "bench", str(path), "--backend", "cuda", "--target", args.target, rounds, *sets)
 
 
 def times(args, driver, specs, folder):
