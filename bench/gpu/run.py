@@ -22,6 +22,7 @@ In this order, each a part that `--parts` can name:
               those for the others stand beside it. Products of large matrices and a copy say what the GPU can do
 - `decode`    one query for each sequence, caches of bf16 and f16, and of bf16 in pages, beside SDPA and beside a copy of as
               many bytes
+- `linear`    attention with a state (`linear/`), by `attnc bench`: the GPU's own events, nothing beside it
 - `targets`   what is aimed at on an H200, and what was found, from `results.csv` and `decode.csv`
 - `plot`      `results.svg` and `decode.svg` from these
 
@@ -47,8 +48,8 @@ import common
 
 SPECS = HERE.parent / "cpu/specs"
 GALLERY = common.ROOT / "examples/gallery"
-PARTS = ["compile", "emulator", "probes", "corpus", "sanitizer", "times", "decode", "targets", "plot"]
-ON_GPU = {"probes", "corpus", "sanitizer", "times", "decode"}
+PARTS = ["compile", "emulator", "probes", "corpus", "sanitizer", "times", "decode", "linear", "targets", "plot"]
+ON_GPU = {"probes", "corpus", "sanitizer", "times", "decode", "linear"}
 TOOLS = ["memcheck", "racecheck", "synccheck"]
 # What runs the text for a target without a GPU, and the capabilities that run it.
 EMULATORS = {"sm_80": "ptx-emu", "sm_90a": "ptx-emu-sm_90a"}
@@ -120,6 +121,8 @@ def on_gpu(args, parts, specs, folder):
         import decode
 
         common.keep(decode.times(args, driver, decoding(folder), folder), args.out / "decode.csv")
+    if "linear" in parts:
+        linear(args, driver)
 
 
 def plotted(out):
@@ -263,6 +266,17 @@ def suiting(args, driver):
     if not found:
         raise SystemExit(f"the GPU, sm_{driver.capability}, runs none of {args.targets}")
     return found
+
+
+def linear(args, driver):
+    target = suiting(args, driver)[0]
+    for shape in args.shapes.split(","):
+        n, d = map(int, shape.split("x"))
+        sizes = {"b": max(1, TOKENS // n), "h": FEATURES // d, "t": n, "d": d, "e": d}
+        sets = [f"--set={rank}={size}" for rank, size in sizes.items()]
+        for path in sorted((HERE / "linear").glob("*.attn")):
+            rounds = f"--rounds={args.rounds}"
+            attnc(args, "bench", str(path), "--backend", "cuda", "--target", target, rounds, *sets)
 
 
 def times(args, driver, specs, folder):

@@ -42,7 +42,7 @@ pub fn choose(variants: &Variants, mapping: &Mapping) -> Chosen {
         if storing.first().is_some_and(|it: &Chosen| candidate.passes > it.candidate.passes) {
             break;
         }
-        let cascade = in_chunks(&candidate.cascade);
+        let cascade = in_chunks(&candidate.cascade, mapping.walker());
         let plan = schedule(&cascade, mapping);
         let it = Chosen { candidate, cascade, plan, passed: Vec::new(), stored: Vec::new() };
         if it.plan.parts_powers {

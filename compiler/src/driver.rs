@@ -19,7 +19,7 @@ use crate::ir::cascade::Cascade;
 use crate::lower::lower;
 use crate::package::{Object, describe, describe_module};
 use crate::rewrite::{carried, saturate};
-use crate::schedule::{Mapping, Plan, Refusal};
+use crate::schedule::{Mapping, Plan, Refusal, Stage, loops};
 use crate::target::{Gpu, Target, Tiles};
 use crate::tile::{refused, tile};
 
@@ -69,14 +69,23 @@ pub fn outline(request: Request<'_>) -> Result<Front, Box<Failure>> {
 /// A cascade to the plan of the equal one that is compiled.
 ///
 /// Where blocks of threads take rows together, fibers have the parts that suit blocks, or if that leaves nothing to blocks,
-/// one part: sums of parts are as many registers again.
+/// one part: sums of parts are as many registers again. What a walk of blocks would need much memory for is left to threads.
 pub fn plan(cascade: &Cascade, mapping: &Mapping) -> Plan {
     let variants = saturate(&carried(cascade));
     let Some(block) = mapping.defaults.block else { return choose(&variants, mapping).plan };
     for (chunk, parts) in [(block.chunk, block.parts), (block.chunk, 1)] {
         let defaults = Tiles { chunk, parts, ..mapping.defaults };
         let plan = choose(&variants, &Mapping { defaults, ..mapping.clone() }).plan;
-        if tile(&plan).stages.iter().any(|it| it.team.is_some()) || !refused(&plan).is_empty() {
+        if plan.stores_much() {
+            continue;
+        }
+        // What a walk reads for pairs of tokens is for blocks where the walk is.
+        let is_apart = |it: &Stage| matches!(it, Stage::Stream(it) if loops(&it.acts).is_empty());
+        let nest = tile(&plan);
+        let both = plan.stages.iter().zip(&nest.stages);
+        if both.into_iter().any(|(plan, nest)| nest.team.is_some() && !is_apart(plan))
+            || !refused(&plan).is_empty()
+        {
             return plan;
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod artifact;
 pub mod attention;
+pub mod carrying;
 pub mod cascades;
 pub mod case;
 pub mod decoding;

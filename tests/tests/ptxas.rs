@@ -9,7 +9,7 @@ use attnc::ir::cascade::Cascade;
 use attnc::target::Gpu;
 use attnc::verify::on_all_cores;
 use attnc_tests::attention::{self, Attention};
-use attnc_tests::{decoding, fixture};
+use attnc_tests::{carrying, decoding, fixture};
 
 /// Of so many systems of the gallery one is assembled.
 const EVERY: usize = 12;
@@ -117,6 +117,7 @@ fn the_assembler_takes_every_kernel_and_keeps_it_in_registers() {
     kernels.dedup_by_key(|it| it.0.split('/').next().unwrap_or_default().to_owned());
     let mut sample: Vec<(String, Cascade)> = kernels.into_iter().step_by(EVERY).collect();
     sample.extend(decoding::all());
+    sample.extend(carrying::held_in_registers());
     let all = sample.into_iter().map(|(name, it)| (name, it, Gpu::ALL.to_vec())).chain(variants());
     let all: Vec<_> = all.collect();
     let sample: Vec<_> = all.iter().flat_map(|it| it.2.iter().map(move |gpu| (it, gpu))).collect();

@@ -314,7 +314,8 @@ pub enum Op {
         a: ValueId,
         /// The other.
         b: ValueId,
-        /// Products of elements of `a` of which it does not hold are left out, whatever `b` is.
+        /// Products of elements of one factor of which it does not hold are left out, whatever the other is. That of `b` is 0
+        /// there.
         there: Option<ValueId>,
         /// What is added to; the result has its ranks.
         into: ValueId,

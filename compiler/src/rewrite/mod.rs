@@ -28,6 +28,7 @@ use std::collections::HashMap;
 pub(crate) use setting::sizes_of_plan;
 pub(crate) use whole::most_of;
 
+pub use chunk::Walker;
 pub use explain::{Block, Derivation, Disagreement, Replay, Step, explain};
 
 use build::Build;
@@ -124,14 +125,14 @@ fn prepared(cascade: &Cascade) -> Vec<chunk::Applied> {
 
 /// The cascade itself, but for sums over earlier tokens, which are taken in chunks, and for what would be stored only
 /// because it is read elsewhere.
-pub fn in_chunks(cascade: &Cascade) -> Cascade {
+pub fn in_chunks(cascade: &Cascade, walker: Walker) -> Cascade {
     let carried = carried(cascade);
-    last(finished(&carried), &carried)
+    last(finished(&carried, walker), &carried)
 }
 
 /// The laws that apply to the cascade that is compiled, one after the other.
-fn finished(cascade: &Cascade) -> Vec<chunk::Applied> {
-    let mut all = chunk::chunked(cascade);
+fn finished(cascade: &Cascade, walker: Walker) -> Vec<chunk::Applied> {
+    let mut all = chunk::chunked(cascade, walker);
     let made = elsewhere::made_anyway(all.last().map_or(cascade, |it| &it.cascade));
     all.extend(made);
     all
@@ -139,7 +140,7 @@ fn finished(cascade: &Cascade) -> Vec<chunk::Applied> {
 
 /// The ranks of tokens that are taken in chunks, each with how many tokens a chunk has.
 pub(crate) fn chunks(cascade: &Cascade) -> Vec<(RankId, i64)> {
-    let after = in_chunks(cascade);
+    let after = in_chunks(cascade, Walker::Thread);
     let split = cascade.ranks.iter().filter(|(_, it)| it.parts.is_empty()).filter_map(|(rank, _)| {
         let place = *after.ranks[rank].parts.last()?;
         let Extent::Fixed(size) = after.ranks[place].extent else { return None };

@@ -32,6 +32,7 @@ pub use legal::Refusal;
 use super::plan::{Blocks, Register};
 use crate::codegen::Backend;
 use crate::ir::cascade::{Cascade, Rank};
+use crate::rewrite::Walker;
 use crate::target::{Target, Tiles};
 
 /// How the work of a kernel is cut.
@@ -86,6 +87,11 @@ impl Mapping {
             cascade.ranks.iter().filter_map(|(id, it)| Some((id, of(it)?))).collect()
         };
         Some(Blocks { limits, rows: said(|it| it.rows), stream: said(|it| it.stream) })
+    }
+
+    /// Who takes chunks of tokens one after the other.
+    pub(crate) fn walker(&self) -> Walker {
+        if self.defaults.block.is_some() { Walker::Block } else { Walker::Thread }
     }
 
     /// What is said of a rank.

@@ -50,7 +50,7 @@ use weave::Weaver;
 
 /// A plan of a cascade that follows a mapping.
 pub fn schedule(cascade: &Cascade, mapping: &Mapping) -> Plan {
-    let (cascade, walks) = walk::gathered(cascade);
+    let (cascade, walks) = walk::gathered(cascade, mapping.walker());
     let mut flow = Flow::of(&cascade, &walks.tensors);
     let shapes = Shapes::settle(&mut flow);
     let drafts = group::drafts(&flow, &shapes, &walks);
@@ -99,7 +99,12 @@ pub fn schedule(cascade: &Cascade, mapping: &Mapping) -> Plan {
     }
     let parts_powers = handed.parted || handed.sums_powers_whole(&planned, &stages);
     let (register, blocks) = (mapping.register(), mapping.blocks(&planned));
-    Plan { cascade: planned, tiles, indices, stages, room_where, parts_powers, register, blocks }
+    let mut plan =
+        Plan { cascade: planned, tiles, indices, stages, room_where, parts_powers, register, blocks };
+    if plan.blocks.is_some() {
+        walk::shorten(&mut plan);
+    }
+    plan
 }
 
 /// A plan that stores every tensor, for comparison.

@@ -19,6 +19,9 @@ use super::flow::features;
 use crate::ir::cascade::{Cascade, Einsum, ExprId, RankId, Role, Step, TensorId};
 use crate::target::Block;
 
+/// How many times as large as the largest tensor of a call what is stored is at most.
+const MUCH: f64 = 8.0;
+
 /// A cascade, and the order in which it is evaluated.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -254,6 +257,19 @@ impl Plan {
                 has && !self.tiles.contains(&tensor) && stored(tensor)
             })
         })
+    }
+
+    /// What a walk reads that earlier stages store is several times as large as what is handed in or back.
+    pub fn stores_much(&self) -> bool {
+        let sizes = crate::rewrite::sizes_of_plan(&self.cascade);
+        let points = |tensor: TensorId| -> f64 {
+            let dims = self.cascade.tensors[tensor].dims.iter();
+            dims.flat_map(|it| self.cascade.atoms(it.rank)).map(|it| sizes[it.idx()]).product()
+        };
+        let handed = self.cascade.inputs().chain(self.cascade.outputs());
+        let largest = handed.map(points).fold(1.0, f64::max);
+        let walks = self.stages.iter().any(|it| matches!(it, Stage::Walk(_)));
+        walks && self.stored().into_iter().any(|it| points(it) > MUCH * largest)
     }
 
     /// The stages that stream, without those that only merge parts.

@@ -29,6 +29,8 @@ impl Tiling<'_> {
             self.einsum(base, shared);
         }
         self.open(recurrence.rank, &[]);
+        // Where blocks take the walk that reads it, what is solved before is no more than its first steps so far.
+        self.region.walks = self.plan.blocks.is_some();
         let atoms = self.cascade.exprs.atoms(recurrence.rank);
         for einsum in &recurrence.body {
             let mut bound = shared.to_vec();
@@ -36,6 +38,7 @@ impl Tiling<'_> {
             bound.extend(einsum.iterated().into_iter().filter(along));
             self.einsum(einsum, &bound);
         }
+        self.region.walks = false;
         self.builder.close_loop(&[]);
     }
 

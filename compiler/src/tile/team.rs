@@ -18,6 +18,7 @@ mod points;
 mod rows;
 mod sums;
 mod turns;
+mod walks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,6 +70,9 @@ pub(super) struct Team {
 impl Tiling<'_> {
     /// A stream as a stage of which a block runs a task, if it fits with tiles of some sizes.
     pub(super) fn in_team(&mut self, stream: &Stream) -> bool {
+        if self.pairs_in_team(stream) {
+            return true;
+        }
         let Some(blocks) = &self.plan.blocks else { return false };
         let Some(rows) = self.rows_of_team(stream) else { return false };
         let Some(said) = Said::of(self.cascade, blocks, stream, rows.rank) else { return false };
@@ -161,11 +165,24 @@ impl Tiling<'_> {
     fn team_stage(&mut self, stream: &Stream, rows: &Rows, (dim, tile): (TileDim, u32)) -> Option<Stage> {
         let composites = stream.composites.clone();
         let (lanes, held) = (Vec::new(), BTreeMap::new());
-        self.team = Some(Team { rows: dim, stream: tile, lanes, held, composites, whole_tiles: None });
+        let team = Team { rows: dim, stream: tile, lanes, held, composites, whole_tiles: None };
+        let defines = stores(&stream.acts, &self.plan.tiles);
+        self.stage_of_team(team, &defines, |it| it.team_tasks(stream, rows, dim))
+    }
+
+    /// A stage of which a block runs a task.
+    fn stage_of_team(
+        &mut self,
+        team: Team,
+        defines: &[TensorId],
+        tasks: impl FnOnce(&mut Self) -> Option<Tasks>,
+    ) -> Option<Stage> {
+        let dim = team.rows;
+        self.team = Some(team);
         // Coordinates of features, which no loop gives, mean something else in other stages.
         let memos = self.builder.forget();
         self.builder.open_body();
-        let tasks = self.team_tasks(stream, rows, dim);
+        let tasks = tasks(self);
         self.team = None;
         self.region = Region::default();
         let Tasks { task, count } = tasks?;
@@ -176,7 +193,6 @@ impl Tiling<'_> {
         self.builder.forget();
         self.builder.recollect(memos);
         self.builder.unbind_all();
-        let defines = stores(&stream.acts, &self.plan.tiles);
         let names: Vec<&str> = defines.iter().map(|&it| self.cascade.tensors[it].name.as_str()).collect();
         let stage = Stage { defines: names.join(", "), tasks: count, task, team: Some(dim), body };
         multiplies.then_some(stage)
@@ -190,7 +206,7 @@ impl Tiling<'_> {
             self.region.tiles.extend(tiles);
         }
         self.region.rows = stream.rows.iter().map(|it| it.rank).collect();
-        let mut tasks = self.team_rows(stream, rows, dim);
+        let mut tasks = self.team_rows((&stream.rows, &stream.composites), rows, dim);
         if let Some(condition) = stream.when {
             let (holds, none) = (self.value(condition).value, self.builder.int(0));
             tasks.count = self.builder.select(holds, tasks.count, none);

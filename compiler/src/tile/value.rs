@@ -6,7 +6,7 @@ use super::Tiling;
 use super::builder::Known;
 use crate::ir::cascade::{ExprId, Extent, RankId, TensorId};
 use crate::ir::expr::{BinaryOp, Expr, UnaryOp, operands};
-use crate::ir::nest::{Scalar, ValueId};
+use crate::ir::nest::{Op, Scalar, ValueId};
 use crate::schedule::range;
 
 impl Tiling<'_> {
@@ -93,6 +93,9 @@ impl Tiling<'_> {
             Expr::Else(x, y) => {
                 let (x, y) = (self.operand(*x, scalar), self.operand(*y, scalar));
                 let Some(there) = x.present else { return x };
+                if y.present.is_none() && self.is_nothing(y.value) && self.is_nothing_unless(x.value, there) {
+                    return Self::always(x.value);
+                }
                 let value = self.builder.select(there, x.value, y.value);
                 Known { value, present: y.present.map(|it| self.builder.or(there, it)) }
             }
@@ -106,6 +109,24 @@ impl Tiling<'_> {
                 Known { value: self.cast(*dtype, value, scalar), present }
             }
         }
+    }
+
+    /// What a block loads is 0 where its guard does not hold, and a factor as it is.
+    fn is_nothing_unless(&self, value: ValueId, there: ValueId) -> bool {
+        let Some(&Op::Load { guard: Some(mut guard), .. }) = self.builder.definition(value) else {
+            return false;
+        };
+        while let Some(&Op::Binary(BinaryOp::And, before, _)) = self.builder.definition(guard) {
+            if guard == there {
+                break;
+            }
+            guard = before;
+        }
+        self.team.is_some() && guard == there
+    }
+
+    fn is_nothing(&self, value: ValueId) -> bool {
+        matches!(self.builder.definition(value), Some(Op::Real(zero)) if *zero == 0.0)
     }
 
     /// Where the chosen of two branches is present.

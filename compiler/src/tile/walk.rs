@@ -20,6 +20,9 @@ use crate::schedule::{Act, Walk};
 impl Tiling<'_> {
     /// One stage.
     pub(super) fn walk(&mut self, walk: &Walk) {
+        if self.walk_in_team(walk) {
+            return;
+        }
         let acts: Vec<Act> = walk.acts().cloned().collect();
         let mut defines: Vec<TensorId> = Vec::new();
         for tensor in stores(&acts, &self.plan.tiles) {
@@ -75,7 +78,7 @@ impl Tiling<'_> {
     }
 
     /// The composite ranks of an act of which the coordinate at hand leaves some.
-    fn cut_ranks(&self, act: &Act) -> Vec<RankId> {
+    pub(super) fn cut_ranks(&self, act: &Act) -> Vec<RankId> {
         let ranks = defined(act).map_or(Vec::new(), Einsum::iterated);
         let cut = |it: &RankId| {
             let mut atoms = self.cascade.exprs.atoms(*it).iter();

@@ -22,7 +22,7 @@ use crate::ir::expr::{BinaryOp, UnaryOp};
 use crate::ir::factors::Factors;
 use crate::ir::interp::nest::{Manner, run};
 use crate::ir::interp::{Call, NestError};
-use crate::ir::nest::{Block, Nest, Op, Scalar, Stmt, TileType, ValueId};
+use crate::ir::nest::{Block, Nest, Op, Place, Scalar, Stmt, TileType, ValueId};
 use attnc_dsl::ast::{CompareOp, DType};
 use indexmap::IndexMap;
 
@@ -106,21 +106,33 @@ const SPLIT: Rounding = Rounding { unit: 5.0 / (1u64 << 22) as f64, least: (SMAL
 /// 2^-114
 const SMALL: f64 = f32::MIN_POSITIVE as f64 * 4096.0;
 
-/// Those that blocks of threads take.
+/// Those of factors that are rounded: that blocks of threads take, or that an earlier stage has stored so.
 #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn sums(nest: &Nest) -> Vec<Sum> {
     let (mut rounded, mut sums) = (HashMap::new(), Vec::new());
-    for stage in nest.stages.iter().filter(|it| it.team.is_some()) {
+    for stage in &nest.stages {
         let factors = Factors::of(&nest.prologue, &stage.body);
+        let stored = |it| {
+            let Some(Op::Load { buffer, .. }) = factors.definition(it) else { return None };
+            let buffer = &nest.buffers[*buffer];
+            let own = matches!(buffer.place, Place::Workspace(_)).then_some(buffer.dtype)?;
+            // What is off by a part of itself is so by a little more of what it is rounded to.
+            short(own).map(|it| Rounding { unit: it.unit / (1.0 - it.unit), least: (0.0, it.least.0) })
+        };
+        let in_block = stage.team.is_some();
         visit(&stage.body, &mut |value, op| match *op {
             Op::Round(dtype, of) => {
                 _ = short(dtype).map(|rounding| rounded.insert(value, (of, rounding)));
             }
-            Op::Contract { a, b, there, .. } if factors.is_split(nest, b) => {
+            Op::Contract { a, b, there, .. } if in_block && factors.is_split(nest, b) => {
                 sums.push(Sum { value, factors: (a, b), there, rounding: SPLIT });
             }
             Op::Contract { a, b, there, .. } => {
-                if let Some(&(a, rounding)) = rounded.get(&a) {
+                let left = rounded.get(&a).filter(|_| in_block);
+                for (a, b) in [(a, b), (b, a)] {
+                    sums.extend(stored(b).map(|rounding| Sum { value, factors: (a, b), there, rounding }));
+                }
+                if let Some(&(a, rounding)) = left {
                     sums.push(Sum { value, factors: (a, b), there, rounding });
                 }
             }

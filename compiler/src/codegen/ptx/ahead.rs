@@ -157,17 +157,18 @@ impl<'a> Emitter<'a> {
                 Stmt::Let(value, op) => {
                     body.changes.insert(*value);
                     let TileOp::Contract { a, b, .. } = op else { continue };
-                    elsewhere.insert(*a);
-                    if !body.changes.contains(b)
-                        || !self.together().factors.is_loaded(*b)
-                        || self.is_boxed(*b)
-                    {
-                        continue;
-                    }
-                    match loads.iter().position(|it| it == b) {
-                        None => loads.push(*b),
-                        Some(0) if loads.len() > 1 => return None,
-                        Some(_) => {}
+                    for it in [a, b] {
+                        if !body.changes.contains(it)
+                            || !self.together().factors.is_loaded(*it)
+                            || self.is_boxed(*it)
+                        {
+                            continue;
+                        }
+                        match loads.iter().position(|load| load == it) {
+                            None => loads.push(*it),
+                            Some(0) if loads.len() > 1 => return None,
+                            Some(_) => {}
+                        }
                     }
                 }
                 Stmt::Loop(it) => {

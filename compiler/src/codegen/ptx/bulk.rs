@@ -85,7 +85,7 @@ impl Bulk {
         search.block(&stage.body, 0);
         let Search { maps, loads, mut rings, factors, .. } = search;
         let mut partial = HashSet::new();
-        partial_factors(&stage.body, &mut partial);
+        partial_factors(nest, &stage.body, &mut partial);
         rings.iter_mut().for_each(|it| it.leaves_out = it.loads.iter().any(|it| partial.contains(it)));
         let arguments = 8 * (nest.words.len() + 2) + maps.len() * TENSOR_MAP_BYTES + MAP_ALIGN;
         if loads.is_empty() || arguments > ARGUMENTS {
@@ -332,13 +332,17 @@ impl<'a> Search<'a> {
 }
 
 /// What is multiplied by something of which elements are left out.
-fn partial_factors(block: &Block, found: &mut HashSet<ValueId>) {
+fn partial_factors(nest: &Nest, block: &Block, found: &mut HashSet<ValueId>) {
     for stmt in &block.stmts {
         match stmt {
-            Stmt::Let(_, Op::Contract { b, there: Some(_), .. }) => _ = found.insert(*b),
-            Stmt::Loop(it) => partial_factors(&it.body, found),
+            // Of the factor itself they are where it lies.
+            Stmt::Let(_, Op::Contract { a, b, there: Some(there), .. }) => {
+                let of_left = nest.values[*there].shape.iter().all(|it| nest.values[*a].shape.contains(it));
+                found.extend(of_left.then_some(*b));
+            }
+            Stmt::Loop(it) => partial_factors(nest, &it.body, found),
             Stmt::If { then, otherwise, .. } => {
-                [then, otherwise].into_iter().for_each(|it| partial_factors(it, found));
+                [then, otherwise].into_iter().for_each(|it| partial_factors(nest, it, found));
             }
             Stmt::Let(..) | Stmt::Store { .. } => {}
         }

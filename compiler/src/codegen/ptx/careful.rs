@@ -18,7 +18,7 @@ use attnc_ptx::modifier::{
 use attnc_ptx::types::{Data, Float, Int, Logical, Number, RegType};
 use attnc_ptx::{Address, Inst, Op, Reg, args, at};
 
-use super::arith::{Lane, convert, float_compare, select};
+use super::arith::{Lane, convert, float_compare, int, select};
 use super::block::Emitter;
 use super::group::Left;
 use super::layout::{HALF, Staged};
@@ -26,6 +26,8 @@ use super::scalar;
 use super::value::Value;
 use super::writer::Writer;
 use crate::codegen::math::{Arith, Format};
+use crate::ir::cascade::RankId;
+use crate::ir::nest::ValueId;
 
 /// Rows of a warp.
 const ROWS: u32 = 16;
@@ -41,6 +43,9 @@ pub(super) enum There {
     Marked,
     /// Those for which this holds, rows first.
     Each(Vec<Value>),
+    /// All, but of the other factor, which is 0 elsewhere, those for which this holds. It has that rank for columns, and that
+    /// for what is summed over.
+    Beside(ValueId, [RankId; 2]),
 }
 
 /// A left factor of which some elements are left out.
@@ -70,7 +75,7 @@ impl Factor<'_> {
     /// Whether an element counts that a word has from a bit on, the only or the first one of which has that place.
     fn has(&self, w: &Writer, word: Reg, (row, column): (usize, usize), (one, bits): (u32, u32)) -> Value {
         match &self.there {
-            There::All => return Value::Bool(true),
+            There::All | There::Beside(..) => return Value::Bool(true),
             There::Marked => {}
             There::Each(there) => return there[row * (there.len() / 2) + column + one as usize],
         }
@@ -85,7 +90,13 @@ impl Factor<'_> {
 
 impl Emitter<'_> {
     /// Takes sums of products again where one of them is not finite.
-    pub(super) fn carefully(&self, factor: &Factor<'_>, right: Staged, is_turned: bool, sums: &[Value]) {
+    pub(super) fn carefully(
+        &mut self,
+        factor: &Factor<'_>,
+        (right, is_turned): (Staged, bool),
+        first: u32,
+        sums: &[Value],
+    ) {
         let w = &self.writer;
         let total = w.fresh(RegType::F32);
         w.copy(total, sums[0]);
@@ -105,13 +116,19 @@ impl Emitter<'_> {
         let end = w.label("finite");
         w.bra(end, Some((all, true)));
         w.open(true);
-        self.one_by_one(factor, right, is_turned, sums);
-        let closed = w.close(&[]);
-        w.append(closed);
-        w.place(end);
+        self.one_by_one(factor, (right, is_turned), first, sums);
+        let closed = self.writer.close(&[]);
+        self.writer.append(closed);
+        self.writer.place(end);
     }
 
-    fn one_by_one(&self, factor: &Factor<'_>, right: Staged, is_turned: bool, sums: &[Value]) {
+    fn one_by_one(
+        &mut self,
+        factor: &Factor<'_>,
+        (right, is_turned): (Staged, bool),
+        first: u32,
+        sums: &[Value],
+    ) {
         let w = &self.writer;
         let lies = self.in_memory(factor, right.size());
         let registers: Vec<Reg> = sums.iter().map(|it| w.reg(RegType::F32, *it)).collect();
@@ -136,14 +153,18 @@ impl Emitter<'_> {
         let pair = self.thread_by(IntOp::Rem, 4);
         let places = right.elements(w, is_turned, (Value::Reg(number), pair), columns);
         for (column, place) in places.into_iter().enumerate() {
+            let beside =
+                self.beside(&factor.there, (Value::Reg(number), pair), first + columns_before(column));
+            let w = &self.writer;
             let value = w.reg(RegType::F32, self.read(right.dtype, place).0);
             for (row, (weight, there)) in weights.into_iter().enumerate() {
                 let register = registers[row * columns + column];
                 let fma = Op::Fma { round: Round::Nearest, flush: Flush::Keep, ty: Float::F32 };
                 let fma = Inst::new(fma, args![register, weight, value, register]);
-                w.add(there.map_or(fma.clone(), |there| fma.when(there)));
+                w.add(there.or(beside).map_or(fma.clone(), |there| fma.when(there)));
             }
         }
+        let w = &self.writer;
         for (reg, step) in [(left, lies.step), (number, 1)] {
             w.add(Inst::new(Op::IntBinary { op: IntOp::Add, ty: Int::U32 }, args![reg, reg, step]));
         }
@@ -153,6 +174,18 @@ impl Emitter<'_> {
         w.bra(top, Some((more, true)));
         let closed = w.close(&[]);
         w.append(closed);
+    }
+
+    /// Whether an element of the right factor counts, at a number along what is summed over and so many columns behind those
+    /// of a pair of lanes.
+    fn beside(&mut self, there: &There, (number, pair): (Value, Value), column: u32) -> Option<Reg> {
+        let &There::Beside(there, [columns, over]) = there else { return None };
+        let wide = |it| convert(&self.writer, CvtRound::Exact, (RegType::B64, Number::U64), Number::U32, it);
+        let [number, pair] = [number, pair].map(wide);
+        let pair = int(&self.writer, IntOp::MulLo, pair, Value::Int(2));
+        let column = int(&self.writer, IntOp::Add, pair, Value::Int(column.into()));
+        let holds = self.point(there, &[(columns, column), (over, number)], None);
+        Some(self.writer.reg(RegType::Pred, holds))
     }
 
     /// The left factor in shared memory, where it is written if it is in registers.
@@ -181,7 +214,7 @@ impl Emitter<'_> {
                     first: row,
                     lower: 8 * pitch,
                     step: size,
-                    absent: Some(absent).filter(|_| !matches!(factor.there, There::All)),
+                    absent: Some(absent).filter(|_| !matches!(factor.there, There::All | There::Beside(..))),
                 }
             }
         }
@@ -257,4 +290,9 @@ fn told_apart(w: &Writer, word: Value, mark: Value) -> Value {
     let op = Op::IntSetp { cmp: Compare::Eq, combine: Combine::None, ty: Int::U32 };
     let is_mark = w.pure(RegType::Pred, op, &[word, mark]);
     select(w, RegType::B32, is_mark, Value::Int(OTHER.into()), word)
+}
+
+/// How far the columns of a pair of lanes are from their first one.
+fn columns_before(column: usize) -> u32 {
+    (column / 2 * 8 + column % 2) as u32
 }

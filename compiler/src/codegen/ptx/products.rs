@@ -57,6 +57,7 @@ impl<'a> Emitter<'a> {
         there: Option<ValueId>,
         into: ValueId,
     ) -> Tile<'a> {
+        self.arrive(a);
         self.arrive(b);
         let a = self.together().unrounded(a);
         let left = &self.nest.values[a].shape;
@@ -70,10 +71,13 @@ impl<'a> Emitter<'a> {
         let is_turned = right.rows == over.rank;
         let before = self.tile(into).spread(&shape(rows, out));
         let [depth, columns] = [over, out].map(|it| self.together().whole(it));
+        let beside = |it: &ValueId| !self.nest.values[*it].shape.contains(&rows);
+        let (beside, there) = (there.filter(beside), there.filter(|it| !beside(it)));
         let left = self.left(a, &shape(rows, over), there, right.dtype);
-        let sums = if there.is_some() || is_split {
+        let sums = if there.or(beside).is_some() || is_split {
             let room = self.room_of(&left, depth * right.size());
             let there = match there {
+                None if let Some(it) = beside => There::Beside(it, [out.rank, over.rank]),
                 None => There::All,
                 Some(_) if self.together().factors.has_no_sign(a) => There::Marked,
                 Some(there) => There::Each(self.tile(there).spread(&shape(rows, over))),
@@ -149,40 +153,47 @@ impl<'a> Emitter<'a> {
 
     /// The same where it is known whether what is multiplied by what a factor leaves out is finite.
     fn whole_or_slices(
-        &self,
+        &mut self,
         broken: Reg,
         factor: &Factor<'_>,
         right: (Staged, bool),
         columns: u32,
         sums: &[Reg],
     ) {
-        let w = &self.writer;
-        let [apart, end] = ["broken", "multiplied"].map(|it| w.label(it));
-        let finish = || {
-            let closed = w.close(&[]);
-            w.append(closed);
+        let [apart, end] = ["broken", "multiplied"].map(|it| self.writer.label(it));
+        let finish = |it: &Self| {
+            let closed = it.writer.close(&[]);
+            it.writer.append(closed);
         };
-        w.bra(apart, Some((broken, true)));
-        w.open(true);
+        self.writer.bra(apart, Some((broken, true)));
+        self.writer.open(true);
         self.by_group(factor.left, right, (factor.columns / SQUARE, columns), (sums, false));
-        finish();
-        w.bra(end, None);
-        w.place(apart);
-        w.open(true);
+        finish(self);
+        self.writer.bra(end, None);
+        self.writer.place(apart);
+        self.writer.open(true);
         self.slices(factor, right, columns, sums);
-        finish();
-        w.place(end);
+        finish(self);
+        self.writer.place(end);
     }
 
     /// Adds products to sums without what a factor leaves out. Products are looked at before they are added to what is there, some
     /// columns at a time, so that few of them are held beside it.
-    fn slices(&self, factor: &Factor<'_>, (right, is_turned): (Staged, bool), columns: u32, sums: &[Reg]) {
+    fn slices(
+        &mut self,
+        factor: &Factor<'_>,
+        (right, is_turned): (Staged, bool),
+        columns: u32,
+        sums: &[Reg],
+    ) {
         let in_groups = self.together().groups && right.size() == HALF;
-        let (w, width) = (&self.writer, sums.len() / 2);
+        let width = sums.len() / 2;
         // The same registers for all slices of a size, since they have to follow each other.
-        let room = |count: u32| (0..count / 2).map(|_| w.fresh(RegType::F32)).collect::<Vec<Reg>>();
+        let room = |it: &Self, count: u32| {
+            (0..count / 2).map(|_| it.writer.fresh(RegType::F32)).collect::<Vec<Reg>>()
+        };
         let slice = slice(columns, right.size() != HALF, in_groups);
-        let whole = room(slice.min(columns));
+        let whole = room(self, slice.min(columns));
         for first in (0..columns).step_by(slice as usize) {
             let count = slice.min(columns - first);
             let own = (0..2).flat_map(|row| {
@@ -190,9 +201,9 @@ impl<'a> Emitter<'a> {
                 start..start + count as usize / 4
             });
             let own: Vec<usize> = own.collect();
-            let right = right.from(w, is_turned, Value::Int(first.into()));
+            let right = right.from(&self.writer, is_turned, Value::Int(first.into()));
             let products = if in_groups {
-                let room = if own.len() == whole.len() { whole.clone() } else { room(count) };
+                let room = if own.len() == whole.len() { whole.clone() } else { room(self, count) };
                 let size = (factor.columns / SQUARE, count);
                 self.by_group(factor.left, (right, is_turned), size, (&room, true));
                 room.into_iter().map(Value::Reg).collect()
@@ -200,7 +211,8 @@ impl<'a> Emitter<'a> {
                 let size = (factor.columns * right.size() / DEPTH, count / SQUARE);
                 self.by_warps(factor.left, (right, is_turned), size, &vec![Value::F32(0); own.len()])
             };
-            self.carefully(factor, right, is_turned, &products);
+            self.carefully(factor, (right, is_turned), first, &products);
+            let w = &self.writer;
             for (at, product) in own.into_iter().zip(products) {
                 let op = FloatOp::Add;
                 let add = Op::FloatBinary { op, round: Round::Nearest, flush: Flush::Keep, ty: Float::F32 };

@@ -267,7 +267,12 @@ impl<'a> Emitter<'a> {
     }
 
     /// The element of a value at some coordinates, computed anew.
-    fn point(&mut self, value: ValueId, at_point: &[(RankId, Value)], turn: Option<Turn>) -> Value {
+    pub(super) fn point(
+        &mut self,
+        value: ValueId,
+        at_point: &[(RankId, Value)],
+        turn: Option<Turn>,
+    ) -> Value {
         let ty = &self.nest.values[value];
         match turn.zip(self.ahead.as_ref()) {
             Some((turn, ahead)) if ahead.number == value => return turn.number,

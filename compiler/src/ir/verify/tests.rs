@@ -9,7 +9,7 @@ use crate::driver::{Request, front};
 use crate::ir::cascade::{At, Cascade, Recurrence, Step};
 use crate::ir::expr::Expr;
 use crate::ir::nest::{Nest, Op, Scalar, Stmt};
-use crate::rewrite::in_chunks;
+use crate::rewrite::{Walker, in_chunks};
 use crate::schedule::{Mapping, schedule};
 use crate::tile::tile;
 
@@ -81,7 +81,7 @@ fn all_earlier_coordinates_may_be_read_where_they_are_earlier() {
     let text = "kernel k { rank t, d, e; input k[t, d]: f32; input v[t, e]: f32
         H[0, d, e] = 0.0  H[t+1, d, e] = H[t, d, e] + k * (v - sum[d](k * H[t, d, e]))
         output o[t, e] = sum[d](k * H[t, d, e]) }";
-    let mut solved = in_chunks(&cascade_of(text));
+    let mut solved = in_chunks(&cascade_of(text), Walker::Thread);
     assert_eq!(cascade(&solved), Ok(()));
     let mut steps = solved.steps.clone();
     for step in &mut steps {

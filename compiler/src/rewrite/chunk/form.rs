@@ -13,6 +13,7 @@
 
 use attnc_dsl::ast::CompareOp;
 
+use super::Walker;
 use super::draft::Draft;
 use super::fade::Fading;
 use super::product::Product;
@@ -26,6 +27,7 @@ pub(super) struct Form<'a> {
     pub(super) draft: &'a mut Draft,
     pub(super) state: &'a State,
     pub(super) tokens: Tokens,
+    pub(super) walker: Walker,
     pub(super) name: String,
     /// The ranks of the state but for the tokens, in order.
     pub(super) others: Vec<RankId>,
@@ -43,7 +45,7 @@ pub(super) struct Form<'a> {
 }
 
 /// Replaces a state and what reads it.
-pub(super) fn apply(draft: &mut Draft, state: &State, tokens: Tokens) {
+pub(super) fn apply(draft: &mut Draft, state: &State, tokens: Tokens, walker: Walker) {
     let dims = draft.cascade.tensors[state.tensor].dims.clone();
     let others = dims.iter().map(|it| it.rank).filter(|it| *it != state.rank).collect();
     let name = draft.cascade.tensors[state.tensor].name.clone();
@@ -57,7 +59,8 @@ pub(super) fn apply(draft: &mut Draft, state: &State, tokens: Tokens) {
     let there = |&it: &ExprId| is_own(it) || draft.is_total(it);
     let total = terms.iter().all(|it| it.conditions.is_empty() && it.factors.iter().all(there));
     let (gate, fading, solved) = (None, None, None);
-    let mut form = Form { draft, state, tokens, name, others, gate, fading, terms, total, solved, carried };
+    let mut form =
+        Form { draft, state, tokens, walker, name, others, gate, fading, terms, total, solved, carried };
     let steps = form.draft.cascade.steps.clone();
     let mut all = Vec::new();
     for (number, step) in steps.into_iter().enumerate() {
@@ -243,11 +246,27 @@ impl Form<'_> {
         let mut pair = self.pair(name, dims, over, weights, term, inclusive);
         let (index, earlier) = (self.draft.exprs().index(place), self.draft.exprs().index(key));
         let op = if inclusive { CompareOp::Le } else { CompareOp::Lt };
-        pair.conditions.push(self.draft.compare(op, earlier, index));
+        let sees = self.draft.compare(op, earlier, index);
+        if self.walker == Walker::Block && pair.conditions.is_empty() {
+            pair.factors[0] = self.seen(name, dims, pair.factors[0], sees);
+        }
+        pair.conditions.push(sees);
         let value = self.conditioned(&pair.factors, &pair.conditions);
         let free = self.at_each_token(value, &[key]);
         let ranks = self.draft.dims(&free, dims);
         let tensor = self.draft.sum(&format!("{name}.within"), &ranks, &[key], value);
+        self.draft.read(tensor)
+    }
+
+    /// A factor of pairs of tokens as products of matrices take it: 0 for those that are not seen.
+    pub(super) fn seen(&mut self, name: &str, dims: &[RankId], factor: ExprId, sees: ExprId) -> ExprId {
+        let Tokens { chunk, place, key, .. } = self.tokens;
+        let zero = self.draft.exprs().real(0.0);
+        let value = self.draft.exprs().add(Expr::Where(factor, sees));
+        let value = self.draft.exprs().add(Expr::Else(value, zero));
+        let free = self.draft.free(&[value]);
+        let ranks = self.draft.dims(&free, &[dims, &self.others, &[chunk, place, key]].concat());
+        let tensor = self.draft.sum(&format!("{name}.seen"), &ranks, &[], value);
         self.draft.read(tensor)
     }
 

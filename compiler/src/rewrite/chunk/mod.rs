@@ -66,6 +66,15 @@ const SOLVED: Law = Law {
     exactness: Exactness::Reassociates,
 };
 
+/// Who takes chunks one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Walker {
+    /// A thread: what the tokens of a chunk give to others is held once for all of them.
+    Thread,
+    /// A block of threads: products of matrices take it as it lies in memory.
+    Block,
+}
+
 /// All of them.
 pub(super) const LAWS: [Law; 3] = [CARRIED, CHUNKED, SOLVED];
 
@@ -89,8 +98,9 @@ pub(crate) fn carried(cascade: &Cascade) -> Vec<Applied> {
 }
 
 /// States become chunks, one state after the other.
-pub(crate) fn chunked(cascade: &Cascade) -> Vec<Applied> {
+pub(crate) fn chunked(cascade: &Cascade, walker: Walker) -> Vec<Applied> {
     let mut chunking = Chunking {
+        walker,
         draft: Draft::of(cascade),
         tokens: Vec::new(),
         saved: Vec::new(),
@@ -106,6 +116,7 @@ pub(crate) fn chunked(cascade: &Cascade) -> Vec<Applied> {
 const SHARE: f64 = 0.5;
 
 struct Chunking {
+    walker: Walker,
     draft: Draft,
     tokens: Vec<Tokens>,
     /// What chunks have saved so far along each rank of tokens.
@@ -120,7 +131,9 @@ impl Chunking {
         let (before, mut seen) = (self.all.len(), Vec::new());
         while let Some(state) = state::find(&mut self.draft, &seen) {
             seen.push(state.tensor);
-            let Some((size, saving)) = worth::saving(&self.draft, &state, &self.scores) else { continue };
+            let Some((size, saving)) = worth::saving(&self.draft, &state, self.walker, &self.scores) else {
+                continue;
+            };
             let known = self.tokens.iter().position(|it| it.rank == state.rank);
             let saved = known.map_or(0.0, |it| self.saved[it]);
             // A state in tokens beside one in chunks would be stored for all tokens.
@@ -132,12 +145,12 @@ impl Chunking {
                     let tokens = self.tokens[at];
                     self.saved[at] += saving;
                     self.scores.extend(worth::scores(&self.draft, &state));
-                    form::apply(&mut self.draft, &state, tokens);
+                    form::apply(&mut self.draft, &state, tokens, self.walker);
                     let law = if state.own.is_some() { &LAWS[2] } else { &LAWS[1] };
                     self.all.push(Applied { law, cascade: self.draft.cascade.clone() });
                 }
                 None if self.draft.may_split(state.rank) => {
-                    let size = worth::smallest(&mut self.draft.clone(), state.rank, size);
+                    let size = worth::smallest(&mut self.draft.clone(), state.rank, self.walker, size);
                     self.tokens.push(Tokens::split(&mut self.draft, state.rank, size));
                     self.saved.push(0.0);
                     // What is known of the state speaks of a rank without parts.

@@ -8,6 +8,7 @@
 //! of features has the places last, next to each other, for they are what scores are computed for together; where they
 //! fade by features, a score is a sum of products of three, and features are next to each other.
 
+use super::Walker;
 use super::form::Form;
 use super::product::Product;
 use super::tokens::Tokens;
@@ -39,7 +40,7 @@ impl Form<'_> {
                     side.iter().map(|&it| self.held(it, &others)).collect()
                 }
             };
-            ends &= held.iter().all(|&it| self.has_places(it));
+            ends &= held.iter().all(|&it| self.ends(it));
             held.into_iter().map(|it| self.at_key(it)).collect()
         });
         (all, ends)
@@ -56,6 +57,9 @@ impl Form<'_> {
         }
         let zero = self.draft.exprs().real(0.0);
         let value = self.draft.exprs().add(Expr::Else(value, zero));
+        if self.walker == Walker::Block && self.is_taken_in_place(factors) {
+            return Some(value);
+        }
         let own = free.into_iter().filter(|it| *it != chunk && *it != place);
         let features = self.features();
         let (first, rest): (Vec<RankId>, Vec<RankId>) = own.partition(|it| features.contains(it));
@@ -73,6 +77,27 @@ impl Form<'_> {
     fn fades_by_features(&self) -> bool {
         let features = self.features();
         self.fading.as_ref().is_some_and(|it| it.free.iter().any(|it| features.contains(it)))
+    }
+
+    /// Products of matrices take it where it lies in memory, or it is made of what a block has of its rows.
+    fn is_taken_in_place(&self, factors: &[ExprId]) -> bool {
+        let features = self.features();
+        let dims = self.draft.atoms(&self.others);
+        let is_row = |it: &RankId| dims.contains(it) && !features.contains(it);
+        let is_input = |it: &ExprId| match self.draft.cascade.exprs.get(*it) {
+            Expr::Read(tensor, ..) => self.draft.cascade.tensors[*tensor].role == Role::Input,
+            _ => false,
+        };
+        let readers = self.state.all_readings().flat_map(|it| self.draft.free(&it.weights.factors));
+        let shared: Vec<RankId> = readers.collect();
+        let free = self.draft.free(factors);
+        let has_rows = free.iter().any(|it| is_row(it) && !shared.contains(it));
+        has_rows || matches!(factors, [it] if is_input(it))
+    }
+
+    /// It is 0 beyond the last token.
+    fn ends(&self, value: ExprId) -> bool {
+        matches!(self.draft.cascade.exprs.get(value), Expr::Else(..)) || self.has_places(value)
     }
 
     /// It is held for all places of a chunk.

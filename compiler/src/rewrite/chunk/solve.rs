@@ -13,6 +13,7 @@
 
 use attnc_dsl::ast::CompareOp;
 
+use super::Walker;
 use super::form::Form;
 use super::own::Own;
 use super::product::Product;
@@ -108,8 +109,11 @@ impl Form<'_> {
     fn solved(&mut self, inverse: TensorId, right: TensorId, dims: &[RankId]) -> ExprId {
         let Tokens { place, key, .. } = self.tokens;
         let (index, earlier) = (self.draft.exprs().index(place), self.draft.exprs().index(key));
-        let (inverse, right) = (self.draft.read(inverse), self.draft.read_at(right, &[(place, earlier)]));
+        let (mut inverse, right) = (self.draft.read(inverse), self.draft.read_at(right, &[(place, earlier)]));
         let sees = self.draft.compare(CompareOp::Le, earlier, index);
+        if self.walker == Walker::Block {
+            inverse = self.seen(&format!("{}.inverse", self.name), dims, inverse, sees);
+        }
         let value = self.conditioned(&[inverse, right], &[sees]);
         let mut free = self.draft.free(&[value]);
         free.retain(|it| *it != key);

@@ -8,17 +8,19 @@
 
 use crate::ir::cascade::{ExprId, Extent, RankId, Step};
 
+use super::Walker;
 use super::draft::Draft;
 use super::pair::Pairs;
 use super::product::Product;
 use super::state::{self, Reading, State};
 
-/// How many tokens a chunk has.
+/// How many tokens a chunk has: where gates differ between features, and each pair of tokens has a product of gates for every
+/// feature; where what they add depends on each other; and elsewhere.
+const OF_THREAD: [i64; 3] = [8, 16, 32];
+/// The same for products of matrices, which are sixteen deep.
+const OF_BLOCK: [i64; 3] = [16, 32, 64];
+/// How many tokens a state has to be shared by at least so that pairs of tokens cost more.
 const CHUNK: i64 = 32;
-/// How many if gates differ between features: each pair of tokens has a product of gates for every feature.
-const FINE: i64 = 8;
-/// How many if what they add depends on each other.
-const SOLVED: i64 = 16;
 /// A likely extent of features and heads.
 const LIKELY: f64 = 64.0;
 /// Operations for each element of a state at each token: it fades, gains, and is stored.
@@ -41,18 +43,22 @@ pub(super) fn scores(draft: &Draft, state: &State) -> Vec<Score> {
 
 /// How many tokens a chunk should have; none if the state is better computed for each token. `known` are sums over
 /// features that are there anyway.
-pub(super) fn chunk(draft: &Draft, state: &State, known: &[Score]) -> Option<i64> {
-    saving(draft, state, known).filter(|it| it.1 > 0.0).map(|it| it.0)
+pub(super) fn chunk(draft: &Draft, state: &State, walker: Walker, known: &[Score]) -> Option<i64> {
+    saving(draft, state, walker, known).filter(|it| it.1 > 0.0).map(|it| it.0)
 }
 
 /// How many tokens a chunk should have, and how many operations that saves for each token, which may be fewer than none;
 /// none if there are too few tokens.
-pub(super) fn saving(draft: &Draft, state: &State, known: &[Score]) -> Option<(i64, f64)> {
+pub(super) fn saving(draft: &Draft, state: &State, walker: Walker, known: &[Score]) -> Option<(i64, f64)> {
     let fades = draft.free(&state.gate);
-    let size = match (is_fine(draft, state), &state.own) {
-        (true, _) => FINE,
-        (false, Some(_)) => SOLVED,
-        (false, None) => CHUNK,
+    let kind = match (is_fine(draft, state), &state.own) {
+        (true, _) => 0,
+        (false, Some(_)) => 1,
+        (false, None) => 2,
+    };
+    let size = match walker {
+        Walker::Thread => OF_THREAD[kind],
+        Walker::Block => OF_BLOCK[kind],
     };
     let tokens = match draft.cascade.ranks[state.rank].extent {
         Extent::Fixed(it) => it,
@@ -61,7 +67,7 @@ pub(super) fn saving(draft: &Draft, state: &State, known: &[Score]) -> Option<(i
     let along = draft.atoms(&[state.rank]);
     let dims: Vec<RankId> = draft.cascade.tensors[state.tensor].dims.iter().map(|it| it.rank).collect();
     let elements = points(draft, &draft.atoms(&dims), &along);
-    let half = size as f64 / 2.0;
+    let half = OF_THREAD[kind] as f64 / 2.0;
     let mut work = elements;
     for (over, factors) in scores(draft, state) {
         let mut pairs = draft.free(&factors);
@@ -108,13 +114,13 @@ pub(super) fn carry(draft: &Draft, pairs: &Pairs) -> bool {
 }
 
 /// The least of the sizes that states along a rank ask for.
-pub(super) fn smallest(draft: &mut Draft, rank: RankId, size: i64) -> i64 {
+pub(super) fn smallest(draft: &mut Draft, rank: RankId, walker: Walker, size: i64) -> i64 {
     let mut done = Vec::new();
     let mut least = size;
     while let Some(it) = state::find(draft, &done) {
         done.push(it.tensor);
         if it.rank == rank {
-            least = chunk(draft, &it, &[]).map_or(least, |size| least.min(size));
+            least = chunk(draft, &it, walker, &[]).map_or(least, |size| least.min(size));
         }
     }
     least

@@ -174,7 +174,7 @@ pub fn explain(cascade: &Cascade, choose: fn(&Variants) -> Candidate) -> Derivat
 fn derive(written: &Cascade, choose: fn(&Variants) -> Candidate) -> Derivation {
     let carried = super::prepared(written);
     let mut derivation = of_terms(carried.last().map_or(written, |it| &it.cascade), choose);
-    let finished = super::finished(&derivation.chosen);
+    let finished = super::finished(&derivation.chosen, super::Walker::Thread);
     let mut steps = chunks::steps(written, &carried);
     steps.append(&mut derivation.steps);
     steps.extend(chunks::steps(&derivation.chosen, &finished));

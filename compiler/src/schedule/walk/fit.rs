@@ -9,6 +9,7 @@ use crate::ir::cascade::{
     At, Cascade, Einsum, ExprId, Extent, Op, RankId, Recurrence, ReduceOp, Role, ScanOp, Step, TensorId,
 };
 use crate::ir::expr::{BinaryOp, Expr};
+use crate::rewrite::Walker;
 
 /// How many coordinates of one tensor are held at most.
 const MOST_HELD: i64 = 8;
@@ -124,9 +125,10 @@ impl Finder<'_> {
             }
             conflicts.extend(group.rows.iter().filter(|&&row| !self.keeps(group, einsum, row)));
             let lacks = |row: &&RankId| !einsum.at.contains(&At::Rank(**row, 0));
-            let light = all.iter().any(|(time, it)| {
-                *time == Time::At && it.tensor == einsum.tensor && self.is_light(group, &all, it)
-            });
+            let light = self.walker == Walker::Thread
+                && all.iter().any(|(time, it)| {
+                    *time == Time::At && it.tensor == einsum.tensor && self.is_light(group, &all, it)
+                });
             if !light {
                 conflicts.extend(group.rows.iter().filter(lacks));
             }
@@ -256,6 +258,16 @@ impl Finder<'_> {
             }
         }
         states
+    }
+
+    /// What a walk carries takes, for all coordinates, no more than an input: it is stored rather than a row given up.
+    pub(super) fn may_be_stored(&self, group: &Group) -> bool {
+        let atoms = |tensor: TensorId| -> BTreeSet<RankId> {
+            let dims = self.cascade.tensors[tensor].dims.iter();
+            dims.flat_map(|it| self.cascade.exprs.atoms(it.rank).to_vec()).collect()
+        };
+        let inputs: Vec<BTreeSet<RankId>> = self.cascade.inputs().map(atoms).collect();
+        self.states(group).into_iter().all(|it| inputs.iter().any(|input| atoms(it).is_subset(input)))
     }
 
     /// A step that reads what the walk carries.

@@ -8,15 +8,22 @@
 //! H[0] = 0;  H[t+1, d, e] = G * H[t] + K * V  ->   G, H and O for one t after the other;
 //! O[t, e] = sum[d](Q * H[t+1])                     of H one coordinate is held
 //! ```
+//!
+//! A thread does all of a row. A block of threads has many rows of what lies next to each other, so where blocks may take
+//! a walk, no row is given up for what does not depend on its state: that is stored before it, in parallel.
 
 mod carry;
 mod fit;
+mod short;
 
 use std::collections::{BTreeMap, BTreeSet};
+
+pub(super) use short::shorten;
 
 use super::flow::{self, Ranks};
 use crate::ir::cascade::{Cascade, Einsum, ExprId, Op, RankId, ReduceOp, Step, TensorId};
 use crate::ir::expr::{BinaryOp, Expr};
+use crate::rewrite::Walker;
 
 /// Steps that are evaluated together for each coordinate of a rank.
 #[derive(Debug, Clone)]
@@ -45,8 +52,8 @@ impl Walks {
 }
 
 /// The cascade with the steps of each walk next to each other, and the walks.
-pub(super) fn gathered(cascade: &Cascade) -> (Cascade, Walks) {
-    let mut finder = Finder::of(cascade);
+pub(super) fn gathered(cascade: &Cascade, walker: Walker) -> (Cascade, Walks) {
+    let mut finder = Finder::of(cascade, walker);
     finder.find();
     let order = finder.order(&finder.cluster).expect("walks make no cycle");
     let mut groups = std::mem::take(&mut finder.groups);
@@ -72,6 +79,7 @@ pub(super) fn einsums(step: &Step) -> Vec<&Einsum> {
 /// A cascade with what its steps need of each other, and the walks found so far.
 struct Finder<'a> {
     cascade: &'a Cascade,
+    walker: Walker,
     features: Ranks,
     live: BTreeSet<TensorId>,
     /// For each step, those that it reads.
@@ -86,7 +94,7 @@ struct Finder<'a> {
 }
 
 impl<'a> Finder<'a> {
-    fn of(cascade: &'a Cascade) -> Finder<'a> {
+    fn of(cascade: &'a Cascade, walker: Walker) -> Finder<'a> {
         let mut defined: BTreeMap<TensorId, usize> = BTreeMap::new();
         for (at, step) in cascade.steps.iter().enumerate() {
             defined.extend(einsums(step).iter().map(|it| (it.tensor, at)));
@@ -106,6 +114,7 @@ impl<'a> Finder<'a> {
         }
         let mut finder = Finder {
             cascade,
+            walker,
             features: flow::features(cascade),
             live,
             reads,
@@ -192,7 +201,10 @@ impl<'a> Finder<'a> {
         if !self.is_welcome(group, step) {
             return None;
         }
-        let boxed = group.rows.last().filter(|it| self.features.contains(it));
+        let boxed = match self.walker {
+            Walker::Thread => group.rows.last().filter(|it| self.features.contains(it)),
+            Walker::Block => None,
+        };
         let reads_state = self.reads_state(group, step);
         let mut larger = group.clone();
         larger.steps.insert(step);
@@ -210,6 +222,9 @@ impl<'a> Finder<'a> {
                 return None;
             }
             larger.rows.retain(|it| !conflicts.contains(it));
+            if self.walker == Walker::Block && self.may_be_stored(group) {
+                return None;
+            }
         }
         let first = larger.steps.first().copied()?;
         let mut cluster = self.cluster.clone();

@@ -14,7 +14,7 @@ pub(super) fn products_late(prologue: &Block, body: &mut Block) {
 }
 
 fn late(factors: &Factors<'_>, block: &mut Block) {
-    // From the end, so that a sum has moved before its products do.
+    // From the end, so that a sum has moved before its products do; those with the same first use keep their order.
     for at in (0..block.stmts.len()).rev() {
         match &mut block.stmts[at] {
             Stmt::Let(value, op) => {
@@ -23,7 +23,11 @@ fn late(factors: &Factors<'_>, block: &mut Block) {
                     continue;
                 }
                 let rest = &block.stmts[at + 1..];
-                let stays = rest.iter().position(|it| it.uses(value)).unwrap_or(rest.len());
+                let mut stays = rest.iter().position(|it| it.uses(value)).unwrap_or(rest.len());
+                let is_product = |it: &Stmt| matches!(it, Stmt::Let(_, Op::Contract { .. }));
+                while stays > 0 && is_product(&rest[stays - 1]) {
+                    stays -= 1;
+                }
                 block.stmts[at..=at + stays].rotate_left(1);
             }
             Stmt::Loop(it) => late(factors, &mut it.body),

@@ -22,7 +22,7 @@ pub(super) struct Rows {
     /// That along which tiles have them.
     pub(super) rank: RankId,
     /// Those that vary faster, major to minor.
-    packed: Vec<RankId>,
+    pub(super) packed: Vec<RankId>,
 }
 
 impl Rows {
@@ -75,8 +75,13 @@ impl Tiling<'_> {
 
     /// A task for each box of rows, and each point of the other ranks that a stream's boxes are made of. From now on its
     /// rows are at hand.
-    pub(super) fn team_rows(&mut self, stream: &Stream, rows: &Rows, dim: TileDim) -> Tasks {
-        let others: Vec<&Axis> = stream.rows.iter().filter(|it| !rows.packed.contains(&it.rank)).collect();
+    pub(super) fn team_rows(
+        &mut self,
+        (axes, composites): (&[Axis], &[RankId]),
+        rows: &Rows,
+        dim: TileDim,
+    ) -> Tasks {
+        let others: Vec<&Axis> = axes.iter().filter(|it| !rows.packed.contains(&it.rank)).collect();
         let points = self.points(rows.rank, &rows.packed);
         let extent = self.extent(rows.rank);
         let all = self.numbered(&points, extent);
@@ -97,19 +102,24 @@ impl Tiling<'_> {
             self.enter(axis.rank, (zero, all), tile, number);
         }
         let span = self.span(rows.rank);
-        self.enter_rows(stream, &points, dim, span);
+        self.enter_rows((axes, composites), &points, dim, span);
         tasks
     }
 
     /// From now on the coordinates of rows are those of points from one number on, below another.
-    fn enter_rows(&mut self, stream: &Stream, points: &Points, dim: TileDim, (from, to): (ValueId, ValueId)) {
+    fn enter_rows(
+        &mut self,
+        (axes, composites): (&[Axis], &[RankId]),
+        points: &Points,
+        dim: TileDim,
+        (from, to): (ValueId, ValueId),
+    ) {
         let iota = self.builder.iota(dim);
         let numbers = self.sum(from, iota);
         let mask = self.builder.compare(CompareOp::Lt, numbers, to);
         self.enter_points(points, numbers, (from, to));
-        let is_row = |it: &RankId| stream.rows.iter().any(|row| row.rank == *it);
-        let composites: Vec<RankId> = stream
-            .composites
+        let is_row = |it: &RankId| axes.iter().any(|row| row.rank == *it);
+        let composites: Vec<RankId> = composites
             .iter()
             .filter(|it| self.cascade.exprs.atoms(**it).iter().all(is_row))
             .copied()

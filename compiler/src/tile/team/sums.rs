@@ -6,9 +6,10 @@ use attnc_dsl::ast::{CompareOp, DType};
 
 use super::Tiling;
 use crate::ir::cascade::{Einsum, ExprId, RankId, ReduceOp};
-use crate::ir::expr::{BinaryOp, UnaryOp};
+use crate::ir::expr::{BinaryOp, Expr, UnaryOp};
 use crate::ir::nest::{Op as TileOp, Scalar, TileDim, ValueId};
 use crate::schedule::factors;
+use crate::tile::builder::Known;
 use crate::tile::fold::Fold;
 
 impl Tiling<'_> {
@@ -31,10 +32,12 @@ impl Tiling<'_> {
         if over.contains(&self.team_mut().rows.rank) {
             return None;
         }
-        if let ([over], Some((a, b))) = (over.as_slice(), factors(&self.cascade.exprs, einsum)) {
+        let product = Einsum { value: self.unconditioned(einsum.value), ..einsum.clone() };
+        if let ([over], Some((a, b))) = (over.as_slice(), factors(&self.cascade.exprs, &product)) {
             let ranks = self.shape_of(einsum.value).len();
             if ranks > 2 {
-                return self.team_contraction(&fold, *over, a, b);
+                let conditions = self.conditions_on(einsum.value);
+                return self.team_contraction(&fold, *over, (a, b), &conditions);
             }
         }
         let mut shape = self.shape_of(einsum.value);
@@ -97,7 +100,13 @@ impl Tiling<'_> {
     }
 
     /// A sum of products of what rows have and what lies in memory for all of them.
-    fn team_contraction(&mut self, fold: &Fold, over: RankId, a: ExprId, b: ExprId) -> Option<ValueId> {
+    fn team_contraction(
+        &mut self,
+        fold: &Fold,
+        over: RankId,
+        (a, b): (ExprId, ExprId),
+        conditions: &[ExprId],
+    ) -> Option<ValueId> {
         let rows = self.team_mut().rows;
         let (a, b) = if self.shape_of(a).contains(&rows) { (a, b) } else { (b, a) };
         let (left, right) = (self.shape_of(a), self.shape_of(b));
@@ -105,15 +114,20 @@ impl Tiling<'_> {
         if left.len() != 2 || right.len() != 2 || right.contains(&rows) || fold.scalar != Scalar::F32 {
             return None;
         }
-        let [a, b] = [a, b].map(|it| self.value(it));
+        let factor = b;
+        let [mut a, b] = [a, b].map(|it| self.value(it));
         let dtype = self.taken(b.value)?;
+        let hidden = self.left_out((&left, &mut a), factor, conditions)?;
         // What is absent in memory is 0 in the tile.
         let (along, apart) = self.presence_of(b.present, over)?;
         let (streamed, rounds) = (self.region.spans.contains_key(&over), dtype != DType::F32);
         let is_whole = self.taken(a.value) == Some(dtype);
-        // What lies in memory is taken whole; weights are rounded as products of short floats take them, what is handed in is not.
+        // What lies in memory is taken whole; weights are rounded as products of short floats take them, and so is what a walk
+        // holds; what is handed in is not.
+        let may_round = streamed || self.region.walks && self.taken(a.value).is_none();
         if is_whole && a.present.is_some()
-            || rounds && (is_whole && along.is_some() || !streamed && !is_whole)
+            || rounds && (is_whole && along.is_some() || !may_round && !is_whole)
+            || hidden.is_some() && a.present.is_some()
         {
             return None;
         }
@@ -121,7 +135,9 @@ impl Tiling<'_> {
         let there = self.builder.both(a.present, lane.filter(|_| streamed || !is_whole));
         let there = self.builder.both(there, along);
         let value = self.builder.convert(a.value, Scalar::F32);
-        let value = self.builder.spread(value, &left);
+        // Products that leave out some of the other factor may be taken one by one, of what is in registers.
+        let stays = is_whole && hidden.is_none();
+        let value = if stays { value } else { self.builder.spread(value, &left) };
         // What is in memory beyond a tile is 0, so only what rows do not see may be something else.
         let seen = a.present.and(there);
         let value = match (seen, there) {
@@ -140,7 +156,7 @@ impl Tiling<'_> {
             value = self.builder.round(dtype, value);
         }
         let into = self.builder.filled(TileOp::Real(0.0), Scalar::F32, &[rows, out[0]]);
-        let sum = self.builder.contract_where(seen, value, b.value, into);
+        let sum = self.builder.contract_where(seen.or(hidden), value, b.value, into);
         let sum = factor.map_or(sum, |it| self.builder.binary(BinaryOp::Mul, sum, it));
         Some(match apart {
             Some(there) => {
@@ -149,6 +165,48 @@ impl Tiling<'_> {
             }
             None => sum,
         })
+    }
+
+    /// Where conditions on products leave out some of the factor in memory; those on what rows have make that absent. Nothing
+    /// if they are neither.
+    #[allow(clippy::option_option, reason = "there may be no such conditions, or other ones")]
+    fn left_out(
+        &mut self,
+        (left, a): (&[TileDim], &mut Known),
+        factor: ExprId,
+        conditions: &[ExprId],
+    ) -> Option<Option<ValueId>> {
+        let mut hidden = None;
+        for &condition in conditions {
+            let Known { value, present } = self.value(condition);
+            let holds = self.builder.both(present, Some(value));
+            let shape = &self.builder.nest.values[value].shape;
+            if shape.iter().all(|it| left.contains(it)) {
+                a.present = self.builder.both(a.present, holds);
+            } else if self.is_nothing_without(factor, condition) {
+                hidden = self.builder.both(hidden, holds);
+            } else {
+                return None;
+            }
+        }
+        Some(hidden)
+    }
+
+    /// What an earlier stage has stored is 0 where a condition on its coordinates does not hold.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+    fn is_nothing_without(&self, factor: ExprId, condition: ExprId) -> bool {
+        let exprs = &self.cascade.exprs;
+        let Expr::Read(tensor, coords, _) = exprs.get(factor) else { return false };
+        let dims = &self.cascade.tensors[*tensor].dims;
+        let in_place = coords.iter().zip(dims).all(|(&it, dim)| *exprs.get(it) == Expr::Index(dim.rank));
+        let is_zero = |it| matches!(exprs.get(it), Expr::Real(bits) if *bits == 0);
+        let has = |value: ExprId| match exprs.get(value) {
+            Expr::Else(x, nothing) => {
+                is_zero(*nothing) && matches!(exprs.get(*x), Expr::Where(_, it) if *it == condition)
+            }
+            _ => self.is_nothing_without(value, condition),
+        };
+        in_place && self.plan.einsums().iter().any(|it| it.tensor == *tensor && has(it.value))
     }
 
     /// Where a factor is present along what is summed over, and along the other rank; nothing if that cannot be told apart.

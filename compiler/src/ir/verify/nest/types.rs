@@ -76,8 +76,8 @@ impl Scope<'_> {
                 let clash = |x: &TileDim, y: &TileDim| x.rank == y.rank && x.extent != y.extent;
                 let [a, b] = [a, b].map(|it| self.shape(*it));
                 let agree = |x: &[TileDim], y: &[TileDim]| !x.iter().any(|x| y.iter().any(|y| clash(x, y)));
-                let of_a = there.is_none_or(|it| has_all(a, self.shape(it)));
-                of_a && result == self.shape(*into) && agree(a, b) && agree(a, result) && agree(b, result)
+                let of_one = there.is_none_or(|it| [a, b].iter().any(|all| has_all(all, self.shape(it))));
+                of_one && result == self.shape(*into) && agree(a, b) && agree(a, result) && agree(b, result)
             }
             Op::Pack(a) => match (self.shape(*a).split_last(), result.split_last()) {
                 (Some((from, outer)), Some((to, others))) => {

@@ -1,0 +1,96 @@
+//! States that are carried from chunk to chunk, as blocks of GPUs take them.
+
+use attnc::ir::cascade::Cascade;
+use attnc::ir::interp::Call;
+
+use crate::case::{call, round_to_short, sized};
+use crate::spec;
+
+/// Kernels by name: what they read beside `q`, `k` and `v`, and their equations.
+const KERNELS: [(&str, &str, &str); 5] = [
+    ("unnormalised", "", "H[b, h, t+1, d, e] = H[b, h, t, d, e] + k * v"),
+    ("retention", "input gamma[h]: f32", "H[b, h, t+1, d, e] = gamma * H[b, h, t, d, e] + k * v"),
+    ("gated", "input g[b, h, t]: f32", "H[b, h, t+1, d, e] = exp(-abs(g)) * H[b, h, t, d, e] + k * v"),
+    (
+        "delta",
+        "input beta[b, h, t]: f32",
+        "u[b, h, t, e] = 0.1 * beta * (v - sum[d](k * H[b, h, t, d, e]))
+  H[b, h, t+1, d, e] = H[b, h, t, d, e] + k * u",
+    ),
+    (
+        "gated delta",
+        "input beta[b, h, t]: f32
+  input g[b, h, t]: f32",
+        "G[b, h, t, d, e] = exp(-abs(g)) * H[b, h, t, d, e]
+  u[b, h, t, e] = 0.1 * beta * (v - sum[d](k * G))
+  H[b, h, t+1, d, e] = G + k * u",
+    ),
+];
+
+/// The text of a kernel with so many features of keys and of values, of a dtype.
+fn text(inputs: &str, equations: &str, (d, e): (u32, u32), dtype: &str) -> String {
+    format!(
+        "kernel t {{
+  rank b, h, t
+  rank d = {d}
+  rank e = {e}
+  input q[b, h, t, d]: {dtype}
+  input k[b, h, t, d]: {dtype}
+  input v[b, h, t, e]: {dtype}
+  input S0[b, h, d, e]: f32
+  {inputs}
+  H[b, h, 0, d, e] = S0
+  {equations}
+  output o[b, h, t, e]: f32 = 0.125 * sum[d](q * H[b, h, t+1, d, e])
+  output S[b, h, d, e]: f32 = H[b, h, |t|, d, e]
+}}"
+    )
+}
+
+/// The kernels, with so many features of keys and of values, of a dtype.
+///
+/// # Panics
+/// Where a text is wrong.
+pub fn all(features: (u32, u32), dtype: &str) -> Vec<(String, Cascade)> {
+    let kernel = |(name, inputs, equations): (&str, &str, &str)| {
+        let text = text(inputs, equations, features, dtype);
+        (name.to_owned(), spec::cascade(&text).unwrap_or_else(|it| panic!("{name}: {it}")))
+    };
+    KERNELS.map(kernel).into()
+}
+
+/// Linear attention that divides by the sum of its weights, from no state.
+///
+/// # Panics
+/// Where the text is wrong.
+pub fn normalised() -> Cascade {
+    let text = "kernel t {
+  rank b, h, t
+  rank d = 64
+  rank e = 64
+  input q[b, h, t, d]: bf16
+  input k[b, h, t, d]: bf16
+  input v[b, h, t, e]: bf16
+  A[b, h, t, d] = exp(q)
+  B[b, h, t, d] = exp(k)
+  H[b, h, t, d, e] = cumsum[t](B * v)
+  Z[b, h, t, d] = cumsum[t](B)
+  output o[b, h, t, e]: f32 = sum[d](A * H) / sum[d](A * Z)
+}";
+    spec::cascade(text).unwrap_or_else(|it| panic!("{it}"))
+}
+
+/// A call with so many tokens, what is handed in in the precision in which products take it.
+pub fn call_of(cascade: &Cascade, tokens: usize) -> Call {
+    let mut call = call(cascade, &sized(&[("b", 1), ("h", 2), ("t", tokens)]), 1.0);
+    round_to_short(&mut call);
+    call
+}
+
+/// Those of which the assembler keeps nothing in memory.
+pub fn held_in_registers() -> Vec<(String, Cascade)> {
+    let mut kernels = all((64, 64), "bf16");
+    kernels.retain(|it| ["unnormalised", "retention", "delta"].contains(&it.0.as_str()));
+    kernels.push(("normalised".to_owned(), normalised()));
+    kernels
+}
