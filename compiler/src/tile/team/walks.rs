@@ -82,7 +82,8 @@ impl Tiling<'_> {
         }
         let before = (self.builder.clone(), self.extents.clone(), self.stored.clone(), self.workspace);
         // Where tiles do not fit, some registers are kept in memory, as in streams.
-        let [registers, split_registers] = [limits.registers, limits.split_registers].map(|it| it.max(MOST));
+        let (registers, split_registers) =
+            (limits.registers.max(MOST[0]), limits.split_registers.max(MOST[1]));
         let wide = Block { registers, split_registers, ..limits };
         let stage = self.held_stage(&held, &rows, dim);
         let lacks = stage.as_ref().and_then(|it| Need::of(&self.builder, it, dim).lacks(&wide, size));
