@@ -81,7 +81,12 @@ impl<'a> Emitter<'a> {
         for stmt in block.stmts.iter().rev() {
             match stmt {
                 Stmt::Store { value, .. } if team.factors.is_used_once(*value) => _ = stored.insert(*value),
-                Stmt::Let(value, op @ (Op::Binary(..) | Op::Select(..))) if stored.contains(value) => {
+                // Sums are added to as products are taken, whatever is stored of them.
+                Stmt::Let(value, op @ (Op::Binary(..) | Op::Select(..)))
+                    if stored.contains(value)
+                        && !team.factors.is_sum(*value)
+                        && !self.in_place.contains(value) =>
+                {
                     _ = self.late.insert(*value, op);
                     stored.extend(op.operands().into_iter().filter(|it| team.factors.is_used_once(*it)));
                 }
