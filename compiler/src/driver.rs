@@ -20,7 +20,7 @@ use crate::lower::lower;
 use crate::package::{Object, describe, describe_module};
 use crate::rewrite::{carried, saturate};
 use crate::schedule::{Mapping, Plan, Refusal, Stage, loops};
-use crate::target::{Gpu, Target, Tiles};
+use crate::target::{Block, Gpu, Target, Tiles};
 use crate::tile::{refused, tile};
 
 /// Reads an imported file, given its path relative to the root folder of the spec.
@@ -69,28 +69,44 @@ pub fn outline(request: Request<'_>) -> Result<Front, Box<Failure>> {
 /// A cascade to the plan of the equal one that is compiled.
 ///
 /// Where blocks of threads take rows together, fibers have the parts that suit blocks, or if that leaves nothing to blocks,
-/// one part: sums of parts are as many registers again. What a walk of blocks would need much memory for is left to threads.
+/// one part: sums of parts are as many registers again. What a walk of blocks would need much memory for, or what they have no
+/// room for, threads walk.
 pub fn plan(cascade: &Cascade, mapping: &Mapping) -> Plan {
     let variants = saturate(&carried(cascade));
     let Some(block) = mapping.defaults.block else { return choose(&variants, mapping).plan };
-    for (chunk, parts) in [(block.chunk, block.parts), (block.chunk, 1)] {
-        let defaults = Tiles { chunk, parts, ..mapping.defaults };
-        let plan = choose(&variants, &Mapping { defaults, ..mapping.clone() }).plan;
-        if plan.stores_much() {
-            continue;
+    for walks in [true, false] {
+        let mut has_walks = false;
+        for parts in [block.parts, 1] {
+            let block = Block { walks, ..block };
+            let defaults = Tiles { chunk: block.chunk, parts, block: Some(block), ..mapping.defaults };
+            let plan = choose(&variants, &Mapping { defaults, ..mapping.clone() }).plan;
+            has_walks |= plan.stages.iter().any(|it| matches!(it, Stage::Walk(_)));
+            if suits_blocks(&plan) {
+                return plan;
+            }
         }
-        // What a walk reads for pairs of tokens is for blocks where the walk is.
-        let is_apart = |it: &Stage| matches!(it, Stage::Stream(it) if loops(&it.acts).is_empty());
-        let nest = tile(&plan);
-        let both = plan.stages.iter().zip(&nest.stages);
-        if both.into_iter().any(|(plan, nest)| nest.team.is_some() && !is_apart(plan))
-            || !refused(&plan).is_empty()
-        {
-            return plan;
+        if !has_walks {
+            break;
         }
     }
     let defaults = Tiles { block: None, ..mapping.defaults };
     choose(&variants, &Mapping { defaults, ..mapping.clone() }).plan
+}
+
+/// Whether blocks take what a plan was made for: a stream that is more than what a walk reads for pairs of tokens, or a walk.
+fn suits_blocks(plan: &Plan) -> bool {
+    if plan.stores_much() {
+        return false;
+    }
+    let nest = tile(plan);
+    let (mut any, mut all) = (false, true);
+    for (stage, tiled) in plan.stages.iter().zip(&nest.stages) {
+        let is_taken = tiled.team.is_some();
+        let is_apart = matches!(stage, Stage::Stream(it) if loops(&it.acts).is_empty());
+        any |= is_taken && !is_apart;
+        all &= is_taken || !matches!(stage, Stage::Walk(it) if plan.takes_short(it));
+    }
+    all && (any || !refused(plan).is_empty())
 }
 
 /// The mapping that a file has for kernels, on a machine.

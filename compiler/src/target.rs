@@ -93,6 +93,13 @@ pub struct Block {
     pub split_registers: u32,
     /// How many bytes of shared memory it has.
     pub shared: u32,
+    /// Whether it takes chunks of tokens one after the other, too; a mapping says nothing of that.
+    #[serde(skip, default = "walks")]
+    pub walks: bool,
+}
+
+const fn walks() -> bool {
+    true
 }
 
 /// What ptxas keeps nothing in memory with.
@@ -163,6 +170,7 @@ const BLOCK: Block = Block {
     registers: 0,
     split_registers: split_registers(),
     shared: 0,
+    walks: walks(),
 };
 
 /// A name that stands for no machine.

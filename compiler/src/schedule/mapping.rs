@@ -91,7 +91,7 @@ impl Mapping {
 
     /// Who takes chunks of tokens one after the other.
     pub(crate) fn walker(&self) -> Walker {
-        if self.defaults.block.is_some() { Walker::Block } else { Walker::Thread }
+        if self.defaults.block.is_some_and(|it| it.walks) { Walker::Block } else { Walker::Thread }
     }
 
     /// What is said of a rank.

@@ -41,6 +41,7 @@ pub(crate) use sharing::{factors, sharing};
 pub(crate) use weave::is_byte;
 
 use crate::ir::cascade::{Cascade, Einsum, Step};
+use crate::rewrite::Walker;
 use flow::Flow;
 use group::Draft;
 use handed::Handed;
@@ -101,7 +102,7 @@ pub fn schedule(cascade: &Cascade, mapping: &Mapping) -> Plan {
     let (register, blocks) = (mapping.register(), mapping.blocks(&planned));
     let mut plan =
         Plan { cascade: planned, tiles, indices, stages, room_where, parts_powers, register, blocks };
-    if plan.blocks.is_some() {
+    if mapping.walker() == Walker::Block {
         walk::shorten(&mut plan);
     }
     plan

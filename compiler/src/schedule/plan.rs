@@ -15,6 +15,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use attnc_dsl::ast::DType;
+
 use super::flow::features;
 use crate::ir::cascade::{Cascade, Einsum, ExprId, RankId, Role, Step, TensorId};
 use crate::target::Block;
@@ -270,6 +272,18 @@ impl Plan {
         let largest = handed.map(points).fold(1.0, f64::max);
         let walks = self.stages.iter().any(|it| matches!(it, Stage::Walk(_)));
         walks && self.stored().into_iter().any(|it| points(it) > MUCH * largest)
+    }
+
+    /// Whether a walk reads what was stored in fewer digits since products of matrices would take it so.
+    pub(crate) fn takes_short(&self, walk: &Walk) -> bool {
+        let mut reads_short = false;
+        walk.acts().for_each(|act| {
+            act.einsums(&mut |it| {
+                let mut read = self.cascade.exprs.reads(it.value).map(|(it, _)| &self.cascade.tensors[it]);
+                reads_short |= read.any(|it| it.role != Role::Input && it.dtype == Some(DType::BF16));
+            });
+        });
+        reads_short
     }
 
     /// The stages that stream, without those that only merge parts.

@@ -99,6 +99,10 @@ fn has_short_values(cascade: &Cascade, walk: &Walk) -> bool {
 /// The factors of a sum of products that have no rows and are stored, as they are.
 fn stored_factors(plan: &Plan, walk: &Walk, einsum: &Einsum) -> Vec<ExprId> {
     let exprs = &plan.cascade.exprs;
+    // Products of matrices take none of its sums.
+    if einsum.exact {
+        return Vec::new();
+    }
     let mut value = einsum.value;
     while let &Expr::Where(x, _) = exprs.get(value) {
         value = x;
@@ -107,7 +111,8 @@ fn stored_factors(plan: &Plan, walk: &Walk, einsum: &Einsum) -> Vec<ExprId> {
     let is_stored = |it: &ExprId| {
         let Expr::Read(tensor, ..) = exprs.get(*it) else { return false };
         let own = matches!(plan.cascade.tensors[*tensor].role, Role::Intermediate | Role::Temporary);
-        own && !plan.tiles.contains(tensor) && !exprs.free(*it).iter().any(is_row)
+        let is_open = plan.cascade.tensors[*tensor].dtype.is_none();
+        own && is_open && !plan.tiles.contains(tensor) && !exprs.free(*it).iter().any(is_row)
     };
     let both = factors(exprs, &Einsum { value, ..einsum.clone() });
     both.into_iter().flat_map(|(a, b)| [a, b]).filter(is_stored).collect()

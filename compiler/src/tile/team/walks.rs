@@ -71,14 +71,10 @@ impl Tiling<'_> {
     fn held_in_team(&mut self, mut held: Held<'_>) -> bool {
         let Some(blocks) = &self.plan.blocks else { return false };
         let Some((rows, columns)) = self.rows_of_held(&held) else { return false };
-        let size = blocks.rows.get(&rows.rank).copied().unwrap_or(ROWS);
         let limits = blocks.limits;
-        let dim = TileDim { rank: rows.rank, extent: size };
+        let dim = TileDim { rank: rows.rank, extent: ROWS };
         if held.rank.is_none() {
             held.axes.retain(|it| !columns.contains(&it.rank));
-        }
-        if size % ROWS != 0 {
-            return false;
         }
         let before = (self.builder.clone(), self.extents.clone(), self.stored.clone(), self.workspace);
         // Where tiles do not fit, some registers are kept in memory, as in streams.
@@ -86,7 +82,7 @@ impl Tiling<'_> {
             (limits.registers.max(MOST[0]), limits.split_registers.max(MOST[1]));
         let wide = Block { registers, split_registers, ..limits };
         let stage = self.held_stage(&held, &rows, dim);
-        let lacks = stage.as_ref().and_then(|it| Need::of(&self.builder, it, dim).lacks(&wide, size));
+        let lacks = stage.as_ref().and_then(|it| Need::of(&self.builder, it, dim).lacks(&wide, ROWS));
         match (stage, lacks) {
             (Some(stage), None) => {
                 self.builder.nest.stages.push(stage);
