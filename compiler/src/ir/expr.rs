@@ -155,6 +155,14 @@ impl Exprs {
         self.facts(id).kind
     }
 
+    /// An expression without the conditions on it as a whole.
+    pub(crate) fn unconditioned(&self, mut id: ExprId) -> ExprId {
+        while let &Expr::Where(x, _) = self.get(id) {
+            id = x;
+        }
+        id
+    }
+
     /// The part-less ranks that it depends on, ascending.
     pub fn free(&self, id: ExprId) -> &[RankId] {
         &self.facts(id).free

@@ -276,14 +276,11 @@ impl Plan {
 
     /// Whether a walk reads what was stored in fewer digits since products of matrices would take it so.
     pub(crate) fn takes_short(&self, walk: &Walk) -> bool {
-        let mut reads_short = false;
-        walk.acts().for_each(|act| {
-            act.einsums(&mut |it| {
-                let mut read = self.cascade.exprs.reads(it.value).map(|(it, _)| &self.cascade.tensors[it]);
-                reads_short |= read.any(|it| it.role != Role::Input && it.dtype == Some(DType::BF16));
-            });
-        });
-        reads_short
+        let read = |it: &Einsum| {
+            self.cascade.exprs.reads(it.value).map(|it| &self.cascade.tensors[it.0]).collect::<Vec<_>>()
+        };
+        let mut all = walk.einsums().into_iter().flat_map(read);
+        all.any(|it| it.role != Role::Input && it.dtype == Some(DType::BF16))
     }
 
     /// The stages that stream, without those that only merge parts.
@@ -307,6 +304,13 @@ impl Walk {
     /// Everything that is done, in order.
     pub fn acts(&self) -> impl Iterator<Item = &Act> {
         self.before.iter().chain(&self.step).chain(&self.after)
+    }
+
+    /// What they evaluate, those of loops within them included.
+    pub(crate) fn einsums(&self) -> Vec<&Einsum> {
+        let mut all = Vec::new();
+        self.acts().for_each(|act| act.einsums(&mut |it| all.push(it)));
+        all
     }
 }
 

@@ -95,7 +95,7 @@ impl Fold {
     /// The factors of a product that is summed, whatever the conditions on it.
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn factors(&self, tiling: &Tiling<'_>) -> Option<(ExprId, ExprId)> {
-        match *tiling.cascade.exprs.get(tiling.unconditioned(self.value)) {
+        match *tiling.cascade.exprs.get(tiling.cascade.exprs.unconditioned(self.value)) {
             Expr::Binary(BinaryOp::Mul, a, b)
                 if self.op == ReduceOp::Sum && tiling.cascade.exprs.kind(a) == Kind::Real =>
             {

@@ -71,7 +71,7 @@ impl Tiling<'_> {
             let rows = before.filter(boxed);
             return rows.clone().filter(shares).last().or_else(|| rows.filter(varies).last()).copied();
         }
-        let value = self.unconditioned(einsum.value);
+        let value = exprs.unconditioned(einsum.value);
         let (ReduceOp::Sum, &Expr::Binary(BinaryOp::Mul, a, b)) = (op, exprs.get(value)) else {
             return None;
         };
@@ -88,7 +88,7 @@ impl Tiling<'_> {
     /// head of a group: they are read, and made f32, once.
     fn shares_what_streams(&self, value: ExprId, row: RankId) -> bool {
         let exprs = &self.cascade.exprs;
-        let &Expr::Binary(BinaryOp::Mul, a, b) = exprs.get(self.unconditioned(value)) else { return false };
+        let &Expr::Binary(BinaryOp::Mul, a, b) = exprs.get(exprs.unconditioned(value)) else { return false };
         let are_several = matches!(self.cascade.ranks[row].extent, Extent::Fixed(extent) if extent > 1);
         let streams = |it: &RankId| self.is_boxed(*it) && !self.region.rows.contains(it);
         let is_shared = |shared: &[RankId], other: &[RankId]| {

@@ -212,15 +212,22 @@ impl Tiling<'_> {
             tasks.count = self.builder.select(holds, tasks.count, none);
         }
         self.enter_part(stream);
-        for rank in self.features_of(stream) {
+        self.enter_features(self.features_of(stream))?;
+        self.team_acts(&stream.acts)?;
+        Some(tasks)
+    }
+
+    /// From now to the end of the innermost block, tiles hold all coordinates of these ranks, if they are of known number and not
+    /// too many.
+    fn enter_features(&mut self, ranks: BTreeSet<RankId>) -> Option<()> {
+        for rank in ranks {
             let Extent::Fixed(extent @ 1..=FEATURES) = self.cascade.ranks[rank].extent else { return None };
             let whole = u32::try_from(extent).ok()?.next_multiple_of(GRAIN);
             let (zero, to) = (self.builder.int(0), self.builder.int(extent));
             let to = (i64::from(whole) != extent).then_some(to);
             self.enter_lane(TileDim { rank, extent: whole }, zero, to);
         }
-        self.team_acts(&stream.acts)?;
-        Some(tasks)
+        Some(())
     }
 
     /// The ranks of which tiles hold all coordinates.

@@ -22,14 +22,6 @@ pub(super) struct Cut {
 }
 
 impl Tiling<'_> {
-    /// An expression without the conditions on it as a whole.
-    pub(super) fn unconditioned(&self, mut value: ExprId) -> ExprId {
-        while let &Expr::Where(x, _) = self.cascade.exprs.get(value) {
-            value = x;
-        }
-        value
-    }
-
     /// The conditions on an expression as a whole, but for those that are known to hold.
     pub(super) fn conditions_on(&self, mut value: ExprId) -> Vec<ExprId> {
         let mut all = Vec::new();

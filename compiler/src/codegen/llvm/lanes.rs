@@ -36,18 +36,28 @@ impl<'c> Reals<'_, 'c> {
         if !self.machine.estimates || self.format != Format::Single {
             return None;
         }
-        let lanes = self.lanes.unwrap_or(1) as usize;
-        let a = self.asm.splat(a, self.lanes.is_none().then_some(1));
+        let Some(lanes) = self.lanes else {
+            let all = self.by_sixteens([self.asm.splat(a, Some(1))], 1, |[it]| self.asm.estimate(it));
+            return Some(self.asm.lane(all, 0));
+        };
+        Some(self.by_sixteens([a], lanes, |[it]| self.asm.estimate(it)))
+    }
+
+    /// Vectors of so many lanes, sixteen at a time; what is left is filled up with the last.
+    fn by_sixteens<const N: usize>(
+        &self,
+        of: [Value<'c>; N],
+        lanes: u32,
+        f: impl Fn([Value<'c>; N]) -> Value<'c>,
+    ) -> Value<'c> {
+        let lanes = lanes as usize;
         let part = |from: usize| {
-            let lanes: Vec<usize> = (from..from + 16).map(|it| it.min(lanes - 1)).collect();
-            self.asm.estimate(self.asm.shuffle(a, a, &lanes))
+            let these: Vec<usize> = (from..from + 16).map(|it| it.min(lanes - 1)).collect();
+            f(of.map(|it| self.asm.shuffle(it, it, &these)))
         };
         let all = self.asm.concatenated((0..lanes).step_by(16).map(part).collect());
         let these: Vec<usize> = (0..lanes).collect();
-        Some(match self.lanes {
-            None => self.asm.lane(all, 0),
-            Some(_) => self.asm.shuffle(all, all, &these),
-        })
+        self.asm.shuffle(all, all, &these)
     }
 }
 
@@ -119,13 +129,7 @@ impl<'c> Arith for Reals<'_, 'c> {
         if !self.machine.scales || self.format != Format::Single {
             return None;
         }
-        let part = |of: Value<'c>, from: u32| {
-            let lanes: Vec<usize> = (from as usize..from as usize + 16).collect();
-            self.asm.shuffle(of, of, &lanes)
-        };
-        let scaled = |from: u32| self.asm.scalef(part(a, from), part(n, from));
-        let parts = (0..lanes).step_by(16).map(scaled).collect();
-        Some(self.asm.concatenated(parts))
+        Some(self.by_sixteens([a, n], lanes, |[a, n]| self.asm.scalef(a, n)))
     }
 
     fn quotient(&self, a: Value<'c>, b: Value<'c>) -> Value<'c> {

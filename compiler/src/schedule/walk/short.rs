@@ -103,10 +103,7 @@ fn stored_factors(plan: &Plan, walk: &Walk, einsum: &Einsum) -> Vec<ExprId> {
     if einsum.exact {
         return Vec::new();
     }
-    let mut value = einsum.value;
-    while let &Expr::Where(x, _) = exprs.get(value) {
-        value = x;
-    }
+    let value = exprs.unconditioned(einsum.value);
     let is_row = |it: &RankId| walk.rows.last().is_some_and(|row| row.rank == *it);
     let is_stored = |it: &ExprId| {
         let Expr::Read(tensor, ..) = exprs.get(*it) else { return false };

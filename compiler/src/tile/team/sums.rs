@@ -32,7 +32,7 @@ impl Tiling<'_> {
         if over.contains(&self.team_mut().rows.rank) {
             return None;
         }
-        let product = Einsum { value: self.unconditioned(einsum.value), ..einsum.clone() };
+        let product = Einsum { value: self.cascade.exprs.unconditioned(einsum.value), ..einsum.clone() };
         if let ([over], Some((a, b))) = (over.as_slice(), factors(&self.cascade.exprs, &product)) {
             let ranks = self.shape_of(einsum.value).len();
             if ranks > 2 {

@@ -9,14 +9,14 @@
 //!
 //! So do blocks that compute what a walk reads for each pair of tokens of a chunk, without a state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use attnc_dsl::ast::CompareOp;
 
 use super::fit::Need;
 use super::rows::Rows;
-use super::{FEATURES, GRAIN, MOST, Team};
-use crate::ir::cascade::{Einsum, ExprId, Extent, RankId, TensorId};
+use super::{MOST, Team};
+use crate::ir::cascade::{Einsum, ExprId, RankId, TensorId};
 use crate::ir::expr::{Expr, operands};
 use crate::ir::nest::{Stage, TileDim};
 use crate::schedule::{self, Act, Axis, Stream, Walk, factors, loops, sharing};
@@ -57,9 +57,8 @@ impl Tiling<'_> {
     pub(super) fn pairs_in_team(&mut self, stream: &Stream) -> bool {
         let stored = stores(&stream.acts, &self.plan.tiles);
         let reads = |walk: &Walk| {
-            let mut all = Vec::new();
-            walk.acts().for_each(|act| act.einsums(&mut |it| all.push(it)));
-            all.iter().any(|it| self.cascade.exprs.reads(it.value).any(|it| stored.contains(&it.0)))
+            let mut all = walk.einsums().into_iter();
+            all.any(|it| self.cascade.exprs.reads(it.value).any(|it| stored.contains(&it.0)))
         };
         let is_read = self.plan.stages.iter().any(|it| matches!(it, schedule::Stage::Walk(it) if reads(it)));
         let plain = stream.part.is_none() && stream.when.is_none() && loops(&stream.acts).is_empty();
@@ -116,7 +115,7 @@ impl Tiling<'_> {
             return None;
         }
         let product = |it: &&Einsum| {
-            let einsum = Einsum { value: self.unconditioned(it.value), ..(*it).clone() };
+            let einsum = Einsum { value: exprs.unconditioned(it.value), ..(*it).clone() };
             factors(exprs, &einsum)
         };
         let products: Vec<(ExprId, ExprId)> = einsums.iter().filter_map(product).collect();
@@ -149,13 +148,7 @@ impl Tiling<'_> {
 
     fn held_tasks(&mut self, held: &Held<'_>, rows: &Rows, dim: TileDim) -> Option<Tasks> {
         let tasks = self.team_rows((&held.axes, &[]), rows, dim);
-        for rank in self.features_of_held(held) {
-            let Extent::Fixed(extent @ 1..=FEATURES) = self.cascade.ranks[rank].extent else { return None };
-            let whole = u32::try_from(extent).ok()?.next_multiple_of(GRAIN);
-            let (zero, to) = (self.builder.int(0), self.builder.int(extent));
-            let to = (i64::from(whole) != extent).then_some(to);
-            self.enter_lane(TileDim { rank, extent: whole }, zero, to);
-        }
+        self.enter_features(self.features_of_held(held))?;
         self.held_acts(held.before)?;
         if let Some(rank) = held.rank {
             let span = self.all_of(rank);
@@ -172,14 +165,12 @@ impl Tiling<'_> {
     }
 
     /// The ranks of which tiles hold all coordinates.
-    fn features_of_held(&self, held: &Held<'_>) -> Vec<RankId> {
+    fn features_of_held(&self, held: &Held<'_>) -> BTreeSet<RankId> {
         let einsums = held.einsums();
         let all = einsums.iter().flat_map(|it| it.iterated().into_iter().chain(it.op.reduced().to_vec()));
-        let mut ranks: Vec<RankId> = all.flat_map(|it| self.cascade.atoms(it)).collect();
+        let mut ranks: BTreeSet<RankId> = all.flat_map(|it| self.cascade.atoms(it)).collect();
         let given = |it: &RankId| held.axes.iter().any(|row| self.cascade.exprs.atoms(row.rank).contains(it));
         ranks.retain(|it| Some(*it) != held.rank && !given(it));
-        ranks.sort_unstable();
-        ranks.dedup();
         ranks
     }
 
