@@ -5,6 +5,7 @@ mod formula;
 #[cfg(feature = "llvm")]
 pub mod llvm;
 pub mod math;
+mod parallel;
 mod points;
 pub mod ptx;
 #[cfg(test)]

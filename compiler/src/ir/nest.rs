@@ -158,7 +158,7 @@ pub enum Place {
 }
 
 /// The type of a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TileType {
     /// What its elements are.
     pub scalar: Scalar,
@@ -364,6 +364,39 @@ impl Op {
             Op::Dot { a, b, into } => vec![*a, *b, *into],
             Op::Load { index, guard, .. } => index.iter().chain(guard).copied().collect(),
         }
+    }
+
+    /// The same operation on other values, in the order of [`Op::operands`].
+    pub fn on(&self, renamed: impl Fn(ValueId) -> ValueId) -> Op {
+        let mut op = self.clone();
+        match &mut op {
+            Op::Int(_)
+            | Op::Real(_)
+            | Op::Bool(_)
+            | Op::Word(_)
+            | Op::Address(_)
+            | Op::WorkspaceAddress
+            | Op::WorkspaceBytes
+            | Op::Threads
+            | Op::Iota => {}
+            Op::Unary(_, a)
+            | Op::Power(a)
+            | Op::Convert(a)
+            | Op::Round(_, a)
+            | Op::Pack(a)
+            | Op::Reduce(_, a) => *a = renamed(*a),
+            Op::Binary(_, a, b) | Op::Compare(_, a, b) => {
+                [a, b].into_iter().for_each(|it| *it = renamed(*it));
+            }
+            Op::Select(a, b, c) | Op::Dot { a, b, into: c } => {
+                [a, b, c].into_iter().for_each(|it| *it = renamed(*it));
+            }
+            Op::Contract { a, b, there, into } => {
+                [a, b, into].into_iter().chain(there).for_each(|it| *it = renamed(*it));
+            }
+            Op::Load { index, guard, .. } => index.iter_mut().chain(guard).for_each(|it| *it = renamed(*it)),
+        }
+        op
     }
 }
 

@@ -2,6 +2,7 @@
 //! what does not change along a loop is computed before it.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 
 use attnc_dsl::ast::{CompareOp, DType};
 
@@ -24,12 +25,39 @@ pub(super) struct Level {
     pub(super) stmts: Vec<Stmt>,
     /// Expressions computed here.
     memo: HashMap<ExprId, Known>,
+    /// What is defined here of other values alone.
+    pub(super) pure: HashMap<Pure, ValueId>,
     /// What indices meant before this block.
     shadowed: Vec<(RankId, Option<ValueId>)>,
     /// And offsets.
     shadowed_offsets: Vec<(RankId, Option<ValueId>)>,
     /// The loop whose body this is, without it.
     head: Option<Loop>,
+}
+
+/// An operation that comes to the same whenever it is done, and the type of what it comes to.
+#[derive(Debug, Clone)]
+pub(super) struct Pure(Op, TileType);
+
+impl PartialEq for Pure {
+    fn eq(&self, other: &Pure) -> bool {
+        let same = match (&self.0, &other.0) {
+            // There is more than one zero.
+            (Op::Real(a), Op::Real(b)) => a.to_bits() == b.to_bits(),
+            (a, b) => a == b,
+        };
+        same && self.1 == other.1
+    }
+}
+
+impl Eq for Pure {}
+
+impl Hash for Pure {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::mem::discriminant(&self.0).hash(state);
+        self.0.operands().hash(state);
+        self.1.hash(state);
+    }
 }
 
 /// A nest being written.
@@ -106,9 +134,16 @@ impl Builder {
         self.nest.values.push(ty)
     }
 
+    /// The value of an operation, which is done once at its level.
     pub(super) fn emit(&mut self, op: Op, ty: TileType, operands: &[ValueId]) -> ValueId {
         let level = operands.iter().map(|it| self.level_of[it.idx()]).max().unwrap_or(0);
-        self.emit_at(level, op, ty)
+        let pure = Pure(op, ty);
+        if let Some(&known) = self.levels[level].pure.get(&pure) {
+            return known;
+        }
+        let value = self.emit_at(level, pure.0.clone(), pure.1.clone());
+        self.levels[level].pure.insert(pure, value);
+        value
     }
 
     fn emit_at(&mut self, level: usize, op: Op, ty: TileType) -> ValueId {
@@ -139,9 +174,6 @@ impl Builder {
     }
 
     pub(super) fn int(&mut self, value: i64) -> ValueId {
-        if let Some(&id) = self.ints.get(&value) {
-            return id;
-        }
         let id = self.emit(Op::Int(value), TileType::scalar(Scalar::I64), &[]);
         self.ints.insert(value, id);
         id

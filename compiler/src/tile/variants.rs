@@ -124,7 +124,7 @@ impl Tiling<'_> {
         self.holding = outside;
         self.builder.forget();
         self.builder.recollect(memos);
-        self.builder.branch(hold, full, partial);
+        self.builder.branch_apart(hold, full, partial);
     }
 
     /// The first condition of acts on what a tile holds.

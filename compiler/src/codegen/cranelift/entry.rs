@@ -38,18 +38,19 @@ pub(super) fn emit(nest: &Nest, unit: &mut Unit<'_>, part: Part) -> Result<(), C
     let stage = |at| unit.local(name(&format!("_stage_{at}")), &[I64, I64, I32, I64, I64], &[]);
     let here = if part == Part::All { nest.stages.len() } else { 0 };
     let stages: Vec<Declared> = (0..here).map(stage).collect::<Result<_, _>>()?;
-    bind(nest, unit, &functions.bind)?;
-    workspace(nest, unit, &functions.workspace)?;
-    check(nest, unit, &functions.check)?;
-    tasks(nest, unit, &functions.tasks)?;
+    bind(nest, unit, &functions.bind);
+    workspace(nest, unit, &functions.workspace);
+    check(nest, unit, &functions.check);
+    tasks(nest, unit, &functions.tasks);
     for (declared, stage) in stages.iter().zip(&nest.stages) {
-        run_stage(nest, unit, declared, stage)?;
+        run_stage(nest, unit, declared, stage);
     }
-    run(nest, unit, &functions, &stages)?;
-    whole(nest, unit, &functions, &stages)
+    run(nest, unit, &functions, &stages);
+    whole(nest, unit, &functions, &stages);
+    Ok(())
 }
 
-fn bind(nest: &Nest, unit: &mut Unit<'_>, declared: &Declared) -> Result<(), CodegenError> {
+fn bind(nest: &Nest, unit: &mut Unit<'_>, declared: &Declared) {
     unit.define(declared, |builder, params, linker| {
         let &[words, given, extents] = params else { unreachable!("`bind` has three parameters") };
         let args = Args { writes_words: true, ..Args::reading(words) };
@@ -60,10 +61,10 @@ fn bind(nest: &Nest, unit: &mut Unit<'_>, declared: &Declared) -> Result<(), Cod
         emitter.when(given, |emitter| emitter.defaults(given));
         emitter.answer(DONE);
         emitter.close();
-    })
+    });
 }
 
-fn workspace(nest: &Nest, unit: &mut Unit<'_>, declared: &Declared) -> Result<(), CodegenError> {
+fn workspace(nest: &Nest, unit: &mut Unit<'_>, declared: &Declared) {
     unit.define(declared, |builder, params, linker| {
         let &[words, threads] = params else { unreachable!("`workspace` has two parameters") };
         let mut emitter = Emitter::new(nest, builder, linker, Args::reading(words));
@@ -72,10 +73,10 @@ fn workspace(nest: &Nest, unit: &mut Unit<'_>, declared: &Declared) -> Result<()
         let bytes = emitter.scalar(nest.workspace);
         emitter.builder.ins().return_(&[bytes]);
         emitter.close();
-    })
+    });
 }
 
-fn check(nest: &Nest, unit: &mut Unit<'_>, declared: &Declared) -> Result<(), CodegenError> {
+fn check(nest: &Nest, unit: &mut Unit<'_>, declared: &Declared) {
     unit.define(declared, |builder, params, linker| {
         let &[words, workspace, bytes, threads] = params else { unreachable!("`check` has four parameters") };
         let args = Args { workspace: Some(workspace), workspace_bytes: Some(bytes), ..Args::reading(words) };
@@ -86,10 +87,10 @@ fn check(nest: &Nest, unit: &mut Unit<'_>, declared: &Declared) -> Result<(), Co
         emitter.checks(&nest.call_checks);
         emitter.answer(DONE);
         emitter.close();
-    })
+    });
 }
 
-fn tasks(nest: &Nest, unit: &mut Unit<'_>, declared: &Declared) -> Result<(), CodegenError> {
+fn tasks(nest: &Nest, unit: &mut Unit<'_>, declared: &Declared) {
     unit.define(declared, |builder, params, linker| {
         let &[words, stage] = params else { unreachable!("`tasks` has two parameters") };
         let mut emitter = Emitter::new(nest, builder, linker, Args::reading(words));
@@ -102,16 +103,11 @@ fn tasks(nest: &Nest, unit: &mut Unit<'_>, declared: &Declared) -> Result<(), Co
         }
         emitter.builder.ins().return_(&[count]);
         emitter.close();
-    })
+    });
 }
 
 /// `void stage(const args *, void *workspace, uint32_t thread, uint64_t first, uint64_t last)`
-fn run_stage(
-    nest: &Nest,
-    unit: &mut Unit<'_>,
-    declared: &Declared,
-    stage: &Stage,
-) -> Result<(), CodegenError> {
+fn run_stage(nest: &Nest, unit: &mut Unit<'_>, declared: &Declared, stage: &Stage) {
     unit.define(declared, |builder, params, linker| {
         let &[words, workspace, thread, first, last] = params else {
             unreachable!("a stage has five parameters")
@@ -135,15 +131,10 @@ fn run_stage(
         emitter.builder.switch_to_block(exit);
         emitter.builder.ins().return_(&[]);
         emitter.close();
-    })
+    });
 }
 
-fn run(
-    nest: &Nest,
-    unit: &mut Unit<'_>,
-    functions: &Functions,
-    stages: &[Declared],
-) -> Result<(), CodegenError> {
+fn run(nest: &Nest, unit: &mut Unit<'_>, functions: &Functions, stages: &[Declared]) {
     unit.define(&functions.run, |builder, params, linker| {
         let &[words, workspace, thread, stage, first, last] = params else {
             unreachable!("`run` has six parameters")
@@ -170,15 +161,10 @@ fn run(
         emitter.builder.switch_to_block(wrong);
         emitter.answer(Code::NoSuchTask.at(0).into());
         emitter.close();
-    })
+    });
 }
 
-fn whole(
-    nest: &Nest,
-    unit: &mut Unit<'_>,
-    functions: &Functions,
-    stages: &[Declared],
-) -> Result<(), CodegenError> {
+fn whole(nest: &Nest, unit: &mut Unit<'_>, functions: &Functions, stages: &[Declared]) {
     unit.define(&functions.whole, |builder, params, linker| {
         let &[words, workspace, bytes] = params else { unreachable!("a kernel has three parameters") };
         let mut emitter = Emitter::new(nest, builder, linker, Args::reading(words));
@@ -199,7 +185,7 @@ fn whole(
         emitter.builder.switch_to_block(wrong);
         emitter.builder.ins().return_(&[status]);
         emitter.close();
-    })
+    });
 }
 
 impl<'a> Emitter<'a, '_, '_> {

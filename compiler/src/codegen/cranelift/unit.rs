@@ -13,14 +13,35 @@ use super::library;
 use super::products::{self, Products};
 use crate::codegen::CodegenError;
 use crate::codegen::formula::Formula;
+use crate::codegen::parallel::longest_first;
 
 /// A module under construction.
 pub(super) struct Unit<'m> {
     linker: Linker<'m>,
-    context: Context,
-    /// The machine code as text, if somebody wants to read it.
-    listing: Option<String>,
+    /// What has been defined, in that order.
+    bodies: Vec<Body>,
+    /// Somebody wants to read the machine code.
+    listed: bool,
     scratch: FunctionBuilderContext,
+}
+
+/// A function that is still to be compiled.
+struct Body {
+    id: FuncId,
+    name: String,
+    function: Function,
+    /// Cranelift may change its instructions.
+    optimized: bool,
+}
+
+/// A function that has been compiled.
+struct Machine {
+    id: FuncId,
+    name: String,
+    alignment: u64,
+    code: Vec<u8>,
+    relocs: Vec<ModuleReloc>,
+    text: Option<String>,
 }
 
 /// What function bodies need of the module: the functions that they may call.
@@ -41,15 +62,14 @@ pub(super) struct Declared {
 
 impl<'m> Unit<'m> {
     pub(super) fn new(module: &'m mut dyn Module) -> Unit<'m> {
-        let context = module.make_context();
         let (rounds, fuses) = (has_rounding(module.isa()), has_fused(module.isa()));
         let linker = Linker { module, rounds, fuses, formulas: IndexMap::new(), products: IndexMap::new() };
-        Unit { linker, context, listing: None, scratch: FunctionBuilderContext::new() }
+        Unit { linker, bodies: Vec::new(), listed: false, scratch: FunctionBuilderContext::new() }
     }
 
     /// The same, with a listing of the machine code.
     pub(super) fn listed(module: &'m mut dyn Module) -> Unit<'m> {
-        Unit { listing: Some(String::new()), ..Unit::new(module) }
+        Unit { listed: true, ..Unit::new(module) }
     }
 
     /// A function that the world calls.
@@ -78,69 +98,28 @@ impl<'m> Unit<'m> {
         &mut self,
         function: &Declared,
         body: impl FnOnce(FunctionBuilder<'_>, &[Value], &mut Linker<'m>),
-    ) -> Result<(), CodegenError> {
-        self.build(function, body);
-        let defined = self.linker.module.define_function(function.id, &mut self.context);
-        defined.map_err(|it| CodegenError::new(&function.name, &it))?;
-        let code = self.context.compiled_code().and_then(|it| it.vcode.clone());
-        self.list(function, code.as_deref());
-        Ok(())
-    }
-
-    /// The same, with the instructions of the body as they stand.
-    fn define_plain(
-        &mut self,
-        function: &Declared,
-        body: impl FnOnce(FunctionBuilder<'_>, &[Value], &mut Linker<'m>),
-    ) -> Result<(), CodegenError> {
-        self.build(function, body);
-        self.context.compute_cfg();
-        self.context.compute_domtree();
-        let (func, domtree) = (&self.context.func, &self.context.domtree);
-        let (isa, listed) = (self.linker.module.isa(), self.listing.is_some());
-        let compiled = isa.compile_function(
-            func,
-            domtree,
-            &mut Default::default(),
-            listed,
-            &mut ControlPlane::default(),
-        );
-        let compiled = compiled.map_err(|it| CodegenError::new(&function.name, &it))?;
-        let compiled = compiled.apply_params(&func.params);
-        let code = &compiled.buffer;
-        let relocs = code.relocs().iter().map(|it| ModuleReloc::from_mach_reloc(it, func, function.id));
-        let relocs: Vec<ModuleReloc> = relocs.collect();
-        let alignment = code.alignment.into();
-        let defined = self.linker.module.define_function_bytes(function.id, alignment, code.data(), &relocs);
-        defined.map_err(|it| CodegenError::new(&function.name, &it))?;
-        self.list(function, compiled.vcode.as_deref());
-        Ok(())
+    ) {
+        self.build(function, true, body);
     }
 
     fn build(
         &mut self,
-        function: &Declared,
+        declared: &Declared,
+        optimized: bool,
         body: impl FnOnce(FunctionBuilder<'_>, &[Value], &mut Linker<'m>),
     ) {
-        self.linker.module.clear_context(&mut self.context);
-        self.context.set_disasm(self.listing.is_some());
-        self.context.func.signature = function.signature.clone();
-        let mut builder = FunctionBuilder::new(&mut self.context.func, &mut self.scratch);
+        let mut function = Function::new();
+        function.signature = declared.signature.clone();
+        let mut builder = FunctionBuilder::new(&mut function, &mut self.scratch);
         let start = builder.create_block();
         builder.append_block_params_for_function_params(start);
         builder.switch_to_block(start);
         let params = builder.block_params(start).to_vec();
         body(builder, &params, &mut self.linker);
+        self.bodies.push(Body { id: declared.id, name: declared.name.clone(), function, optimized });
     }
 
-    /// Adds a function to the listing, if there is one.
-    fn list(&mut self, function: &Declared, code: Option<&str>) {
-        if let (Some(listing), Some(code)) = (&mut self.listing, code) {
-            listing.extend([&function.name, ":\n", code, "\n"]);
-        }
-    }
-
-    /// Adds the scalar functions that have been called; gives the listing, empty if none was asked for.
+    /// Adds the scalar functions that have been called, and compiles all; gives the listing, empty if none was asked for.
     pub(super) fn finish(mut self) -> Result<String, CodegenError> {
         for ((formula, ty), id) in std::mem::take(&mut self.linker.formulas) {
             let (from, to) = library::types(formula, ty);
@@ -150,16 +129,50 @@ impl<'m> Unit<'m> {
                 let result = library::emit(&mut builder, formula, ty, params, linker.fuses);
                 builder.ins().return_(&[result]);
                 linker.close(builder);
-            })?;
+            });
         }
         for (at, (products, id)) in std::mem::take(&mut self.linker.products).into_iter().enumerate() {
             let (name, types) = (format!("attnc.products.{at}"), products.types());
             let declared = Declared { id, name, signature: signature(CallConv::Fast, &types, &[]) };
-            self.define_plain(&declared, |builder, params, linker| {
+            // These instructions are meant as they stand.
+            self.build(&declared, false, |builder, params, linker| {
                 linker.close(products::emit(builder, &products, params, linker.fuses));
-            })?;
+            });
         }
-        Ok(self.listing.unwrap_or_default())
+        let (module, listed) = (self.linker.module, self.listed);
+        let size = |it: &Body| it.function.dfg.num_insts();
+        let isa = module.isa();
+        let compiled = longest_first(self.bodies, size, |it| it.compile(isa, listed))?;
+        let mut listing = String::new();
+        for Machine { id, name, alignment, code, relocs, text } in compiled {
+            let defined = module.define_function_bytes(id, alignment, &code, &relocs);
+            defined.map_err(|it| CodegenError::new(&name, &it))?;
+            listing.extend(text.iter().flat_map(|text| [&name, ":\n", text, "\n"]));
+        }
+        Ok(listing)
+    }
+}
+
+impl Body {
+    /// The machine code, and the text of it if somebody wants to read that.
+    fn compile(self, isa: &dyn TargetIsa, listed: bool) -> Result<Machine, CodegenError> {
+        let Body { id, name, function, optimized } = self;
+        let mut context = Context::for_function(function);
+        let plane = &mut ControlPlane::default();
+        if optimized {
+            context.optimize(isa, plane).map_err(|it| CodegenError::new(&name, &it))?;
+        } else {
+            context.compute_cfg();
+            context.compute_domtree();
+        }
+        let (function, domtree) = (&context.func, &context.domtree);
+        let compiled = isa.compile_function(function, domtree, &mut Default::default(), listed, plane);
+        let compiled = compiled.map_err(|it| CodegenError::new(&name, &it))?;
+        let compiled = compiled.apply_params(&function.params);
+        let code = &compiled.buffer;
+        let relocs = code.relocs().iter().map(|it| ModuleReloc::from_mach_reloc(it, function, id)).collect();
+        let alignment = code.alignment.into();
+        Ok(Machine { id, alignment, code: code.data().to_vec(), relocs, text: compiled.vcode, name })
     }
 }
 

@@ -8,6 +8,7 @@ use inkwell::values::{FunctionValue, PointerValue};
 use super::assembler::{Element, Opcode, Value};
 use super::block::{Args, Emitter};
 use super::mode::Mode;
+use super::share::Piece;
 use super::unit::Unit;
 use crate::codegen::uses::Uses;
 use crate::codegen::{CodegenError, symbol};
@@ -26,13 +27,28 @@ struct Functions<'c> {
     stages: Vec<FunctionValue<'c>>,
 }
 
-/// Emits the functions of a kernel.
-pub(super) fn emit<'c>(nest: &Nest, unit: &Unit<'c>) -> Result<(), CodegenError> {
+/// Emits these functions of a kernel.
+pub(super) fn emit<'c>(
+    nest: &Nest,
+    unit: &Unit<'c>,
+    pieces: impl Iterator<Item = Piece>,
+) -> Result<(), CodegenError> {
+    let functions = declare(nest, unit)?;
+    for piece in pieces {
+        match piece {
+            Piece::Entry => entry(nest, unit, &functions),
+            Piece::Stage(at) => run_stage(nest, unit, functions.stages[at], &nest.stages[at]),
+        }
+    }
+    Ok(())
+}
+
+fn declare<'c>(nest: &Nest, unit: &Unit<'c>) -> Result<Functions<'c>, CodegenError> {
     use Element::{I32, I64, Pointer};
     let export = |suffix, from: &[Element], to| unit.export(&symbol(nest, suffix), from, Some(to));
     let stage =
-        |at| unit.local(&symbol(nest, &format!("_stage_{at}")), &[Pointer, Pointer, I32, I64, I64], None);
-    let functions = Functions {
+        |at| unit.hidden(&symbol(nest, &format!("_stage_{at}")), &[Pointer, Pointer, I32, I64, I64], None);
+    Ok(Functions {
         bind: export("_bind", &[Pointer, Pointer, Pointer], I32)?,
         workspace: export("_workspace", &[Pointer, I32], I64)?,
         check: export("_check", &[Pointer, Pointer, I64, I32], I32)?,
@@ -40,7 +56,11 @@ pub(super) fn emit<'c>(nest: &Nest, unit: &Unit<'c>) -> Result<(), CodegenError>
         run: export("_run", &[Pointer, Pointer, I32, I32, I64, I64], I32)?,
         whole: export("", &[Pointer, Pointer, I64], I32)?,
         stages: (0..nest.stages.len()).map(stage).collect::<Result<_, _>>()?,
-    };
+    })
+}
+
+/// The functions of the ABI.
+fn entry<'c>(nest: &Nest, unit: &Unit<'c>, functions: &Functions<'c>) {
     // Before the work starts, it is the time to compile them that counts.
     for function in [functions.bind, functions.workspace, functions.check, functions.tasks] {
         unit.mark(function, AttributeLoc::Function, "noinline");
@@ -50,12 +70,8 @@ pub(super) fn emit<'c>(nest: &Nest, unit: &Unit<'c>) -> Result<(), CodegenError>
     workspace(nest, unit, functions.workspace);
     check(nest, unit, functions.check);
     tasks(nest, unit, functions.tasks);
-    for (function, stage) in functions.stages.iter().zip(&nest.stages) {
-        run_stage(nest, unit, *function, stage);
-    }
-    run(nest, unit, &functions);
-    whole(nest, unit, &functions);
-    Ok(())
+    run(nest, unit, functions);
+    whole(nest, unit, functions);
 }
 
 /// The parameters of a function.

@@ -7,7 +7,7 @@ use inkwell::llvm_sys::support::LLVMParseCommandLineOptions;
 use inkwell::targets::{
     CodeModel, InitializationConfig, RelocMode, Target as Registered, TargetMachine, TargetTriple,
 };
-use target_lexicon::Architecture;
+use target_lexicon::{Architecture, BinaryFormat};
 
 use super::in_module;
 use crate::codegen::CodegenError;
@@ -32,6 +32,8 @@ pub(super) struct Machine {
     pub(super) halves: bool,
     /// In how many words of four bytes an instruction multiplies all and adds them up, where one does.
     pub(super) words: Option<u32>,
+    /// Whether objects of several modules are joined to one.
+    pub(super) joins: bool,
     /// The bytes of the elements of which some can be loaded and stored and the others left alone.
     masked: &'static [u32],
 }
@@ -79,6 +81,7 @@ impl Machine {
             flushes: is_x86,
             halves: !is_x86 || has("f16c"),
             words: if has("avx512vnni") { Some(16) } else { has("avxvnni").then_some(8) },
+            joins: target.triple().binary_format == BinaryFormat::Elf,
             masked,
         })
     }

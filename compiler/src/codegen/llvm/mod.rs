@@ -25,6 +25,7 @@ mod dtype;
 mod entry;
 mod hot;
 mod jit;
+mod join;
 mod lanes;
 mod machine;
 mod memory;
@@ -32,6 +33,7 @@ mod mode;
 mod op;
 mod reduce;
 mod scalar;
+mod share;
 mod tile;
 mod unit;
 mod words;
@@ -43,9 +45,11 @@ use inkwell::targets::FileType;
 pub(super) use hot::hot_loops;
 pub(super) use jit::jit;
 use machine::Machine;
+use share::Share;
 use unit::Unit;
 
 use super::CodegenError;
+use super::parallel::longest_first;
 use crate::ir::nest::Nest;
 use crate::target::Target;
 
@@ -56,21 +60,27 @@ const PASSES: &str = "function(early-cse<memssa>,simplifycfg,loop-mssa(licm),ear
 
 /// The kernels as an object file.
 pub(super) fn emit_object(nests: &[Nest], target: &Target) -> Result<Vec<u8>, CodegenError> {
-    emit(nests, target, FileType::Object)
+    if !Machine::of(target)?.joins {
+        return emit(nests, &Share::whole(nests), target, FileType::Object);
+    }
+    let compile = |it: Share| emit(nests, &it, target, FileType::Object);
+    let objects = longest_first(Share::all(nests), Share::cost, compile)?;
+    join::join(&objects)
 }
 
 /// The machine code of a kernel as assembly.
 pub(super) fn listing(nest: &Nest, target: &Target) -> Result<String, CodegenError> {
-    let text = emit(std::slice::from_ref(nest), target, FileType::Assembly)?;
+    let nests = std::slice::from_ref(nest);
+    let text = emit(nests, &Share::whole(nests), target, FileType::Assembly)?;
     String::from_utf8(text).map_err(in_module)
 }
 
-fn emit(nests: &[Nest], target: &Target, form: FileType) -> Result<Vec<u8>, CodegenError> {
+fn emit(nests: &[Nest], share: &Share, target: &Target, form: FileType) -> Result<Vec<u8>, CodegenError> {
     let context = Context::create();
     let machine = Machine::of(target)?;
     let unit = Unit::new(&context, &machine);
-    for nest in nests {
-        entry::emit(nest, &unit)?;
+    for (at, nest) in nests.iter().enumerate() {
+        entry::emit(nest, &unit, share.of(at))?;
     }
     let module = &unit.asm.module;
     module.verify().map_err(in_module)?;

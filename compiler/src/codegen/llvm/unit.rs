@@ -1,5 +1,6 @@
 //! Function bodies to a module: what all functions of one module share.
 
+use inkwell::GlobalVisibility;
 use inkwell::attributes::{Attribute, AttributeLoc};
 use inkwell::context::Context;
 use inkwell::module::Linkage;
@@ -8,6 +9,7 @@ use inkwell::values::{BasicValueEnum, FunctionValue, PointerValue};
 
 use super::assembler::{Assembler, Element, Lanes, Value};
 use super::in_module;
+use super::join::{OF_CONSTANT, OF_FUNCTION};
 use super::lanes::Reals;
 use super::machine::Machine;
 use crate::codegen::CodegenError;
@@ -41,16 +43,23 @@ impl<'c> Unit<'c> {
         self.declare(name, Linkage::External, from, to)
     }
 
-    /// A function that only this module calls, from several places.
-    pub(super) fn local(
+    /// A function that only modules of the same object call.
+    pub(super) fn hidden(
         &self,
         name: &str,
         from: &[Element],
         to: Option<Element>,
     ) -> Result<FunctionValue<'c>, CodegenError> {
-        let function = self.declare(name, Linkage::Internal, from, to)?;
+        let function = self.declare(name, Linkage::External, from, to)?;
+        self.hide(function);
         self.mark(function, AttributeLoc::Function, "noinline");
         Ok(function)
+    }
+
+    /// Whoever links does not see it.
+    fn hide(&self, function: FunctionValue<'c>) {
+        function.set_linkage(Linkage::External);
+        function.as_global_value().set_visibility(GlobalVisibility::Hidden);
     }
 
     fn declare(
@@ -127,6 +136,11 @@ impl<'c> Unit<'c> {
         }
         let from: Vec<_> = args.iter().map(|it| it.get_type()).collect();
         let function = self.add(&name, Linkage::Internal, &from, Some(self.asm.ty(element, lanes)));
+        if self.machine.joins {
+            // Every module has its own, in a section by itself; one of them is kept.
+            self.hide(function);
+            function.set_section(Some(&format!("{OF_FUNCTION}{name}")));
+        }
         function.set_call_conventions(FAST);
         let caller = self.asm.here();
         self.asm.builder.position_at_end(self.asm.context.append_basic_block(function, ""));
@@ -148,7 +162,13 @@ impl<'c> Unit<'c> {
         }
         let ty = self.asm.context.i8_type().array_type(bytes);
         let global = self.asm.module.add_global(ty, None, &name);
-        global.set_linkage(Linkage::Private);
+        if self.machine.joins {
+            global.set_linkage(Linkage::External);
+            global.set_visibility(GlobalVisibility::Hidden);
+            global.set_section(Some(&format!("{OF_CONSTANT}{name}")));
+        } else {
+            global.set_linkage(Linkage::Private);
+        }
         global.set_constant(true);
         global.set_initializer(&BasicValueEnum::from(ty.const_zero()));
         global.set_alignment(64);

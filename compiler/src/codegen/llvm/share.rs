@@ -1,0 +1,83 @@
+//! What each module has of some kernels: LLVM compiles a module on one thread, so a kernel of many stages is spread over
+//! several. Which function is in which module depends on the kernels alone, so objects are the same on every machine.
+
+use crate::ir::nest::{Block, Nest, Op, Stmt, TileType};
+
+/// Elements of a tile that LLVM takes some microseconds more for.
+const LANES: usize = 64;
+/// Modules of less are put together: a module takes about as long as that much code.
+const LEAST: usize = 100;
+
+/// What a module has of a kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// All functions of the ABI, which are short.
+    Entry,
+    /// The stage of that position.
+    Stage(usize),
+}
+
+/// The pieces of a module, each with the position of its kernel.
+#[derive(Debug)]
+pub(super) struct Share {
+    pieces: Vec<(usize, Piece)>,
+    cost: usize,
+}
+
+impl Share {
+    /// All kernels as a single module.
+    pub(super) fn whole(nests: &[Nest]) -> Share {
+        let pieces = nests.iter().enumerate().flat_map(|(at, nest)| pieces(at, nest)).collect();
+        Share { pieces, cost: 0 }
+    }
+
+    /// The kernels as modules, which are all that LLVM can do at the same time.
+    pub(super) fn all(nests: &[Nest]) -> Vec<Share> {
+        let mut shares: Vec<Share> = Vec::new();
+        for (at, nest) in nests.iter().enumerate() {
+            for piece in pieces(at, nest) {
+                let cost = match piece.1 {
+                    Piece::Entry => LEAST,
+                    Piece::Stage(stage) => cost(nest, &nest.stages[stage].body),
+                };
+                match shares.last_mut() {
+                    Some(last) if last.cost + cost < LEAST => {
+                        last.pieces.push(piece);
+                        last.cost += cost;
+                    }
+                    _ => shares.push(Share { pieces: vec![piece], cost }),
+                }
+            }
+        }
+        shares
+    }
+
+    /// What it has of the kernel of that position.
+    pub(super) fn of(&self, kernel: usize) -> impl Iterator<Item = Piece> {
+        self.pieces.iter().filter(move |it| it.0 == kernel).map(|it| it.1)
+    }
+
+    /// About how long LLVM takes for it.
+    pub(super) fn cost(&self) -> usize {
+        self.cost
+    }
+}
+
+/// All pieces of a kernel.
+fn pieces(at: usize, nest: &Nest) -> impl Iterator<Item = (usize, Piece)> {
+    let stages = (0..nest.stages.len()).map(Piece::Stage);
+    std::iter::once(Piece::Entry).chain(stages).map(move |it| (at, it))
+}
+
+/// What code of a block costs, in vectors.
+fn cost(nest: &Nest, block: &Block) -> usize {
+    let vectors =
+        |ty: &TileType| ty.shape.iter().map(|it| it.extent as usize).product::<usize>().div_ceil(LANES);
+    let of = |stmt: &Stmt| match stmt {
+        Stmt::Let(_, Op::Int(_) | Op::Real(_) | Op::Bool(_) | Op::Word(_)) => 0,
+        Stmt::Let(value, _) | Stmt::Store { value, .. } => vectors(&nest.values[*value]),
+        Stmt::Loop(it) => cost(nest, &it.body),
+        Stmt::If { then, otherwise, .. } => cost(nest, then) + cost(nest, otherwise),
+    };
+    block.stmts.iter().map(of).sum()
+}
