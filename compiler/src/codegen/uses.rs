@@ -16,17 +16,17 @@ impl<'a> Uses<'a> {
     pub(super) fn by_bind(nest: &'a Nest) -> Uses<'a> {
         Uses::of(nest, |uses| {
             uses.checks(&nest.extent_checks);
-            uses.values(nest.extents.iter().copied());
+            uses.take(nest.extents.iter().copied());
             for default in &nest.defaults {
                 uses.block(&default.block);
-                uses.values([default.value]);
+                uses.take([default.value]);
             }
         })
     }
 
     /// What `workspace` needs: its size.
     pub(super) fn by_workspace(nest: &'a Nest) -> Uses<'a> {
-        Uses::of(nest, |uses| uses.values([nest.workspace]))
+        Uses::of(nest, |uses| uses.take([nest.workspace]))
     }
 
     /// What `check` needs: all checks.
@@ -39,14 +39,14 @@ impl<'a> Uses<'a> {
 
     /// What `tasks` needs: the number of tasks of each stage.
     pub(super) fn by_tasks(nest: &'a Nest) -> Uses<'a> {
-        Uses::of(nest, |uses| uses.values(nest.stages.iter().map(|it| it.tasks)))
+        Uses::of(nest, |uses| uses.take(nest.stages.iter().map(|it| it.tasks)))
     }
 
     /// What a stage needs: what its body reads, and where scratch lies.
     pub(super) fn by_stage(nest: &'a Nest, stage: &Stage) -> Uses<'a> {
         Uses::of(nest, |uses| {
             uses.block(&stage.body);
-            uses.values([nest.shared, nest.scratch]);
+            uses.take([nest.shared, nest.scratch]);
         })
     }
 
@@ -63,9 +63,21 @@ impl<'a> Uses<'a> {
         Uses::of(nest, |uses| uses.block(block))
     }
 
-    fn of(nest: &'a Nest, needs: impl FnOnce(&mut Uses<'a>)) -> Uses<'a> {
+    /// What a block itself names, without what that is computed of.
+    #[cfg(feature = "llvm")]
+    pub(super) fn named(nest: &'a Nest, block: &Block) -> Uses<'a> {
+        let mut uses = Uses::nothing(nest);
+        uses.block(block);
+        uses
+    }
+
+    fn nothing(nest: &'a Nest) -> Uses<'a> {
         let (values, buffers) = (vec![false; nest.values.len()], vec![false; nest.buffers.len()]);
-        let mut uses = Uses { nest, values, buffers, branches: true };
+        Uses { nest, values, buffers, branches: true }
+    }
+
+    fn of(nest: &'a Nest, needs: impl FnOnce(&mut Uses<'a>)) -> Uses<'a> {
+        let mut uses = Uses::nothing(nest);
         needs(&mut uses);
         uses.close();
         uses
@@ -79,13 +91,19 @@ impl<'a> Uses<'a> {
         })
     }
 
+    /// All values that are needed.
+    #[cfg(feature = "llvm")]
+    pub(super) fn values(&self) -> impl Iterator<Item = ValueId> {
+        self.nest.values.ids().filter(|it| self.values[it.idx()])
+    }
+
     /// The buffers that are read or written or whose address is asked for.
     #[cfg(feature = "llvm")]
     pub(super) fn buffers(&self) -> impl Iterator<Item = BufferId> {
         self.nest.buffers.ids().filter(|it| self.buffers[it.idx()])
     }
 
-    fn values(&mut self, values: impl IntoIterator<Item = ValueId>) {
+    fn take(&mut self, values: impl IntoIterator<Item = ValueId>) {
         for value in values {
             self.values[value.idx()] = true;
         }
@@ -97,7 +115,7 @@ impl<'a> Uses<'a> {
 
     fn checks(&mut self, checks: &Checks) {
         self.block(&checks.block);
-        self.values(checks.faults.iter().map(|(condition, _)| *condition));
+        self.take(checks.faults.iter().map(|(condition, _)| *condition));
     }
 
     /// Needs what the needed values of the prologue are computed from.
@@ -119,16 +137,16 @@ impl<'a> Uses<'a> {
             Stmt::Let(_, op) => self.op(op),
             Stmt::Store { buffer, index, value, guard, .. } => {
                 self.access(*buffer, index);
-                self.values([*value]);
-                self.values(*guard);
+                self.take([*value]);
+                self.take(*guard);
             }
             Stmt::Loop(it) => {
-                self.values([it.from, it.to]);
-                self.values(it.carried.iter().flat_map(|it| [it.init, it.next]));
+                self.take([it.from, it.to]);
+                self.take(it.carried.iter().flat_map(|it| [it.init, it.next]));
                 self.block(&it.body);
             }
             Stmt::If { condition, then, otherwise } => {
-                self.values([*condition]);
+                self.take([*condition]);
                 if self.branches {
                     self.block(then);
                     self.block(otherwise);
@@ -143,24 +161,24 @@ impl<'a> Uses<'a> {
             Op::Address(buffer) => self.place(*buffer),
             Op::Load { buffer, index, guard, .. } => {
                 self.access(*buffer, index);
-                self.values(*guard);
+                self.take(*guard);
             }
-            other => self.values(other.operands()),
+            other => self.take(other.operands()),
         }
     }
 
     fn access(&mut self, buffer: BufferId, index: &[ValueId]) {
         self.place(buffer);
         let nest = self.nest;
-        self.values(nest.buffers[buffer].strides.iter().copied());
-        self.values(index.iter().copied());
+        self.take(nest.buffers[buffer].strides.iter().copied());
+        self.take(index.iter().copied());
     }
 
     fn place(&mut self, buffer: BufferId) {
         self.buffers[buffer.idx()] = true;
         match self.nest.buffers[buffer].place {
             Place::Input(_) | Place::Output(_) => {}
-            Place::Workspace(offset) | Place::Scratch(offset) => self.values([offset]),
+            Place::Workspace(offset) | Place::Scratch(offset) => self.take([offset]),
         }
     }
 }

@@ -47,7 +47,7 @@ struct Rows<'a> {
 impl<'a, 'c> Emitter<'a, '_, 'c> {
     /// Begins a loop; gives the one around it.
     pub(super) fn enter(&mut self, it: &'a Loop) -> Option<AtHand<'a>> {
-        let around = self.at_hand.as_ref().map_or(0, |it| it.began);
+        let around = self.at_hand.as_ref().map_or(self.resumed, |it| it.began);
         let reads_much = self.reads_much(&it.body);
         self.at_hand.replace(AtHand { it, began: self.defined, around, reads_much, fetched: Vec::new() })
     }

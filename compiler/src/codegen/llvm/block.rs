@@ -7,6 +7,7 @@ use inkwell::values::{BasicValue, FunctionValue, IntValue, PhiValue, PointerValu
 use super::ahead::AtHand;
 use super::alias::Scopes;
 use super::assembler::{Assembler, Element, Opcode, Value};
+use super::rest::Rest;
 use super::tile::{Tile, lanes};
 use super::unit::Unit;
 use crate::codegen::uses::Uses;
@@ -25,12 +26,16 @@ pub(super) struct Emitter<'a, 'u, 'c> {
     pub(super) before: Vec<usize>,
     /// How many are by now.
     pub(super) defined: usize,
+    /// How many a part of a stage began with, which is in a loop that had all of them before.
+    pub(super) resumed: usize,
     /// The first elements of the buffers that are needed.
     addresses: Vec<Option<PointerValue<'c>>>,
     /// A place to write what a guard forbids to write.
     waste: Option<PointerValue<'c>>,
     /// The innermost loop that has begun.
     pub(super) at_hand: Option<AtHand<'a>>,
+    /// Blocks that are functions of their own.
+    pub(super) rests: &'u [(Rest<'a>, FunctionValue<'c>)],
 }
 
 /// With products of so many points the instructions that count turns cost little, but what is read comes from a second level
@@ -99,9 +104,11 @@ impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
             values: vec![None; nest.values.len()],
             before: vec![0; nest.values.len()],
             defined: 0,
+            resumed: 0,
             addresses: vec![None; nest.buffers.len()],
             waste: None,
             at_hand: None,
+            rests: &[],
         }
     }
 
@@ -123,6 +130,15 @@ impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
         for buffer in uses.buffers() {
             self.addresses[buffer.idx()] = Some(self.first_element(buffer));
         }
+    }
+
+    /// What a part of a stage makes again, and the addresses of the buffers that it needs.
+    pub(super) fn resume(&mut self, again: &[&'a Stmt], buffers: &[BufferId]) {
+        again.iter().for_each(|it| self.stmt(it));
+        for &buffer in buffers {
+            self.addresses[buffer.idx()] = Some(self.first_element(buffer));
+        }
+        self.resumed = self.defined;
     }
 
     /// The scratch of a thread is behind what all share and the scratch of those before.
@@ -313,7 +329,10 @@ impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
         self.asm.branch(self.scalar(condition), yes, no);
         for (start, block) in [(yes, then), (no, otherwise)] {
             self.switch_to(start);
-            self.block(block);
+            match self.rests.iter().find(|(rest, _)| std::ptr::eq(rest.block, block)) {
+                Some((rest, function)) => _ = self.asm.call(*function, &rest.args(self)),
+                None => self.block(block),
+            }
             self.asm.jump(join);
         }
         self.switch_to(join);

@@ -8,16 +8,17 @@ use inkwell::values::{FunctionValue, PointerValue};
 use super::assembler::{Element, Opcode, Value};
 use super::block::{Args, Emitter};
 use super::mode::Mode;
+use super::rest::{Rest, rests};
 use super::share::Piece;
 use super::unit::Unit;
 use crate::codegen::uses::Uses;
 use crate::codegen::{CodegenError, symbol};
-use crate::ir::nest::{Checks, Nest, Stage, Status};
+use crate::ir::nest::{Checks, Nest, Status};
 
 const DONE: i64 = 0;
 
 /// The exported functions of a kernel, and its stages.
-struct Functions<'c> {
+struct Functions<'a, 'c> {
     bind: FunctionValue<'c>,
     workspace: FunctionValue<'c>,
     check: FunctionValue<'c>,
@@ -25,6 +26,8 @@ struct Functions<'c> {
     run: FunctionValue<'c>,
     whole: FunctionValue<'c>,
     stages: Vec<FunctionValue<'c>>,
+    /// Of each stage, the parts that are functions.
+    rests: Vec<Vec<(Rest<'a>, FunctionValue<'c>)>>,
 }
 
 /// Emits these functions of a kernel.
@@ -37,17 +40,29 @@ pub(super) fn emit<'c>(
     for piece in pieces {
         match piece {
             Piece::Entry => entry(nest, unit, &functions),
-            Piece::Stage(at) => run_stage(nest, unit, functions.stages[at], &nest.stages[at]),
+            Piece::Stage(at) => run_stage(nest, unit, &functions, at),
+            Piece::Rest(at, part) => {
+                let (rest, function) = &functions.rests[at][part];
+                rest.emit(nest, unit, *function);
+            }
         }
     }
     Ok(())
 }
 
-fn declare<'c>(nest: &Nest, unit: &Unit<'c>) -> Result<Functions<'c>, CodegenError> {
+fn declare<'a, 'c>(nest: &'a Nest, unit: &Unit<'c>) -> Result<Functions<'a, 'c>, CodegenError> {
     use Element::{I32, I64, Pointer};
     let export = |suffix, from: &[Element], to| unit.export(&symbol(nest, suffix), from, Some(to));
     let stage =
         |at| unit.hidden(&symbol(nest, &format!("_stage_{at}")), &[Pointer, Pointer, I32, I64, I64], None);
+    let rests_of = |at: usize| {
+        let rests = rests(nest, &nest.stages[at]).into_iter().enumerate();
+        let declared = |(part, it): (usize, Rest<'a>)| {
+            let function = it.declare(nest, unit, &format!("_stage_{at}_rest_{part}"))?;
+            Ok((it, function))
+        };
+        rests.map(declared).collect::<Result<Vec<_>, CodegenError>>()
+    };
     Ok(Functions {
         bind: export("_bind", &[Pointer, Pointer, Pointer], I32)?,
         workspace: export("_workspace", &[Pointer, I32], I64)?,
@@ -56,11 +71,12 @@ fn declare<'c>(nest: &Nest, unit: &Unit<'c>) -> Result<Functions<'c>, CodegenErr
         run: export("_run", &[Pointer, Pointer, I32, I32, I64, I64], I32)?,
         whole: export("", &[Pointer, Pointer, I64], I32)?,
         stages: (0..nest.stages.len()).map(stage).collect::<Result<_, _>>()?,
+        rests: (0..nest.stages.len()).map(rests_of).collect::<Result<_, _>>()?,
     })
 }
 
 /// The functions of the ABI.
-fn entry<'c>(nest: &Nest, unit: &Unit<'c>, functions: &Functions<'c>) {
+fn entry<'c>(nest: &Nest, unit: &Unit<'c>, functions: &Functions<'_, 'c>) {
     // Before the work starts, it is the time to compile them that counts.
     for function in [functions.bind, functions.workspace, functions.check, functions.tasks] {
         unit.mark(function, AttributeLoc::Function, "noinline");
@@ -127,7 +143,8 @@ fn tasks<'c>(nest: &Nest, unit: &Unit<'c>, function: FunctionValue<'c>) {
 }
 
 /// `void stage(const args *, void *workspace, uint32_t thread, uint64_t first, uint64_t last)`
-fn run_stage<'c>(nest: &Nest, unit: &Unit<'c>, function: FunctionValue<'c>, stage: &Stage) {
+fn run_stage<'c>(nest: &Nest, unit: &Unit<'c>, functions: &Functions<'_, 'c>, at: usize) {
+    let (function, stage) = (functions.stages[at], &nest.stages[at]);
     let [words, workspace, thread, first, last] = params(function);
     // Words and workspace overlap nothing, least of all each other.
     for param in [0, 1] {
@@ -137,6 +154,7 @@ fn run_stage<'c>(nest: &Nest, unit: &Unit<'c>, function: FunctionValue<'c>, stag
     let args =
         Args { workspace: Some(workspace.into_pointer_value()), ..Args::reading(words.into_pointer_value()) };
     let mut emitter = Emitter::new(nest, unit, function, args);
+    emitter.rests = &functions.rests[at];
     emitter.prologue_of(&Uses::by_stage(nest, stage), thread);
     let before = asm.here();
     let [header, body, exit] = std::array::from_fn(|_| emitter.new_block());
@@ -154,7 +172,7 @@ fn run_stage<'c>(nest: &Nest, unit: &Unit<'c>, function: FunctionValue<'c>, stag
     asm.ret(None);
 }
 
-fn run<'c>(nest: &Nest, unit: &Unit<'c>, functions: &Functions<'c>) {
+fn run<'c>(nest: &Nest, unit: &Unit<'c>, functions: &Functions<'_, 'c>) {
     let [words, workspace, thread, stage, first, last] = params(functions.run);
     let asm = &unit.asm;
     let emitter = Emitter::new(nest, unit, functions.run, Args::reading(words.into_pointer_value()));
@@ -180,7 +198,7 @@ fn run<'c>(nest: &Nest, unit: &Unit<'c>, functions: &Functions<'c>) {
     emitter.answer(Code::NoSuchTask.at(0).into());
 }
 
-fn whole<'c>(nest: &Nest, unit: &Unit<'c>, functions: &Functions<'c>) {
+fn whole<'c>(nest: &Nest, unit: &Unit<'c>, functions: &Functions<'_, 'c>) {
     let [words, workspace, bytes] = params(functions.whole);
     let asm = &unit.asm;
     let emitter = Emitter::new(nest, unit, functions.whole, Args::reading(words.into_pointer_value()));

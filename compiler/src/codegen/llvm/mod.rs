@@ -32,6 +32,7 @@ mod memory;
 mod mode;
 mod op;
 mod reduce;
+mod rest;
 mod scalar;
 mod share;
 mod tile;

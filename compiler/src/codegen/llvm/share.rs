@@ -1,6 +1,7 @@
 //! What each module has of some kernels: LLVM compiles a module on one thread, so a kernel of many stages is spread over
 //! several. Which function is in which module depends on the kernels alone, so objects are the same on every machine.
 
+use super::rest::rests;
 use crate::ir::nest::{Block, Nest, Op, Stmt, TileType};
 
 /// Elements of a tile that LLVM takes some microseconds more for.
@@ -15,6 +16,8 @@ pub(super) enum Piece {
     Entry,
     /// The stage of that position.
     Stage(usize),
+    /// Of that stage, the part of that position.
+    Rest(usize, usize),
 }
 
 /// The pieces of a module, each with the position of its kernel.
@@ -27,25 +30,21 @@ pub(super) struct Share {
 impl Share {
     /// All kernels as a single module.
     pub(super) fn whole(nests: &[Nest]) -> Share {
-        let pieces = nests.iter().enumerate().flat_map(|(at, nest)| pieces(at, nest)).collect();
-        Share { pieces, cost: 0 }
+        let of = |(at, nest): (usize, &Nest)| pieces(nest).into_iter().map(move |it| (at, it.0));
+        Share { pieces: nests.iter().enumerate().flat_map(of).collect(), cost: 0 }
     }
 
     /// The kernels as modules, which are all that LLVM can do at the same time.
     pub(super) fn all(nests: &[Nest]) -> Vec<Share> {
         let mut shares: Vec<Share> = Vec::new();
         for (at, nest) in nests.iter().enumerate() {
-            for piece in pieces(at, nest) {
-                let cost = match piece.1 {
-                    Piece::Entry => LEAST,
-                    Piece::Stage(stage) => cost(nest, &nest.stages[stage].body),
-                };
+            for (piece, cost) in pieces(nest) {
                 match shares.last_mut() {
                     Some(last) if last.cost + cost < LEAST => {
-                        last.pieces.push(piece);
+                        last.pieces.push((at, piece));
                         last.cost += cost;
                     }
-                    _ => shares.push(Share { pieces: vec![piece], cost }),
+                    _ => shares.push(Share { pieces: vec![(at, piece)], cost }),
                 }
             }
         }
@@ -63,14 +62,22 @@ impl Share {
     }
 }
 
-/// All pieces of a kernel.
-fn pieces(at: usize, nest: &Nest) -> impl Iterator<Item = (usize, Piece)> {
-    let stages = (0..nest.stages.len()).map(Piece::Stage);
-    std::iter::once(Piece::Entry).chain(stages).map(move |it| (at, it))
+/// All pieces of a kernel, and what they cost.
+fn pieces(nest: &Nest) -> Vec<(Piece, usize)> {
+    let mut all = vec![(Piece::Entry, LEAST)];
+    for (at, stage) in nest.stages.iter().enumerate() {
+        let rests = rests(nest, stage);
+        let rests = rests.iter().enumerate().map(|(part, it)| (Piece::Rest(at, part), cost(nest, it.block)));
+        let rests: Vec<_> = rests.collect();
+        let elsewhere: usize = rests.iter().map(|it| it.1).sum();
+        all.push((Piece::Stage(at), cost(nest, &stage.body) - elsewhere));
+        all.extend(rests);
+    }
+    all
 }
 
 /// What code of a block costs, in vectors.
-fn cost(nest: &Nest, block: &Block) -> usize {
+pub(super) fn cost(nest: &Nest, block: &Block) -> usize {
     let vectors =
         |ty: &TileType| ty.shape.iter().map(|it| it.extent as usize).product::<usize>().div_ceil(LANES);
     let of = |stmt: &Stmt| match stmt {
