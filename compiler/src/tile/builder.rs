@@ -79,6 +79,8 @@ pub(super) struct Builder {
     pub(super) offsets: HashMap<RankId, ValueId>,
     /// The rank that comes last in the shape of every tile that has it.
     pub(super) minor: Option<RankId>,
+    /// Registers are few: an operation is done again where its value is wanted again.
+    pub(super) repeats: bool,
     /// Loads from scratch, whose contents change, stay at this level or further in.
     pub(super) floor: usize,
 }
@@ -97,6 +99,7 @@ impl Builder {
             indices: HashMap::new(),
             offsets: HashMap::new(),
             minor: None,
+            repeats: false,
             floor: 0,
         }
     }
@@ -137,6 +140,9 @@ impl Builder {
     /// The value of an operation, which is done once at its level.
     pub(super) fn emit(&mut self, op: Op, ty: TileType, operands: &[ValueId]) -> ValueId {
         let level = operands.iter().map(|it| self.level_of[it.idx()]).max().unwrap_or(0);
+        if self.repeats && !matches!(op, Op::Int(_)) {
+            return self.emit_at(level, op, ty);
+        }
         let pure = Pure(op, ty);
         if let Some(&known) = self.levels[level].pure.get(&pure) {
             return known;

@@ -179,11 +179,13 @@ impl Tiling<'_> {
     ) -> Option<Stage> {
         let dim = team.rows;
         self.team = Some(team);
+        self.builder.repeats = true;
         // Coordinates of features, which no loop gives, mean something else in other stages.
         let memos = self.builder.forget();
         self.builder.open_body();
         let tasks = tasks(self);
         self.team = None;
+        self.builder.repeats = false;
         self.region = Region::default();
         let Tasks { task, count } = tasks?;
         let mut body = self.builder.close_body();
