@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 
-use super::stage::{Source, Stage, State, join};
+use super::stage::{Source, State, join};
 use crate::ir::cascade::{At, Cascade, Einsum, ExprId, Extent, Op, RankId, Recurrence, Role, Step, TensorId};
 use crate::ir::expr::{BinaryOp, Expr, operands};
 
@@ -29,18 +29,33 @@ pub struct RankPasses {
 
 /// Counts the passes over the fibers of a rank.
 pub fn passes(cascade: &Cascade, rank: RankId) -> RankPasses {
-    count(cascade, rank).result
+    count(cascade, &orders(cascade), rank).result
+}
+
+/// Counts the passes over the fibers of each of some ranks.
+pub(crate) fn passes_over(cascade: &Cascade, ranks: impl Iterator<Item = RankId>) -> Vec<RankPasses> {
+    let orders = orders(cascade);
+    ranks.map(|it| count(cascade, &orders, it).result).collect()
 }
 
 /// What every tensor that an einsum defines needs of the sources along a rank.
 pub(crate) fn states(cascade: &Cascade, rank: RankId) -> BTreeMap<TensorId, State> {
-    count(cascade, rank).tensors
+    count(cascade, &orders(cascade), rank).tensors
 }
 
-fn count(cascade: &Cascade, rank: RankId) -> Count<'_> {
+/// The expressions of the value of each einsum, operands first.
+type Orders = BTreeMap<ExprId, Vec<ExprId>>;
+
+fn orders(cascade: &Cascade) -> Orders {
+    cascade.einsums().map(|it| (it.value, cascade.exprs.postorder(it.value))).collect()
+}
+
+fn count<'a>(cascade: &'a Cascade, orders: &'a Orders, rank: RankId) -> Count<'a> {
     let mut count = Count {
         cascade,
+        orders,
         family: cascade.exprs.atoms(rank).to_vec(),
+        values: vec![State::default(); cascade.exprs.len()],
         tensors: BTreeMap::new(),
         result: RankPasses { passes: 0, depth: 0, used: BTreeMap::new() },
     };
@@ -59,6 +74,9 @@ struct Count<'a> {
     cascade: &'a Cascade,
     /// The part-less ranks of the rank that is counted over.
     family: Vec<RankId>,
+    orders: &'a Orders,
+    /// What each expression of the einsum that is looked at needs.
+    values: Vec<State>,
     tensors: BTreeMap<TensorId, State>,
     result: RankPasses,
 }
@@ -79,27 +97,27 @@ impl Count<'_> {
 
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn einsum(&mut self, einsum: &Einsum, group: Option<&Recurrence>) {
-        let mut states: BTreeMap<ExprId, State> = BTreeMap::new();
         let mut reads: Vec<(TensorId, bool)> = Vec::new();
-        for id in self.cascade.exprs.postorder(einsum.value) {
+        for &id in &self.orders[&einsum.value] {
+            let of = |it: &ExprId| &self.values[it.idx()];
             let state = match self.cascade.exprs.get(id) {
                 Expr::Read(tensor, coords, _) => {
                     reads.push((*tensor, self.spans(id)));
-                    let at = coords.iter().map(|it| &states[it]);
+                    let at = coords.iter().map(of);
                     let point = self.read(*tensor, coords, group);
                     self.joined(id, at.chain([&point]))
                 }
-                other => self.joined(id, operands(other).iter().map(|it| &states[it])),
+                other => self.joined(id, operands(other).iter().map(of)),
             };
-            states.insert(id, state);
+            self.values[id.idx()] = state;
         }
-        let state = states.remove(&einsum.value).unwrap_or_default();
+        let state = self.values[einsum.value.idx()].clone();
         self.record(&state, einsum, &reads);
         let state = self.after(einsum, state);
         let known = self.tensors.entry(einsum.tensor).or_default();
-        for (source, stage) in state {
+        for (source, stage) in state.iter() {
             // A base and a step give the coordinates of one tensor: all are there with the later one.
-            let old = known.entry(source).or_insert(stage);
+            let old = known.or_insert(source, stage);
             if old.time() < stage.time() {
                 *old = stage;
             }
@@ -109,7 +127,7 @@ impl Count<'_> {
     /// Notes what an einsum traverses.
     fn record(&mut self, state: &State, einsum: &Einsum, reads: &[(TensorId, bool)]) {
         let mut pass = 0;
-        for (source, stage) in state {
+        for (source, stage) in state.iter() {
             match source {
                 Source::Any => self.result.depth = self.result.depth.max(stage.pass),
                 Source::Tensor(_) => {
@@ -165,7 +183,7 @@ impl Count<'_> {
             // An earlier step of a rank that is not counted over has fibers of its own.
             let along = self.cascade.exprs.atoms(recurrence.rank);
             if !along.iter().any(|it| self.family.contains(it)) {
-                return State::new();
+                return State::default();
             }
         }
         let free: Vec<RankId> =
@@ -180,12 +198,11 @@ impl Count<'_> {
                 || self.is_inner(dim.rank)
         });
         if !in_place {
-            state.values_mut().for_each(|it| it.open = false);
+            state.close();
         }
         let is_source = it.role == Role::Input || (state.is_empty() && !it.dims.is_empty());
         if spans && is_source {
-            let first = Stage { pass: 1, open: true };
-            state.extend([(Source::Any, first), (Source::Tensor(tensor), first)]);
+            state.read(tensor);
         }
         state
     }
@@ -256,7 +273,7 @@ impl Count<'_> {
             Op::Map | Op::Reduce(..) | Op::Scan(..) => false,
         };
         if gone || whole_fiber_first {
-            state.values_mut().for_each(|it| it.open = false);
+            state.close();
         }
         state
     }

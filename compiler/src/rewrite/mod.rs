@@ -32,7 +32,7 @@ pub use chunk::Walker;
 pub use explain::{Block, Derivation, Disagreement, Replay, Step, explain};
 
 use build::Build;
-use extract::{Choice, Cost, extract};
+use extract::{Choice, Cost, Search};
 use facts::Graph;
 use rules::Phase;
 use term::{Class, Term};
@@ -91,6 +91,12 @@ pub struct Candidate {
     pub work: f64,
     /// The terms that it is made of; none for the cascade as written.
     choice: Option<Choice>,
+}
+
+impl Candidate {
+    fn cost(&self) -> Cost {
+        Cost { passes: self.passes, work: self.work }
+    }
 }
 
 /// The laws: the name of each, what it says, and what it does to floats.
@@ -158,7 +164,7 @@ fn saturated(mut graph: Graph) -> Variants {
     let tensors = translate::translate(&mut graph);
     graph.rebuild();
     let roots: Vec<Class> = graph.analysis.cascade.outputs().map(|it| tensors[&it]).collect();
-    let written = extract(&graph, &roots, &|_, _| false).cost(&graph, &roots);
+    let written = Search::of(&graph, &roots).best(&|_, _| false).cost(&graph, &roots);
     let report = run(&mut graph);
     Variants { graph, tensors, written, report }
 }
@@ -190,14 +196,19 @@ fn round(graph: &mut Graph, phase: Phase) -> bool {
     for rule in rules::all().filter(|it| it.phase <= phase) {
         for term in &terms {
             for (before, after) in (rule.find)(graph, term) {
-                graph.union_trusted(before, after, rule.name);
+                // A proof may be shorter by what was known before.
+                if graph.are_explanations_enabled() || graph.find(before) != graph.find(after) {
+                    graph.union_trusted(before, after, rule.name);
+                }
             }
             if graph.total_size() > TERMS {
                 graph.rebuild();
                 return false;
             }
         }
-        graph.rebuild();
+        if !graph.clean {
+            graph.rebuild();
+        }
     }
     true
 }
@@ -227,15 +238,11 @@ impl Variants {
     /// may have had a reason to write it so, comes after that; what is worse does not come.
     pub fn candidates(&self) -> impl Iterator<Item = Candidate> + '_ {
         let first = self.candidate(self.extracted(&|_, _| false));
-        let worth = self.is_worth(&first);
-        let others = move |it: &Candidate| {
-            let mut others = self.others(it);
-            others.retain(|it| self.is_worth(it));
-            others
-        };
+        let worth = self.is_worth(first.cost());
+        let others = move |it: &Candidate| self.others(it, |cost| self.is_worth(cost));
         let rest = first.clone();
         let lead = worth.then_some(first).into_iter();
-        let flat = std::iter::once_with(|| self.flat()).flatten().filter(|it| self.is_worth(it));
+        let flat = std::iter::once_with(|| self.flat()).flatten().filter(|it| self.is_worth(it.cost()));
         let rest = std::iter::once(rest).filter(move |_| worth).flat_map(move |it| others(&it));
         lead.chain(flat).chain(rest).chain(std::iter::once_with(|| self.as_written()))
     }
@@ -249,12 +256,11 @@ impl Variants {
     }
 
     /// It is better than the cascade as written, and not hardly so.
-    fn is_worth(&self, candidate: &Candidate) -> bool {
+    fn is_worth(&self, cost: Cost) -> bool {
         /// A saving of work below this share is none.
         const WORTH: f64 = 0.25;
-        let fewer = candidate.passes < self.written.passes;
-        let cheaper =
-            candidate.passes == self.written.passes && candidate.work < (1.0 - WORTH) * self.written.work;
+        let fewer = cost.passes < self.written.passes;
+        let cheaper = cost.passes == self.written.passes && cost.work < (1.0 - WORTH) * self.written.work;
         fewer || cheaper
     }
 
@@ -269,35 +275,33 @@ impl Variants {
             let over: Vec<RankId> = ranks.iter().flat_map(|it| setting.atoms(*it).to_vec()).collect();
             let others = setting.families.iter().zip(&self.graph.facts(*body).passes);
             let mut others = others.filter(|(family, _)| !family.iter().any(|it| over.contains(it)));
-            is_long(&over)
-                && others.any(|(family, state)| {
-                    is_long(family) && !state.is_empty() && state.values().all(|it| !it.open)
-                })
+            is_long(&over) && others.any(|(family, state)| is_long(family) && state.is_closed())
         };
         let choice = self.extracted(&|_, term| is_nested(term));
         let known = self.roots().iter().all(|it| choice.is_known(&self.graph, *it));
         known.then(|| self.candidate(choice))
     }
 
-    /// Cascades like the best one but for one class, best first.
-    fn others(&self, first: &Candidate) -> Vec<Candidate> {
+    /// Cascades like the best one but for one class, as far as they are wanted for what they cost, best first.
+    fn others(&self, first: &Candidate, is_wanted: impl Fn(Cost) -> bool) -> Vec<Candidate> {
         /// How many classes are tried with another term.
         const TRIED: usize = 32;
         let roots = self.roots();
         let Some(choice) = &first.choice else { return Vec::new() };
-        let mut found = Vec::new();
-        for (class, term) in choice.needed(&self.graph, &roots).into_iter().rev() {
-            if found.len() == TRIED {
-                break;
-            }
-            if self.graph.terms(class).len() < 2 {
-                continue;
-            }
-            let other = self.extracted(&|banned, it| banned == class && *it == term);
-            if roots.iter().all(|it| other.is_known(&self.graph, *it)) {
-                found.push(self.candidate(other));
+        let mut search = Search::of(&self.graph, &roots);
+        let needed = choice.needed(&self.graph, &roots).into_iter().rev();
+        let others = needed
+            .filter(|(class, _)| self.graph.terms(*class).len() > 1)
+            .map(|(class, _)| search.otherwise(choice.clone(), class))
+            .filter(|it| roots.iter().all(|root| it.is_known(&self.graph, *root)));
+        let mut different: Vec<(Vec<(Class, Term)>, Choice)> = Vec::new();
+        for other in others.take(TRIED) {
+            let needed = other.needed(&self.graph, &roots);
+            if is_wanted(other.cost(&self.graph, &roots)) && !different.iter().any(|it| it.0 == needed) {
+                different.push((needed, other));
             }
         }
+        let mut found: Vec<Candidate> = different.into_iter().map(|(_, it)| self.candidate(it)).collect();
         found.sort_by(|a, b| {
             a.passes.cmp(&b.passes).then(a.bytes.total_cmp(&b.bytes)).then(a.work.total_cmp(&b.work))
         });
@@ -310,12 +314,12 @@ impl Variants {
     /// Equal cascades, best first, the very best one among them, whether or not they are worth compiling.
     pub fn best_of(&self, number: usize) -> Vec<Candidate> {
         let first = self.candidate(self.extracted(&|_, _| false));
-        let others = self.others(&first);
+        let others = self.others(&first, |_| true);
         std::iter::once(first).chain(others).take(number).collect()
     }
 
     fn extracted(&self, is_banned: &dyn Fn(Class, &Term) -> bool) -> Choice {
-        extract(&self.graph, &self.roots(), is_banned)
+        Search::of(&self.graph, &self.roots()).best(is_banned)
     }
 
     fn candidate(&self, choice: Choice) -> Candidate {

@@ -36,9 +36,8 @@ impl Setting {
         let mut written = Vec::new();
         let mut count = |rank: RankId| {
             let states = states(cascade, rank);
-            let mut sources = states.values().flat_map(State::keys);
-            let is_traversed = sources.any(|it| match it {
-                Source::Tensor(tensor) => cascade.tensors[*tensor].role == Role::Input,
+            let is_traversed = states.values().flat_map(State::iter).any(|(it, _)| match it {
+                Source::Tensor(tensor) => cascade.tensors[tensor].role == Role::Input,
                 Source::Any => false,
             });
             families.push(cascade.exprs.atoms(rank).to_vec());
