@@ -17,7 +17,7 @@ use crate::ir::cascade::{At, Cascade, Einsum, ExprId, Extent, Op, RankId, Recurr
 use crate::ir::expr::{BinaryOp, Expr, operands};
 
 /// How often the fibers of a rank are traversed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RankPasses {
     /// The most passes over the fiber of any one tensor; 0 for a rank that is not traversed.
     pub passes: u32,
@@ -29,56 +29,60 @@ pub struct RankPasses {
 
 /// Counts the passes over the fibers of a rank.
 pub fn passes(cascade: &Cascade, rank: RankId) -> RankPasses {
-    count(cascade, &orders(cascade), rank).result
+    Count::of(cascade).over(rank)
 }
 
 /// Counts the passes over the fibers of each of some ranks.
-pub(crate) fn passes_over(cascade: &Cascade, ranks: impl Iterator<Item = RankId>) -> Vec<RankPasses> {
-    let orders = orders(cascade);
-    ranks.map(|it| count(cascade, &orders, it).result).collect()
+pub(crate) fn passes_over(
+    cascade: &Cascade,
+    ranks: impl Iterator<Item = RankId>,
+) -> impl Iterator<Item = RankPasses> {
+    let mut count = Count::of(cascade);
+    ranks.map(move |it| count.over(it))
 }
 
 /// What every tensor that an einsum defines needs of the sources along a rank.
 pub(crate) fn states(cascade: &Cascade, rank: RankId) -> BTreeMap<TensorId, State> {
-    count(cascade, &orders(cascade), rank).tensors
-}
-
-/// The expressions of the value of each einsum, operands first.
-type Orders = BTreeMap<ExprId, Vec<ExprId>>;
-
-fn orders(cascade: &Cascade) -> Orders {
-    cascade.einsums().map(|it| (it.value, cascade.exprs.postorder(it.value))).collect()
-}
-
-fn count<'a>(cascade: &'a Cascade, orders: &'a Orders, rank: RankId) -> Count<'a> {
-    let mut count = Count {
-        cascade,
-        orders,
-        family: cascade.exprs.atoms(rank).to_vec(),
-        values: vec![State::default(); cascade.exprs.len()],
-        tensors: BTreeMap::new(),
-        result: RankPasses { passes: 0, depth: 0, used: BTreeMap::new() },
-    };
-    for step in &cascade.steps {
-        match step {
-            Step::Einsum(einsum) => {
-                count.einsum(einsum, None);
-            }
-            Step::Recurrence(recurrence) => count.recurrence(recurrence),
-        }
-    }
-    count
+    let mut count = Count::of(cascade);
+    count.over(rank);
+    count.tensors
 }
 
 struct Count<'a> {
     cascade: &'a Cascade,
+    /// The expressions of the value of each einsum, operands first.
+    orders: BTreeMap<ExprId, Vec<ExprId>>,
+    /// What each expression needs, in the einsum that was looked at last.
+    values: Vec<State>,
     /// The part-less ranks of the rank that is counted over.
     family: Vec<RankId>,
-    orders: &'a Orders,
-    /// What each expression of the einsum that is looked at needs.
-    values: Vec<State>,
     tensors: BTreeMap<TensorId, State>,
     result: RankPasses,
+}
+
+impl<'a> Count<'a> {
+    fn of(cascade: &'a Cascade) -> Count<'a> {
+        Count {
+            cascade,
+            orders: cascade.einsums().map(|it| (it.value, cascade.exprs.postorder(it.value))).collect(),
+            values: vec![State::default(); cascade.exprs.len()],
+            family: Vec::new(),
+            tensors: BTreeMap::new(),
+            result: RankPasses::default(),
+        }
+    }
+
+    fn over(&mut self, rank: RankId) -> RankPasses {
+        self.family = self.cascade.exprs.atoms(rank).to_vec();
+        self.tensors.clear();
+        for step in &self.cascade.steps {
+            match step {
+                Step::Einsum(einsum) => self.einsum(einsum, None),
+                Step::Recurrence(recurrence) => self.recurrence(recurrence),
+            }
+        }
+        std::mem::take(&mut self.result)
+    }
 }
 
 impl Count<'_> {
@@ -98,7 +102,8 @@ impl Count<'_> {
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn einsum(&mut self, einsum: &Einsum, group: Option<&Recurrence>) {
         let mut reads: Vec<(TensorId, bool)> = Vec::new();
-        for &id in &self.orders[&einsum.value] {
+        for at in 0..self.orders[&einsum.value].len() {
+            let id = self.orders[&einsum.value][at];
             let of = |it: &ExprId| &self.values[it.idx()];
             let state = match self.cascade.exprs.get(id) {
                 Expr::Read(tensor, coords, _) => {

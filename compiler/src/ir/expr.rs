@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use attnc_dsl::ast::{CompareOp, DType, Kind};
+use rustc_hash::FxHashMap;
 
 use super::arena::Arena;
 use super::cascade::{ExprId, ParamId, RankId, TensorId};
@@ -130,7 +131,7 @@ pub struct Exprs {
     nodes: Arena<Expr>,
     facts: Vec<Facts>,
     atoms: Vec<Vec<RankId>>,
-    ids: HashMap<Expr, ExprId>,
+    ids: FxHashMap<Expr, ExprId>,
 }
 
 impl Exprs {
@@ -356,8 +357,8 @@ impl Exprs {
     pub fn postorder(&self, root: ExprId) -> Vec<ExprId> {
         // Operands have smaller ids.
         let mut seen = vec![false; root.idx() + 1];
-        let mut order = Vec::new();
-        let mut todo = vec![(root, false)];
+        let (mut order, mut todo) = (Vec::with_capacity(32), Vec::with_capacity(32));
+        todo.push((root, false));
         while let Some((id, ready)) = todo.pop() {
             if ready {
                 order.push(id);

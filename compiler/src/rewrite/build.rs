@@ -141,10 +141,13 @@ impl Build for Graph {
     }
 
     fn fewest(&self, mut ways: Vec<Vec<Class>>) -> Vec<Vec<Class>> {
-        let families = 0..self.analysis.families.len();
         let late = |way: &Vec<Class>| -> u32 {
-            let most = |family: usize| way.iter().map(|it| passes(&self.facts(*it).passes[family])).max();
-            families.clone().filter_map(most).sum()
+            let mut most = vec![0; self.analysis.families.len()];
+            for it in way {
+                let own = self.facts(*it).passes.iter().map(passes);
+                most.iter_mut().zip(own).for_each(|(most, own)| *most = own.max(*most));
+            }
+            most.into_iter().sum()
         };
         if ways.len() > 1 {
             ways.sort_by_cached_key(|it| (late(it), Reverse(it.len())));

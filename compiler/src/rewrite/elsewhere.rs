@@ -55,8 +55,8 @@ fn up_to_the_least(cascade: &Cascade, mut all: Vec<Applied>, better: fn(f64, f64
 }
 
 /// How often each of some ranks is traversed.
-fn traversals(cascade: &Cascade, ranks: impl Iterator<Item = RankId>) -> Vec<u32> {
-    passes_over(cascade, ranks).into_iter().map(|it| it.passes.max(1)).collect()
+fn traversals(cascade: &Cascade, ranks: impl Iterator<Item = RankId>) -> impl Iterator<Item = u32> {
+    passes_over(cascade, ranks).map(|it| it.passes.max(1))
 }
 
 /// How many points of tensors a plan of a cascade is likely to store.
@@ -99,7 +99,7 @@ fn next(cascade: &Cascade, allows: &dyn Fn(u32, u32) -> bool) -> Option<Cascade>
         Step::Einsum(it) if of(it.tensor) >= LARGE * largest => Some(it),
         Step::Einsum(_) | Step::Recurrence(_) => None,
     });
-    let mut before = None;
+    let mut before: Option<Vec<u32>> = None;
     for made in large {
         let tensor = &cascade.tensors[made.tensor];
         let is_own = matches!(tensor.role, Role::Temporary | Role::Intermediate) && tensor.dtype.is_none();
@@ -114,9 +114,10 @@ fn next(cascade: &Cascade, allows: &dyn Fn(u32, u32) -> bool) -> Option<Cascade>
         };
         if !elsewhere.is_empty() && elsewhere.iter().all(fits) {
             let new = with(cascade, made, &elsewhere[0]);
-            let counts = traversals(&new, cascade.ranks.ids());
-            let before = before.get_or_insert_with(|| traversals(cascade, cascade.ranks.ids()));
-            if counts.iter().zip(before).all(|(new, old)| allows(*new, *old)) {
+            let before = before.get_or_insert_with(|| traversals(cascade, cascade.ranks.ids()).collect());
+            let is_allowed =
+                traversals(&new, cascade.ranks.ids()).zip(before).all(|(new, old)| allows(new, *old));
+            if is_allowed {
                 return Some(new);
             }
         }

@@ -45,7 +45,7 @@ struct Chosen {
 }
 
 /// When a term is there.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 struct Timing {
     /// Along each family of ranks.
     states: Vec<State>,
@@ -89,6 +89,10 @@ impl Set {
 
     fn contains(&self, place: usize) -> bool {
         self.0[place / 64] >> (place % 64) & 1 == 1
+    }
+
+    fn len(&self) -> u32 {
+        self.0.iter().map(|it| it.count_ones()).sum()
     }
 
     fn iter(&self) -> impl Iterator<Item = usize> + '_ {
@@ -213,7 +217,11 @@ impl<'a> Search<'a> {
         let place = self.places.of[usize::from(class)];
         let Some(old) = choice.chosen[place].clone() else { return choice };
         let needs_it = |it: &Option<Rc<Chosen>>| it.as_ref().is_some_and(|it| it.needs.contains(place));
-        let again: Vec<usize> = (0..choice.chosen.len()).filter(|it| needs_it(&choice.chosen[*it])).collect();
+        let mut again: Vec<usize> =
+            (0..choice.chosen.len()).filter(|it| needs_it(&choice.chosen[*it])).collect();
+        // Operands before what is made of them.
+        let size = |it: &usize| choice.chosen[*it].as_ref().map(|it| it.needs.len());
+        again.sort_by_cached_key(size);
         again.iter().for_each(|it| choice.chosen[*it] = None);
         self.improve(&mut choice, again, &|it, term| it == class && *term == old.term);
         choice
@@ -320,9 +328,8 @@ impl Asked<'_> {
     }
 
     fn timing(&self, way: &mut Way, operands: &[&Chosen]) -> Rc<Timing> {
-        let is_same = |(of, _): &&(Vec<Rc<Timing>>, Rc<Timing>)| {
-            of.iter().zip(operands).all(|(a, b)| Rc::ptr_eq(a, &b.timing))
-        };
+        let is_same =
+            |(of, _): &&(Vec<Rc<Timing>>, Rc<Timing>)| of.iter().zip(operands).all(|(a, b)| *a == b.timing);
         if let Some((_, known)) = way.known.as_ref().filter(is_same) {
             return Rc::clone(known);
         }

@@ -72,6 +72,10 @@ impl Analysis<Term> for Setting {
         *a = merged;
         did
     }
+
+    fn modify(graph: &mut Graph, id: Class) {
+        graph.analysis.changed(id);
+    }
 }
 
 /// How much there is to a domain; of two ways to say the same the shorter is kept.

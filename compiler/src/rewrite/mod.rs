@@ -25,6 +25,8 @@ mod write;
 
 use std::collections::HashMap;
 
+use egg::Language;
+
 pub(crate) use setting::sizes_of_plan;
 pub(crate) use whole::most_of;
 
@@ -173,28 +175,47 @@ fn run(graph: &mut Graph) -> Report {
     let mut report = Report { rounds: 0, terms: 0, stop: Stop::Saturated };
     for phase in Phase::ALL {
         report.stop = Stop::Rounds;
+        // All terms are asked first, and last; in between only those around which something has changed.
+        let mut asked = Asked::All;
         for _ in 0..ROUNDS {
             let before = (graph.total_number_of_nodes(), graph.number_of_classes());
-            if !round(graph, phase) {
+            if !round(graph, phase, asked) {
                 return Report { terms: graph.total_number_of_nodes(), stop: Stop::Terms, ..report };
             }
-            if before == (graph.total_number_of_nodes(), graph.number_of_classes()) {
+            let is_same = before == (graph.total_number_of_nodes(), graph.number_of_classes());
+            if is_same && asked == Asked::All {
                 report.stop = Stop::Saturated;
                 break;
             }
-            report.rounds += 1;
+            asked = if is_same { Asked::All } else { Asked::Fresh };
+            report.rounds += usize::from(!is_same);
         }
     }
     Report { terms: graph.total_number_of_nodes(), ..report }
 }
 
-/// Tries every rule of a phase and those before on every term that there is; false if the limit of terms is reached.
-fn round(graph: &mut Graph, phase: Phase) -> bool {
+/// Which terms rules are tried on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    All,
+    /// Those that are near something that changed in the last round.
+    Fresh,
+}
+
+/// Tries every rule of a phase and those before on the terms that are asked; false if the limit of terms is reached.
+fn round(graph: &mut Graph, phase: Phase, asked: Asked) -> bool {
+    graph.analysis.next_round();
     let mut classes: Vec<Class> = graph.classes().map(|it| it.id).collect();
     classes.sort_unstable();
-    let terms: Vec<Term> = classes.iter().flat_map(|&it| graph.terms(it)).collect();
+    let mut terms: Vec<(Class, Term)> = Vec::new();
+    for &class in &classes {
+        terms.extend(graph.terms(class).into_iter().map(|it| (class, it)));
+    }
+    if asked == Asked::Fresh {
+        retain_fresh(graph, &mut terms);
+    }
     for rule in rules::all().filter(|it| it.phase <= phase) {
-        for term in &terms {
+        for (_, term) in &terms {
             for (before, after) in (rule.find)(graph, term) {
                 // A proof may be shorter by what was known before.
                 if graph.are_explanations_enabled() || graph.find(before) != graph.find(after) {
@@ -211,6 +232,28 @@ fn round(graph: &mut Graph, phase: Phase) -> bool {
         }
     }
     true
+}
+
+/// Keeps the terms whose class has changed lately, or one that rules see from them.
+fn retain_fresh(graph: &Graph, terms: &mut Vec<(Class, Term)>) {
+    /// How deep below a term rules look.
+    const DEPTH: usize = 2;
+    let most = terms.last().map_or(0, |it| usize::from(it.0) + 1);
+    let mut fresh = vec![false; most];
+    for (class, _) in terms.iter() {
+        fresh[usize::from(*class)] = graph.analysis.is_fresh(*class);
+    }
+    let is_near = |fresh: &[bool], (class, term): &(Class, Term)| {
+        fresh[usize::from(*class)] || term.children().iter().any(|it| fresh[usize::from(*it)])
+    };
+    for _ in 1..DEPTH {
+        let mut above = fresh.clone();
+        for it in terms.iter().filter(|it| is_near(&fresh, it)) {
+            above[usize::from(it.0)] = true;
+        }
+        fresh = above;
+    }
+    terms.retain(|it| is_near(&fresh, it));
 }
 
 impl Variants {

@@ -274,7 +274,6 @@ fn collected_product(graph: &mut Graph, factors: &[Class]) -> Option<(Vec<Class>
 /// The operands as they were seen, and without what stands in for absent ones, where the other operands are present only
 /// with them.
 fn in_context(graph: &mut Graph, operands: &[Class]) -> (Vec<Class>, Vec<Class>) {
-    let at: Vec<RankId> = operands.iter().flat_map(|it| graph.facts(*it).free.clone()).collect();
     let (mut seen, mut plain) = (operands.to_vec(), operands.to_vec());
     for position in 0..plain.len() {
         let conditional =
@@ -282,14 +281,15 @@ fn in_context(graph: &mut Graph, operands: &[Class]) -> (Vec<Class>, Vec<Class>)
         if conditional.is_empty() {
             continue;
         }
-        let given: Domain =
-            without(&plain, position).iter().flat_map(|it| graph.facts(*it).domain.clone()).collect();
-        let own = graph.facts(plain[position]).domain.clone();
+        let at: Vec<RankId> = operands.iter().flat_map(|it| graph.facts(*it).free.iter().copied()).collect();
+        let others = without(&plain, position);
+        let given: Domain = others.iter().flat_map(|it| graph.facts(*it).domain.iter().cloned()).collect();
+        let own = &graph.facts(plain[position]).domain;
         let needless = conditional.into_iter().find_map(|it| match it {
             Term::Else([value, _]) if implies(graph, &given, &at, &graph.facts(value).domain) => {
                 Some((it, value))
             }
-            Term::Where([value, _]) if implies(graph, &given, &at, &own) => Some((it, value)),
+            Term::Where([value, _]) if implies(graph, &given, &at, own) => Some((it, value)),
             _ => None,
         });
         if let Some((term, value)) = needless {
@@ -301,9 +301,8 @@ fn in_context(graph: &mut Graph, operands: &[Class]) -> (Vec<Class>, Vec<Class>)
 
 /// The value where another one is present, too.
 fn present_with(graph: &mut Graph, value: Class, other: Class) -> Class {
-    let (given, wanted) = (graph.facts(value).domain.clone(), graph.facts(other).domain.clone());
-    let at = graph.facts(value).free.clone();
-    if implies(graph, &given, &at, &wanted) {
+    let given = graph.facts(value);
+    if implies(graph, &given.domain, &given.free, &graph.facts(other).domain) {
         return value;
     }
     let present = graph.exactly(&Term::Present([other]));
