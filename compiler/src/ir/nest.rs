@@ -158,7 +158,7 @@ pub enum Place {
 }
 
 /// The type of a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TileType {
     /// What its elements are.
     pub scalar: Scalar,

@@ -1,9 +1,12 @@
 //! Writes blocks of a nest: each operation goes into the outermost open loop that has its operands, so
-//! what does not change along a loop is computed before it.
+//! what does not change along a loop is computed before it. What is outside of all of them, in the prologue, is there once,
+//! however many tiles, loops and buffers ask for it: back ends write it for every function of a kernel.
 
 use std::collections::HashMap;
+use std::mem::{Discriminant, discriminant};
 
 use attnc_dsl::ast::{CompareOp, DType};
+use rustc_hash::FxHashMap;
 
 use crate::ir::cascade::{ExprId, RankId};
 use crate::ir::expr::{BinaryOp, UnaryOp};
@@ -32,6 +35,45 @@ pub(super) struct Level {
     head: Option<Loop>,
 }
 
+/// An operation of the prologue, which loads nothing: two that are equal give the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Computed {
+    op: Discriminant<Op>,
+    /// Which constant, word, buffer or operation of its kind it is.
+    which: u64,
+    operands: Vec<ValueId>,
+    ty: TileType,
+}
+
+impl Computed {
+    fn of(op: &Op, ty: &TileType) -> Computed {
+        let which = match *op {
+            Op::Int(it) => it.cast_unsigned(),
+            Op::Real(it) => it.to_bits(),
+            Op::Bool(it) => u64::from(it),
+            Op::Word(it) => u64::from(it),
+            Op::Address(it) => it.idx() as u64,
+            Op::Unary(it, _) => it as u64,
+            Op::Binary(it, ..) => it as u64,
+            Op::Compare(it, ..) => it as u64,
+            Op::Round(it, _) => it as u64,
+            Op::Reduce(it, _) => it as u64,
+            Op::WorkspaceAddress
+            | Op::WorkspaceBytes
+            | Op::Threads
+            | Op::Iota
+            | Op::Power(_)
+            | Op::Select(..)
+            | Op::Convert(_)
+            | Op::Contract { .. }
+            | Op::Pack(_)
+            | Op::Dot { .. } => 0,
+            Op::Load { .. } => unreachable!("the prologue loads nothing"),
+        };
+        Computed { op: discriminant(op), which, operands: op.operands(), ty: ty.clone() }
+    }
+}
+
 /// A nest being written.
 #[derive(Debug, Clone)]
 pub(super) struct Builder {
@@ -41,6 +83,8 @@ pub(super) struct Builder {
     level_of: Vec<usize>,
     constants: HashMap<ValueId, f64>,
     ints: HashMap<i64, ValueId>,
+    /// What the prologue computes.
+    outside: FxHashMap<Computed, ValueId>,
     /// What a value was converted from.
     converted: HashMap<ValueId, ValueId>,
     /// Integers of few bits that reals were rounded to.
@@ -64,6 +108,7 @@ impl Builder {
             level_of: Vec::new(),
             constants: HashMap::new(),
             ints: HashMap::new(),
+            outside: FxHashMap::default(),
             converted: HashMap::new(),
             whole: HashMap::new(),
             indices: HashMap::new(),
@@ -112,8 +157,13 @@ impl Builder {
     }
 
     fn emit_at(&mut self, level: usize, op: Op, ty: TileType) -> ValueId {
+        let computed = (level == 0).then(|| Computed::of(&op, &ty));
+        if let Some(&known) = computed.as_ref().and_then(|it| self.outside.get(it)) {
+            return known;
+        }
         let value = self.fresh_at(level, ty);
         self.levels[level].stmts.push(Stmt::Let(value, op));
+        self.outside.extend(computed.map(|it| (it, value)));
         value
     }
 
