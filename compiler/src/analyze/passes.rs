@@ -12,9 +12,9 @@
 
 use std::collections::BTreeMap;
 
-use super::stage::{Source, State, join};
+use super::stage::{Join, Source, State};
 use crate::ir::cascade::{At, Cascade, Einsum, ExprId, Extent, Op, RankId, Recurrence, Role, Step, TensorId};
-use crate::ir::expr::{BinaryOp, Expr, operands};
+use crate::ir::expr::{BinaryOp, Expr, each_operand};
 
 /// How often the fibers of a rank are traversed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -99,21 +99,21 @@ impl Count<'_> {
         }
     }
 
-    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn einsum(&mut self, einsum: &Einsum, group: Option<&Recurrence>) {
         let mut reads: Vec<(TensorId, bool)> = Vec::new();
         for at in 0..self.orders[&einsum.value].len() {
             let id = self.orders[&einsum.value][at];
-            let of = |it: &ExprId| &self.values[it.idx()];
-            let state = match self.cascade.exprs.get(id) {
-                Expr::Read(tensor, coords, _) => {
-                    reads.push((*tensor, self.spans(id)));
-                    let at = coords.iter().map(of);
-                    let point = self.read(*tensor, coords, group);
-                    self.joined(id, at.chain([&point]))
-                }
-                other => self.joined(id, operands(other).iter().map(of)),
-            };
+            let expr = self.cascade.exprs.get(id);
+            let mut needs = Join::default();
+            each_operand(expr, |it| needs.add(&self.values[it.idx()]));
+            if let Expr::Read(tensor, coords, _) = expr {
+                reads.push((*tensor, self.spans(id)));
+                needs.add(&self.read(*tensor, coords, group));
+            }
+            // Most expressions need nothing along most ranks.
+            let is_free = needs.is_empty();
+            let state =
+                if is_free { State::default() } else { needs.state(self.spans(id), self.touches(id)) };
             self.values[id.idx()] = state;
         }
         let state = self.values[einsum.value.idx()].clone();
@@ -170,11 +170,6 @@ impl Count<'_> {
 
     fn kept(&self, einsum: &Einsum) -> Vec<RankId> {
         einsum.iterated().iter().flat_map(|&it| self.cascade.exprs.atoms(it).to_vec()).collect()
-    }
-
-    /// The state of a value from those of its operands.
-    fn joined<'s>(&self, id: ExprId, operands: impl Iterator<Item = &'s State>) -> State {
-        join(self.spans(id), self.touches(id), operands)
     }
 
     /// The state of a tensor where it is read.

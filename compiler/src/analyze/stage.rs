@@ -95,26 +95,46 @@ impl State {
     }
 }
 
-/// The state of a value from those of its operands, where it depends on the coordinate along all of the
-/// rank (`spans`) or along a part of it at least (`touches`).
-pub(crate) fn join<'s>(spans: bool, touches: bool, operands: impl Iterator<Item = &'s State>) -> State {
-    // Of each source the most passes of what is closed and of what is open.
-    let mut most: Vec<(Source, [Option<u32>; 2])> = Vec::new();
-    for (source, stage) in operands.flat_map(State::iter) {
-        let at = most.binary_search_by_key(&source, |it| it.0).unwrap_or_else(|at| {
-            most.insert(at, (source, [None; 2]));
-            at
-        });
-        let most = &mut most[at].1[usize::from(stage.open)];
-        *most = (*most).max(Some(stage.pass));
+/// What the operands of a value need: of each source the most passes of what is closed and of what is open.
+#[derive(Debug, Default)]
+pub(crate) struct Join(Vec<(Source, [Option<u32>; 2])>);
+
+impl Join {
+    /// One more operand.
+    pub(crate) fn add(&mut self, operand: &State) {
+        for (source, stage) in operand.iter() {
+            let at = self.0.binary_search_by_key(&source, |it| it.0).unwrap_or_else(|at| {
+                self.0.insert(at, (source, [None; 2]));
+                at
+            });
+            let most = &mut self.0[at].1[usize::from(stage.open)];
+            *most = (*most).max(Some(stage.pass));
+        }
     }
-    let joined = |[closed, open]: [Option<u32>; 2]| match (open, closed) {
-        // The element is read again after the whole fiber was.
-        (Some(open), Some(closed)) if spans => Stage { pass: open.max(closed + 1), open: true },
-        (Some(open), None) => Stage { pass: open, open: touches },
-        (open, closed) => Stage { pass: open.max(closed).unwrap_or(0), open: false },
-    };
-    State(most.into_iter().map(|(source, most)| (source, joined(most))).collect())
+
+    /// They need nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The state of the value, where it depends on the coordinate along all of the rank (`spans`) or along a part of it at
+    /// least (`touches`).
+    pub(crate) fn state(self, spans: bool, touches: bool) -> State {
+        let joined = |[closed, open]: [Option<u32>; 2]| match (open, closed) {
+            // The element is read again after the whole fiber was.
+            (Some(open), Some(closed)) if spans => Stage { pass: open.max(closed + 1), open: true },
+            (Some(open), None) => Stage { pass: open, open: touches },
+            (open, closed) => Stage { pass: open.max(closed).unwrap_or(0), open: false },
+        };
+        State(self.0.into_iter().map(|(source, most)| (source, joined(most))).collect())
+    }
+}
+
+/// The state of a value from those of its operands, see [`Join`].
+pub(crate) fn join<'s>(spans: bool, touches: bool, operands: impl Iterator<Item = &'s State>) -> State {
+    let mut join = Join::default();
+    operands.for_each(|it| join.add(it));
+    join.state(spans, touches)
 }
 
 /// The most passes over the fiber of any one tensor.

@@ -319,7 +319,7 @@ pub fn operands(expr: &Expr) -> Vec<ExprId> {
 }
 
 /// Visits what an operation is applied to, in order.
-fn each_operand(expr: &Expr, mut visit: impl FnMut(ExprId)) {
+pub(crate) fn each_operand(expr: &Expr, mut visit: impl FnMut(ExprId)) {
     match expr {
         Expr::Int(_) | Expr::Real(_) | Expr::Bool(_) | Expr::Extent(_) | Expr::Index(_) | Expr::Param(..) => {
         }
