@@ -14,7 +14,7 @@ use crate::choose::choose;
 use crate::ir::cascade::{Cascade, Extent, Role};
 use crate::rewrite::{Variants, carried, saturate};
 use crate::schedule::Mapping;
-use passes::passes;
+use passes::{passes, passes_over};
 
 /// The analysis of one kernel, in the form that `attnc analyze --json` prints.
 #[derive(Debug, Clone, Serialize)]
@@ -132,7 +132,7 @@ pub fn size(cascade: &Cascade, extents: &[i64]) -> f64 {
 /// Bytes of inputs and outputs, each moved as often as it is traversed.
 pub fn traffic(cascade: &Cascade, extents: &[i64]) -> f64 {
     let ranks = cascade.ranks.iter().filter(|(_, it)| !it.local);
-    let counted: Vec<_> = ranks.map(|(rank, _)| passes(cascade, rank)).collect();
+    let counted: Vec<_> = passes_over(cascade, ranks.map(|(rank, _)| rank)).collect();
     let times =
         |tensor| counted.iter().filter_map(|it| it.used.get(&tensor)).map(Vec::len).max().unwrap_or(1);
     let outside = cascade.inputs().chain(cascade.outputs());

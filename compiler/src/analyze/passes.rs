@@ -12,12 +12,12 @@
 
 use std::collections::BTreeMap;
 
-use super::stage::{Source, Stage, State, join};
+use super::stage::{Join, Source, State};
 use crate::ir::cascade::{At, Cascade, Einsum, ExprId, Extent, Op, RankId, Recurrence, Role, Step, TensorId};
-use crate::ir::expr::{BinaryOp, Expr, operands};
+use crate::ir::expr::{BinaryOp, Expr, each_operand};
 
 /// How often the fibers of a rank are traversed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RankPasses {
     /// The most passes over the fiber of any one tensor; 0 for a rank that is not traversed.
     pub passes: u32,
@@ -29,38 +29,60 @@ pub struct RankPasses {
 
 /// Counts the passes over the fibers of a rank.
 pub fn passes(cascade: &Cascade, rank: RankId) -> RankPasses {
-    count(cascade, rank).result
+    Count::of(cascade).over(rank)
+}
+
+/// Counts the passes over the fibers of each of some ranks.
+pub(crate) fn passes_over(
+    cascade: &Cascade,
+    ranks: impl Iterator<Item = RankId>,
+) -> impl Iterator<Item = RankPasses> {
+    let mut count = Count::of(cascade);
+    ranks.map(move |it| count.over(it))
 }
 
 /// What every tensor that an einsum defines needs of the sources along a rank.
 pub(crate) fn states(cascade: &Cascade, rank: RankId) -> BTreeMap<TensorId, State> {
-    count(cascade, rank).tensors
-}
-
-fn count(cascade: &Cascade, rank: RankId) -> Count<'_> {
-    let mut count = Count {
-        cascade,
-        family: cascade.exprs.atoms(rank).to_vec(),
-        tensors: BTreeMap::new(),
-        result: RankPasses { passes: 0, depth: 0, used: BTreeMap::new() },
-    };
-    for step in &cascade.steps {
-        match step {
-            Step::Einsum(einsum) => {
-                count.einsum(einsum, None);
-            }
-            Step::Recurrence(recurrence) => count.recurrence(recurrence),
-        }
-    }
-    count
+    let mut count = Count::of(cascade);
+    count.over(rank);
+    count.tensors
 }
 
 struct Count<'a> {
     cascade: &'a Cascade,
+    /// The expressions of the value of each einsum, operands first.
+    orders: BTreeMap<ExprId, Vec<ExprId>>,
+    /// What each expression needs, in the einsum that was looked at last.
+    values: Vec<State>,
     /// The part-less ranks of the rank that is counted over.
     family: Vec<RankId>,
     tensors: BTreeMap<TensorId, State>,
     result: RankPasses,
+}
+
+impl<'a> Count<'a> {
+    fn of(cascade: &'a Cascade) -> Count<'a> {
+        Count {
+            cascade,
+            orders: cascade.einsums().map(|it| (it.value, cascade.exprs.postorder(it.value))).collect(),
+            values: vec![State::default(); cascade.exprs.len()],
+            family: Vec::new(),
+            tensors: BTreeMap::new(),
+            result: RankPasses::default(),
+        }
+    }
+
+    fn over(&mut self, rank: RankId) -> RankPasses {
+        self.family = self.cascade.exprs.atoms(rank).to_vec();
+        self.tensors.clear();
+        for step in &self.cascade.steps {
+            match step {
+                Step::Einsum(einsum) => self.einsum(einsum, None),
+                Step::Recurrence(recurrence) => self.recurrence(recurrence),
+            }
+        }
+        std::mem::take(&mut self.result)
+    }
 }
 
 impl Count<'_> {
@@ -77,29 +99,30 @@ impl Count<'_> {
         }
     }
 
-    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn einsum(&mut self, einsum: &Einsum, group: Option<&Recurrence>) {
-        let mut states: BTreeMap<ExprId, State> = BTreeMap::new();
         let mut reads: Vec<(TensorId, bool)> = Vec::new();
-        for id in self.cascade.exprs.postorder(einsum.value) {
-            let state = match self.cascade.exprs.get(id) {
-                Expr::Read(tensor, coords, _) => {
-                    reads.push((*tensor, self.spans(id)));
-                    let at = coords.iter().map(|it| &states[it]);
-                    let point = self.read(*tensor, coords, group);
-                    self.joined(id, at.chain([&point]))
-                }
-                other => self.joined(id, operands(other).iter().map(|it| &states[it])),
-            };
-            states.insert(id, state);
+        for at in 0..self.orders[&einsum.value].len() {
+            let id = self.orders[&einsum.value][at];
+            let expr = self.cascade.exprs.get(id);
+            let mut needs = Join::default();
+            each_operand(expr, |it| needs.add(&self.values[it.idx()]));
+            if let Expr::Read(tensor, coords, _) = expr {
+                reads.push((*tensor, self.spans(id)));
+                needs.add(&self.read(*tensor, coords, group));
+            }
+            // Most expressions need nothing along most ranks.
+            let is_free = needs.is_empty();
+            let state =
+                if is_free { State::default() } else { needs.state(self.spans(id), self.touches(id)) };
+            self.values[id.idx()] = state;
         }
-        let state = states.remove(&einsum.value).unwrap_or_default();
+        let state = self.values[einsum.value.idx()].clone();
         self.record(&state, einsum, &reads);
         let state = self.after(einsum, state);
         let known = self.tensors.entry(einsum.tensor).or_default();
-        for (source, stage) in state {
+        for (source, stage) in state.iter() {
             // A base and a step give the coordinates of one tensor: all are there with the later one.
-            let old = known.entry(source).or_insert(stage);
+            let old = known.or_insert(source, stage);
             if old.time() < stage.time() {
                 *old = stage;
             }
@@ -109,7 +132,7 @@ impl Count<'_> {
     /// Notes what an einsum traverses.
     fn record(&mut self, state: &State, einsum: &Einsum, reads: &[(TensorId, bool)]) {
         let mut pass = 0;
-        for (source, stage) in state {
+        for (source, stage) in state.iter() {
             match source {
                 Source::Any => self.result.depth = self.result.depth.max(stage.pass),
                 Source::Tensor(_) => {
@@ -149,11 +172,6 @@ impl Count<'_> {
         einsum.iterated().iter().flat_map(|&it| self.cascade.exprs.atoms(it).to_vec()).collect()
     }
 
-    /// The state of a value from those of its operands.
-    fn joined<'s>(&self, id: ExprId, operands: impl Iterator<Item = &'s State>) -> State {
-        join(self.spans(id), self.touches(id), operands)
-    }
-
     /// The state of a tensor where it is read.
     fn read(&self, tensor: TensorId, coords: &[ExprId], group: Option<&Recurrence>) -> State {
         let it = &self.cascade.tensors[tensor];
@@ -165,7 +183,7 @@ impl Count<'_> {
             // An earlier step of a rank that is not counted over has fibers of its own.
             let along = self.cascade.exprs.atoms(recurrence.rank);
             if !along.iter().any(|it| self.family.contains(it)) {
-                return State::new();
+                return State::default();
             }
         }
         let free: Vec<RankId> =
@@ -180,12 +198,11 @@ impl Count<'_> {
                 || self.is_inner(dim.rank)
         });
         if !in_place {
-            state.values_mut().for_each(|it| it.open = false);
+            state.close();
         }
         let is_source = it.role == Role::Input || (state.is_empty() && !it.dims.is_empty());
         if spans && is_source {
-            let first = Stage { pass: 1, open: true };
-            state.extend([(Source::Any, first), (Source::Tensor(tensor), first)]);
+            state.read(tensor);
         }
         state
     }
@@ -256,7 +273,7 @@ impl Count<'_> {
             Op::Map | Op::Reduce(..) | Op::Scan(..) => false,
         };
         if gone || whole_fiber_first {
-            state.values_mut().for_each(|it| it.open = false);
+            state.close();
         }
         state
     }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use attnc_dsl::ast::{CompareOp, DType, Kind};
+use rustc_hash::FxHashMap;
 
 use super::arena::Arena;
 use super::cascade::{ExprId, ParamId, RankId, TensorId};
@@ -130,7 +131,7 @@ pub struct Exprs {
     nodes: Arena<Expr>,
     facts: Vec<Facts>,
     atoms: Vec<Vec<RankId>>,
-    ids: HashMap<Expr, ExprId>,
+    ids: FxHashMap<Expr, ExprId>,
 }
 
 impl Exprs {
@@ -138,6 +139,11 @@ impl Exprs {
     pub fn add_rank(&mut self, rank: RankId, atoms: Vec<RankId>) {
         assert_eq!(rank.idx(), self.atoms.len(), "ranks are added in order");
         self.atoms.push(atoms);
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
     }
 
     /// The operation of that id.
@@ -307,15 +313,23 @@ fn folded(op: BinaryOp, a: i64, b: i64) -> Option<i64> {
 
 /// What an operation is applied to, in order.
 pub fn operands(expr: &Expr) -> Vec<ExprId> {
+    let mut all = Vec::new();
+    each_operand(expr, |it| all.push(it));
+    all
+}
+
+/// Visits what an operation is applied to, in order.
+pub(crate) fn each_operand(expr: &Expr, mut visit: impl FnMut(ExprId)) {
     match expr {
         Expr::Int(_) | Expr::Real(_) | Expr::Bool(_) | Expr::Extent(_) | Expr::Index(_) | Expr::Param(..) => {
-            Vec::new()
         }
-        Expr::Read(_, coords, _) => coords.clone(),
-        Expr::Unary(_, a) | Expr::Present(a) | Expr::Cast(_, a) => vec![*a],
-        Expr::Binary(_, a, b) | Expr::Compare(_, a, b) | Expr::Where(a, b) | Expr::Else(a, b) => vec![*a, *b],
-        Expr::If(c, a, b) => vec![*c, *a, *b],
-        Expr::Pick(i, values) => std::iter::once(*i).chain(values.iter().copied()).collect(),
+        Expr::Read(_, coords, _) => coords.iter().copied().for_each(visit),
+        Expr::Unary(_, a) | Expr::Present(a) | Expr::Cast(_, a) => visit(*a),
+        Expr::Binary(_, a, b) | Expr::Compare(_, a, b) | Expr::Where(a, b) | Expr::Else(a, b) => {
+            [*a, *b].into_iter().for_each(visit);
+        }
+        Expr::If(c, a, b) => [*c, *a, *b].into_iter().for_each(visit),
+        Expr::Pick(i, values) => std::iter::once(*i).chain(values.iter().copied()).for_each(visit),
     }
 }
 
@@ -341,15 +355,18 @@ pub fn with_operands(expr: &Expr, new: &[ExprId]) -> Expr {
 impl Exprs {
     /// The expressions that a value consists of, operands first, each once.
     pub fn postorder(&self, root: ExprId) -> Vec<ExprId> {
-        let mut seen = std::collections::HashSet::new();
-        let mut order = Vec::new();
-        let mut todo = vec![(root, false)];
+        // Operands have smaller ids.
+        let mut seen = vec![false; root.idx() + 1];
+        let (mut order, mut todo) = (Vec::with_capacity(32), Vec::with_capacity(32));
+        todo.push((root, false));
         while let Some((id, ready)) = todo.pop() {
             if ready {
                 order.push(id);
-            } else if seen.insert(id) {
+            } else if !std::mem::replace(&mut seen[id.idx()], true) {
                 todo.push((id, true));
-                todo.extend(operands(self.get(id)).into_iter().rev().map(|it| (it, false)));
+                let first = todo.len();
+                each_operand(self.get(id), |it| todo.push((it, false)));
+                todo[first..].reverse();
             }
         }
         order

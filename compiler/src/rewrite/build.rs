@@ -17,6 +17,8 @@ pub(crate) trait Build {
     fn facts(&self, class: Class) -> &Facts;
     /// The terms of a class, in a fixed order.
     fn terms(&self, class: Class) -> Vec<Term>;
+    /// Those of the terms of a class that have some form, whatever their operands are, in the same order.
+    fn terms_like(&self, class: Class, has_form: impl Fn(&Term) -> bool) -> Vec<Term>;
     /// Exactly that term.
     fn exactly(&mut self, term: &Term) -> Class;
     /// A real.
@@ -54,11 +56,12 @@ impl Build for Graph {
     }
 
     fn terms(&self, class: Class) -> Vec<Term> {
-        let mut terms: Vec<Term> = self[self.find(class)]
-            .nodes
-            .iter()
-            .map(|it| it.clone().map_children(|it| self.find(it)))
-            .collect();
+        self.terms_like(class, |_| true)
+    }
+
+    fn terms_like(&self, class: Class, has_form: impl Fn(&Term) -> bool) -> Vec<Term> {
+        let nodes = self[self.find(class)].nodes.iter().filter(|it| has_form(it));
+        let mut terms: Vec<Term> = nodes.map(|it| it.clone().map_children(|it| self.find(it))).collect();
         terms.sort();
         terms.dedup();
         terms
@@ -111,7 +114,9 @@ impl Build for Graph {
 
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn constant_real(&self, class: Class) -> Option<f64> {
-        self.terms(class).into_iter().find_map(|it| match it {
+        // Most classes are no constants, and their facts tell.
+        self.facts(class).constant.as_ref()?;
+        self.terms_like(class, |it| matches!(it, Term::Real(_))).into_iter().find_map(|it| match it {
             Term::Real(bits) => Some(f64::from_bits(bits)),
             _ => None,
         })
@@ -123,7 +128,7 @@ impl Build for Graph {
             Term::Product(factors) => Some(factors.to_vec()),
             _ => None,
         };
-        self.terms(class).into_iter().filter_map(factors).collect()
+        self.terms_like(class, |it| matches!(it, Term::Product(_))).into_iter().filter_map(factors).collect()
     }
 
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
@@ -132,16 +137,21 @@ impl Build for Graph {
             Term::Sum(terms) => Some(terms.to_vec()),
             _ => None,
         };
-        self.terms(class).into_iter().filter_map(terms).collect()
+        self.terms_like(class, |it| matches!(it, Term::Sum(_))).into_iter().filter_map(terms).collect()
     }
 
     fn fewest(&self, mut ways: Vec<Vec<Class>>) -> Vec<Vec<Class>> {
-        let families = 0..self.analysis.families.len();
         let late = |way: &Vec<Class>| -> u32 {
-            let most = |family: usize| way.iter().map(|it| passes(&self.facts(*it).passes[family])).max();
-            families.clone().filter_map(most).sum()
+            let mut most = vec![0; self.analysis.families.len()];
+            for it in way {
+                let own = self.facts(*it).passes.iter().map(passes);
+                most.iter_mut().zip(own).for_each(|(most, own)| *most = own.max(*most));
+            }
+            most.into_iter().sum()
         };
-        ways.sort_by_cached_key(|it| (late(it), Reverse(it.len())));
+        if ways.len() > 1 {
+            ways.sort_by_cached_key(|it| (late(it), Reverse(it.len())));
+        }
         ways.truncate(WAYS);
         ways
     }

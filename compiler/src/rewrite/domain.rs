@@ -118,8 +118,12 @@ pub(crate) fn ranks_of(graph: &Graph, atom: &Atom) -> Vec<RankId> {
 /// Wherever all of `given` hold, at a point that has a coordinate along each of `at`, all of `wanted` hold.
 /// An answer of `false` means that it is not known.
 pub(crate) fn implies(graph: &Graph, given: &Domain, at: &[RankId], wanted: &Domain) -> bool {
+    let wanted = canonical(graph, wanted);
+    if wanted.is_empty() {
+        return true;
+    }
     let given = canonical(graph, given);
-    canonical(graph, wanted).iter().all(|it| holds(&given, at, it))
+    wanted.iter().all(|it| holds(&given, at, it))
 }
 
 /// Present at every point that has the coordinates it depends on.

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use super::chunk::{Applied, Law, fresh};
 use super::rules::Exactness;
 use super::setting;
-use crate::analyze::passes::passes;
+use crate::analyze::passes::passes_over;
 use crate::ir::cascade::{At, Cascade, Dim, Einsum, ExprId, Op, RankId, Role, Step, Tensor, TensorId};
 use crate::ir::expr::Expr;
 use crate::ir::subst::Subst;
@@ -28,13 +28,13 @@ const LARGE: f64 = 4.0;
 /// A tensor in memory is read without regard to what it was made of, and what is gathered is not counted: so counts may
 /// change either way.
 pub(super) fn made(cascade: &Cascade) -> Vec<Applied> {
-    let all = applied(cascade, &|new, old| traversals(new, old).all(|(new, old)| new == old));
+    let all = applied(cascade, &|new, old| new == old);
     up_to_the_least(cascade, all, |points, least| points <= least)
 }
 
 /// The same in a cascade that is to be compiled, as far as less has to be stored then and no rank is traversed more often.
 pub(super) fn made_anyway(cascade: &Cascade) -> Vec<Applied> {
-    let all = applied(cascade, &|new, old| traversals(new, old).all(|(new, old)| new <= old));
+    let all = applied(cascade, &|new, old| new <= old);
     up_to_the_least(cascade, all, |points, least| points < least)
 }
 
@@ -54,10 +54,9 @@ fn up_to_the_least(cascade: &Cascade, mut all: Vec<Applied>, better: fn(f64, f64
     all
 }
 
-/// How often each rank of a cascade is traversed in a new one, and in itself.
-fn traversals(new: &Cascade, old: &Cascade) -> impl Iterator<Item = (u32, u32)> {
-    let of = |it: &Cascade, rank| passes(it, rank).passes.max(1);
-    old.ranks.ids().map(move |it| (of(new, it), of(old, it)))
+/// How often each of some ranks is traversed.
+fn traversals(cascade: &Cascade, ranks: impl Iterator<Item = RankId>) -> impl Iterator<Item = u32> {
+    passes_over(cascade, ranks).map(|it| it.passes.max(1))
 }
 
 /// How many points of tensors a plan of a cascade is likely to store.
@@ -72,7 +71,8 @@ fn stored(cascade: &Cascade) -> f64 {
     plan.stored().into_iter().filter(|it| !plan.room_where.contains_key(it)).map(points).sum()
 }
 
-fn applied(cascade: &Cascade, allows: &dyn Fn(&Cascade, &Cascade) -> bool) -> Vec<Applied> {
+/// Applies the law as long as it may make that of how often a rank was traversed.
+fn applied(cascade: &Cascade, allows: &dyn Fn(u32, u32) -> bool) -> Vec<Applied> {
     let mut all: Vec<Applied> = Vec::new();
     loop {
         let last = all.last().map_or(cascade, |it| &it.cascade);
@@ -90,7 +90,7 @@ struct Reading {
 }
 
 /// The cascade with the law applied once, if there is something to apply it to.
-fn next(cascade: &Cascade, allows: &dyn Fn(&Cascade, &Cascade) -> bool) -> Option<Cascade> {
+fn next(cascade: &Cascade, allows: &dyn Fn(u32, u32) -> bool) -> Option<Cascade> {
     let sizes = setting::sizes_of_plan(cascade);
     let points = |ranks: &BTreeSet<RankId>| ranks.iter().map(|it| sizes[it.idx()]).product::<f64>();
     let of = |it: TensorId| points(&atoms(cascade, cascade.tensors[it].dims.iter().map(|dim| dim.rank)));
@@ -99,6 +99,7 @@ fn next(cascade: &Cascade, allows: &dyn Fn(&Cascade, &Cascade) -> bool) -> Optio
         Step::Einsum(it) if of(it.tensor) >= LARGE * largest => Some(it),
         Step::Einsum(_) | Step::Recurrence(_) => None,
     });
+    let mut before: Option<Vec<u32>> = None;
     for made in large {
         let tensor = &cascade.tensors[made.tensor];
         let is_own = matches!(tensor.role, Role::Temporary | Role::Intermediate) && tensor.dtype.is_none();
@@ -113,7 +114,10 @@ fn next(cascade: &Cascade, allows: &dyn Fn(&Cascade, &Cascade) -> bool) -> Optio
         };
         if !elsewhere.is_empty() && elsewhere.iter().all(fits) {
             let new = with(cascade, made, &elsewhere[0]);
-            if allows(&new, cascade) {
+            let before = before.get_or_insert_with(|| traversals(cascade, cascade.ranks.ids()).collect());
+            let is_allowed =
+                traversals(&new, cascade.ranks.ids()).zip(before).all(|(new, old)| allows(new, *old));
+            if is_allowed {
                 return Some(new);
             }
         }

@@ -1,9 +1,11 @@
 //! One term for every class: the fewest passes, then the least work, what is shared counted once.
 //!
 //! The best DAG is hard to find in general. Classes choose greedily, each among its own terms, by the cost of
-//! all that the term needs; choices are repeated until none improves.
+//! all that the term needs; choices are repeated until none improves. Where one term is not wanted after all, only what
+//! was made of it chooses again.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use egg::Language;
@@ -17,17 +19,21 @@ use crate::ir::expr::{BinaryOp, UnaryOp};
 /// The term that each class is computed by.
 #[derive(Debug, Clone)]
 pub(crate) struct Choice {
-    /// The position of each class in the lists below.
-    places: BTreeMap<Class, usize>,
-    chosen: Vec<Option<Chosen>>,
+    places: Rc<Places>,
+    chosen: Vec<Option<Rc<Chosen>>>,
     /// What the chosen term of a class costs by itself.
     own: Vec<f64>,
-    /// The places of what is computed anyway: it costs others nothing.
-    roots: Vec<usize>,
+}
+
+/// The classes of a graph, in order, and the position of each.
+#[derive(Debug)]
+struct Places {
+    classes: Vec<Class>,
+    of: Vec<usize>,
 }
 
 /// A term and what computing it costs, all that it needs included.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Chosen {
     term: Term,
     timing: Rc<Timing>,
@@ -39,7 +45,7 @@ struct Chosen {
 }
 
 /// When a term is there.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 struct Timing {
     /// Along each family of ranks.
     states: Vec<State>,
@@ -49,29 +55,44 @@ struct Timing {
     key: (u32, u32),
 }
 
-/// A term that a class may be computed by, with its timing for the timings that its operands had last.
+/// A term that a class may be computed by.
 struct Way {
     term: Term,
+    /// The places of its operands.
+    operands: Vec<usize>,
+    /// What it costs by itself.
+    work: f64,
+    /// Its timing for the timings that its operands had last.
     known: Option<(Vec<Rc<Timing>>, Rc<Timing>)>,
 }
 
-/// A set of places.
-#[derive(Debug, Clone, Default)]
+/// A set of places, a bit for each that there is.
+#[derive(Debug, Clone)]
 struct Set(Vec<u64>);
 
 impl Set {
+    fn of(places: usize) -> Set {
+        Set(vec![0; places.div_ceil(64)])
+    }
+
     fn add(&mut self, other: &Set) {
-        self.0.resize(self.0.len().max(other.0.len()), 0);
         self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a |= b);
     }
 
+    fn remove(&mut self, other: &Set) {
+        self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a &= !b);
+    }
+
     fn insert(&mut self, place: usize) {
-        self.0.resize(self.0.len().max(place / 64 + 1), 0);
         self.0[place / 64] |= 1 << (place % 64);
     }
 
     fn contains(&self, place: usize) -> bool {
-        self.0.get(place / 64).is_some_and(|word| word >> (place % 64) & 1 == 1)
+        self.0[place / 64] >> (place % 64) & 1 == 1
+    }
+
+    fn len(&self) -> u32 {
+        self.0.iter().map(|it| it.count_ones()).sum()
     }
 
     fn iter(&self) -> impl Iterator<Item = usize> + '_ {
@@ -96,7 +117,7 @@ pub(crate) struct Cost {
 impl Choice {
     /// The only one that there is where no two terms are known to be equal.
     pub(crate) fn only(graph: &Graph) -> Choice {
-        extract(graph, &[], &|_, _| false)
+        Search::of(graph, &[]).best(&|_, _| false)
     }
 
     /// The term that a class is computed by.
@@ -110,7 +131,7 @@ impl Choice {
     }
 
     fn of(&self, class: Class) -> Option<&Chosen> {
-        self.chosen[self.places[&class]].as_ref()
+        self.chosen[self.places.of[usize::from(class)]].as_deref()
     }
 
     /// What it takes to compute all of these classes.
@@ -119,144 +140,221 @@ impl Choice {
         let families = graph.analysis.families.len();
         let most = |family: usize| chosen.iter().map(|it| it.timing.passes[family]).max().unwrap_or(0);
         let passes = (0..families).map(most).sum();
-        let mut needs = Set::default();
-        chosen.iter().for_each(|it| needs.add(&it.needs));
-        Cost { passes, work: self.sum(needs.iter()) }
+        Cost { passes, work: self.sum(&self.needs(graph, roots)) }
     }
 
     /// The classes that are needed to compute all of these, with the terms they are computed by.
     pub(crate) fn needed(&self, graph: &Graph, roots: &[Class]) -> Vec<(Class, Term)> {
-        let mut needs = Set::default();
-        roots.iter().filter_map(|it| self.of(graph.find(*it))).for_each(|it| needs.add(&it.needs));
-        let term = |(class, place): (&Class, &usize)| {
-            let chosen = self.chosen[*place].as_ref().filter(|_| needs.contains(*place));
-            chosen.map(|it| (*class, it.term.clone()))
+        let needs = self.needs(graph, roots);
+        let term = |place: usize| {
+            let chosen = self.chosen[place].as_ref()?;
+            Some((self.places.classes[place], chosen.term.clone()))
         };
-        self.places.iter().filter_map(term).collect()
+        needs.iter().filter_map(term).collect()
     }
 
-    /// The term with the choices of its operands, if they are all made and none needs the class itself.
-    fn candidate(&self, graph: &Graph, class: Class, way: &mut Way) -> Option<Chosen> {
-        let operands: Vec<&Chosen> =
-            way.term.children().iter().map(|it| self.of(*it)).collect::<Option<Vec<_>>>()?;
-        let mut needs = Set::default();
-        operands.iter().for_each(|it| needs.add(&it.needs));
-        let place = self.places[&class];
-        if needs.contains(place) {
+    fn needs(&self, graph: &Graph, roots: &[Class]) -> Set {
+        let mut needs = Set::of(self.chosen.len());
+        roots.iter().filter_map(|it| self.of(graph.find(*it))).for_each(|it| needs.add(&it.needs));
+        needs
+    }
+
+    fn sum(&self, places: &Set) -> f64 {
+        places.iter().map(|it| self.own[it]).sum()
+    }
+}
+
+/// All terms of a graph, to choose from.
+pub(crate) struct Search<'a> {
+    graph: &'a Graph,
+    places: Rc<Places>,
+    /// The terms of each class that do not need it themselves.
+    ways: Vec<Vec<Way>>,
+    /// The places of the classes that have a term with this one.
+    parents: Vec<Vec<usize>>,
+    /// The places of what is computed anyway: it costs others nothing.
+    roots: Vec<usize>,
+}
+
+impl<'a> Search<'a> {
+    /// For the sake of the roots.
+    pub(crate) fn of(graph: &'a Graph, roots: &[Class]) -> Search<'a> {
+        let mut classes: Vec<Class> = graph.classes().map(|it| it.id).collect();
+        classes.sort_unstable();
+        let mut of = vec![usize::MAX; classes.last().map_or(0, |it| usize::from(*it) + 1)];
+        classes.iter().enumerate().for_each(|(at, it)| of[usize::from(*it)] = at);
+        let mut ways: Vec<Vec<Way>> = Vec::new();
+        let mut parents: Vec<Vec<usize>> = vec![Vec::new(); classes.len()];
+        for (place, &class) in classes.iter().enumerate() {
+            let mut terms = graph.terms(class);
+            terms.retain(|it| !it.children().contains(&class));
+            let way = |term: Term| {
+                let operands: Vec<usize> = term.children().iter().map(|it| of[usize::from(*it)]).collect();
+                Way { work: work(graph, class, &term), term, operands, known: None }
+            };
+            ways.push(terms.into_iter().map(way).collect());
+            for &operand in ways[place].iter().flat_map(|it| &it.operands) {
+                if parents[operand].last() != Some(&place) {
+                    parents[operand].push(place);
+                }
+            }
+        }
+        let roots = roots.iter().map(|it| of[usize::from(graph.find(*it))]).collect();
+        Search { graph, places: Rc::new(Places { classes, of }), ways, parents, roots }
+    }
+
+    /// A term for every class that has one without a cycle. Terms that are banned are not chosen.
+    pub(crate) fn best(&mut self, is_banned: &dyn Fn(Class, &Term) -> bool) -> Choice {
+        let n_classes = self.places.classes.len();
+        let places = Rc::clone(&self.places);
+        let mut choice = Choice { places, chosen: vec![None; n_classes], own: vec![0.0; n_classes] };
+        self.improve(&mut choice, (0..n_classes).collect(), is_banned);
+        choice
+    }
+
+    /// The choice where a class is not computed by the term that it is computed by: whatever needs the class chooses again.
+    pub(crate) fn otherwise(&mut self, mut choice: Choice, class: Class) -> Choice {
+        let place = self.places.of[usize::from(class)];
+        let Some(old) = choice.chosen[place].clone() else { return choice };
+        let needs_it = |it: &Option<Rc<Chosen>>| it.as_ref().is_some_and(|it| it.needs.contains(place));
+        let mut again: Vec<usize> =
+            (0..choice.chosen.len()).filter(|it| needs_it(&choice.chosen[*it])).collect();
+        // Operands before what is made of them.
+        let size = |it: &usize| choice.chosen[*it].as_ref().map(|it| it.needs.len());
+        again.sort_by_cached_key(size);
+        again.iter().for_each(|it| choice.chosen[*it] = None);
+        self.improve(&mut choice, again, &|it, term| it == class && *term == old.term);
+        choice
+    }
+
+    /// Has these classes choose, and those that are made of what got better.
+    fn improve(&mut self, choice: &mut Choice, places: Vec<usize>, is_banned: &dyn Fn(Class, &Term) -> bool) {
+        let mut waiting = vec![false; choice.chosen.len()];
+        places.iter().for_each(|it| waiting[*it] = true);
+        let mut todo = VecDeque::from(places);
+        // A choice that gets better for one class may get worse for those that share with it; the number of steps is
+        // bounded so that this cannot go on.
+        let mut steps = 200 * choice.chosen.len();
+        while let Some(place) = todo.pop_front() {
+            waiting[place] = false;
+            let improved = self.choose(choice, place, is_banned);
+            steps = steps.saturating_sub(1);
+            if improved && steps > 0 {
+                for &parent in &self.parents[place] {
+                    if !std::mem::replace(&mut waiting[parent], true) {
+                        todo.push_back(parent);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the best term for a class, if there is a better one than it has.
+    fn choose(
+        &mut self,
+        choice: &mut Choice,
+        place: usize,
+        is_banned: &dyn Fn(Class, &Term) -> bool,
+    ) -> bool {
+        let class = self.places.classes[place];
+        let mut improved = false;
+        for way in &mut self.ways[place] {
+            if is_banned(class, &way.term) {
+                continue;
+            }
+            let asked = Asked { graph: self.graph, roots: &self.roots, choice, place };
+            if let Some(new) = asked.better(way) {
+                choice.own[place] = way.work;
+                choice.chosen[place] = Some(Rc::new(new));
+                improved = true;
+            }
+        }
+        improved
+    }
+}
+
+/// A class that is asked whether it is better computed otherwise.
+struct Asked<'a> {
+    graph: &'a Graph,
+    roots: &'a [usize],
+    choice: &'a Choice,
+    place: usize,
+}
+
+impl Asked<'_> {
+    /// The term with the choices of its operands, if they are all made, none needs the class itself, and it is better than
+    /// what the class has.
+    fn better(&self, way: &mut Way) -> Option<Chosen> {
+        /// So many times the work is no longer worth a pass.
+        const FAR: f64 = 64.0;
+        let of = |it: &usize| self.choice.chosen[*it].as_deref();
+        let operands: Vec<&Chosen> = way.operands.iter().map(of).collect::<Option<_>>()?;
+        if operands.iter().any(|it| it.needs.contains(self.place)) {
             return None;
         }
-        let timing = match &way.known {
-            Some((of, it)) if of.iter().zip(&operands).all(|(a, b)| Rc::ptr_eq(a, &b.timing)) => {
-                Rc::clone(it)
-            }
-            Some(_) | None => {
-                let it = Rc::new(self.timing(graph, class, &way.term, &operands));
-                let of = operands.iter().map(|it| Rc::clone(&it.timing)).collect();
-                way.known = Some((of, Rc::clone(&it)));
-                it
-            }
-        };
-        let own = work(graph, class, &way.term);
-        let (work, extra) = (own + self.sum(needs.iter()), own + self.unpaid(&needs));
-        needs.insert(place);
+        let mut needs = Set::of(self.choice.chosen.len());
+        operands.iter().for_each(|it| needs.add(&it.needs));
+        let work = way.work + self.choice.sum(&needs);
+        let old = of(&self.place);
+        let is_far = old.is_some_and(|old| work * FAR < old.work || old.work * FAR < work);
+        if old.is_some_and(|old| is_far && work >= old.work) {
+            return None;
+        }
+        let mut timing = self.timing(way, &operands);
+        let order = old.map_or(Ordering::Less, |old| timing.key.cmp(&old.timing.key));
+        if !is_far && order == Ordering::Greater {
+            return None;
+        }
+        let extra = way.work + self.unpaid(&needs);
+        // A difference within rounding is none.
+        let is_less = old.is_none_or(|old| extra < old.extra * (1.0 - 1e-9));
+        if !is_far && order == Ordering::Equal && !is_less {
+            return None;
+        }
+        // What is the same stays so for all that is made of it.
+        if let Some(old) = old.filter(|it| it.timing == timing) {
+            timing = Rc::clone(&old.timing);
+        }
+        needs.insert(self.place);
         Some(Chosen { term: way.term.clone(), timing, needs, work, extra })
     }
 
     /// What it takes to compute these beside what is computed anyway.
     fn unpaid(&self, needs: &Set) -> f64 {
-        let mut paid = Set::default();
-        for root in self.roots.iter().filter(|it| needs.contains(**it)) {
-            self.chosen[*root].iter().for_each(|it| paid.add(&it.needs));
+        let mut unpaid = needs.clone();
+        let roots = self.roots.iter().filter(|it| needs.contains(**it));
+        roots.filter_map(|it| self.choice.chosen[*it].as_ref()).for_each(|it| unpaid.remove(&it.needs));
+        self.choice.sum(&unpaid)
+    }
+
+    fn timing(&self, way: &mut Way, operands: &[&Chosen]) -> Rc<Timing> {
+        let is_same =
+            |(of, _): &&(Vec<Rc<Timing>>, Rc<Timing>)| of.iter().zip(operands).all(|(a, b)| *a == b.timing);
+        if let Some((_, known)) = way.known.as_ref().filter(is_same) {
+            return Rc::clone(known);
         }
-        self.sum(needs.iter().filter(|it| !paid.contains(*it)))
+        let timing = Rc::new(self.timed(&way.term, operands));
+        let of = operands.iter().map(|it| Rc::clone(&it.timing)).collect();
+        way.known = Some((of, Rc::clone(&timing)));
+        timing
     }
 
-    fn sum(&self, places: impl Iterator<Item = usize>) -> f64 {
-        places.map(|it| self.own[it]).sum()
-    }
-
-    fn timing(&self, graph: &Graph, class: Class, term: &Term, operands: &[&Chosen]) -> Timing {
-        let free = &graph.facts(class).free;
-        let families = 0..graph.analysis.families.len();
+    fn timed(&self, term: &Term, operands: &[&Chosen]) -> Timing {
+        let free = &self.graph.facts(self.choice.places.classes[self.place]).free;
+        let families = 0..self.graph.analysis.families.len();
         let states: Vec<State> = families
             .map(|family| {
-                let of = |id: Class| &self.of(id).expect("it is chosen").timing.states[family];
-                state_from(graph, term, free, family, &of)
+                let of = |id: Class| &self.choice.of(id).expect("it is chosen").timing.states[family];
+                state_from(self.graph, term, free, family, &of)
             })
             .collect();
         let most = |(family, state): (usize, &State)| {
             operands.iter().map(|it| it.timing.passes[family]).max().unwrap_or(0).max(passes(state))
         };
         let passes: Vec<u32> = states.iter().enumerate().map(most).collect();
-        let late = |it: &Stage| 2 * it.pass - u32::from(it.open);
-        let key = (passes.iter().sum(), states.iter().flat_map(BTreeMap::values).map(late).sum());
+        let late = |it: Stage| 2 * it.pass - u32::from(it.open);
+        let key = (passes.iter().sum(), states.iter().flat_map(State::stages).map(late).sum());
         Timing { states, passes, key }
-    }
-}
-
-/// Chooses a term for every class that has one without a cycle, for the sake of the roots. Terms that are banned are not
-/// chosen.
-pub(crate) fn extract(graph: &Graph, roots: &[Class], is_banned: &dyn Fn(Class, &Term) -> bool) -> Choice {
-    let mut classes: Vec<Class> = graph.classes().map(|it| it.id).collect();
-    classes.sort_unstable();
-    let places: BTreeMap<Class, usize> = classes.iter().enumerate().map(|(at, &it)| (it, at)).collect();
-    let mut ways: Vec<Vec<Way>> = Vec::new();
-    let mut parents: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); classes.len()];
-    for (place, &class) in classes.iter().enumerate() {
-        let mut own = graph.terms(class);
-        own.retain(|it| !is_banned(class, it) && !it.children().contains(&class));
-        own.iter().flat_map(|it| it.children()).for_each(|it| {
-            parents[places[it]].insert(place);
-        });
-        ways.push(own.into_iter().map(|term| Way { term, known: None }).collect());
-    }
-    let roots = roots.iter().map(|it| places[&graph.find(*it)]).collect();
-    let own = vec![0.0; classes.len()];
-    let mut choice = Choice { places, chosen: vec![None; classes.len()], own, roots };
-    let mut todo: VecDeque<usize> = (0..classes.len()).collect();
-    let mut waiting = vec![true; classes.len()];
-    // A choice that gets better for one class may get worse for those that share with it; the number of steps is
-    // bounded so that this cannot go on.
-    let mut steps = 200 * classes.len();
-    while let Some(place) = todo.pop_front() {
-        waiting[place] = false;
-        let mut improved = false;
-        for way in &mut ways[place] {
-            let Some(mut new) = choice.candidate(graph, classes[place], way) else { continue };
-            let old = choice.chosen[place].as_ref();
-            if old.is_none_or(|old| is_better(&new, old)) {
-                // What is the same stays so for all that is made of it.
-                if let Some(old) = old.filter(|it| it.timing == new.timing) {
-                    new.timing = Rc::clone(&old.timing);
-                }
-                choice.own[place] = work(graph, classes[place], &new.term);
-                choice.chosen[place] = Some(new);
-                improved = true;
-            }
-        }
-        steps = steps.saturating_sub(1);
-        if improved && steps > 0 {
-            for &parent in &parents[place] {
-                if !std::mem::replace(&mut waiting[parent], true) {
-                    todo.push_back(parent);
-                }
-            }
-        }
-    }
-    choice
-}
-
-fn is_better(new: &Chosen, old: &Chosen) -> bool {
-    /// So many times the work is no longer worth a pass.
-    const FAR: f64 = 64.0;
-    if new.work * FAR < old.work || old.work * FAR < new.work {
-        return new.work < old.work;
-    }
-    match new.timing.key.cmp(&old.timing.key) {
-        std::cmp::Ordering::Less => true,
-        std::cmp::Ordering::Greater => false,
-        // A difference within rounding is none.
-        std::cmp::Ordering::Equal => new.extra < old.extra * (1.0 - 1e-9),
     }
 }
 

@@ -7,7 +7,7 @@ use super::domain::{Atom, Domain, exists, one_of, ranks_of};
 use super::range::Range;
 use super::setting::Setting;
 use super::term::{Class, Term};
-use crate::analyze::stage::{Source, Stage, State, join};
+use crate::analyze::stage::{State, join};
 use crate::ir::cascade::{RankId, ReduceOp, TensorId};
 use crate::ir::expr::{BinaryOp, UnaryOp};
 
@@ -66,11 +66,15 @@ impl Analysis<Term> for Setting {
             merged.domain.clone_from(&b.domain);
         }
         for (a, b) in merged.passes.iter_mut().zip(&b.passes) {
-            least(a, b);
+            a.least(b);
         }
         let did = DidMerge(merged != *a, merged != b);
         *a = merged;
         did
+    }
+
+    fn modify(graph: &mut Graph, id: Class) {
+        graph.analysis.changed(id);
     }
 }
 
@@ -82,17 +86,6 @@ fn size(domain: &Domain) -> usize {
         Atom::OneOf(some) => 1 + some.iter().map(size).sum::<usize>(),
     };
     domain.iter().map(atom).sum()
-}
-
-/// What both of two equal terms need: a source that one of them does without is not needed.
-fn least(a: &mut State, b: &State) {
-    a.retain(|source, _| b.contains_key(source));
-    for (source, stage) in a.iter_mut() {
-        let other = b[source];
-        if other.time() < stage.time() {
-            *stage = other;
-        }
-    }
 }
 
 fn kind(graph: &Graph, term: &Term) -> Kind {
@@ -252,13 +245,13 @@ pub(crate) fn state_from<'s>(
     match term {
         Term::Written(tensor) => setting.written[family].get(tensor).cloned().unwrap_or_default(),
         Term::Input(tensor, _, coordinates) => {
-            let point = if spans { first(*tensor) } else { State::new() };
+            let point = if spans { first(*tensor) } else { State::default() };
             join(spans, touches, coordinates.iter().map(of).chain([&point]))
         }
         Term::Read(tensor, _, operands) => {
             let mut point = of(&operands[0]).clone();
             if !setting.is_near(graph, *tensor, &operands[1..], ranks) {
-                point.values_mut().for_each(|it| it.open = false);
+                point.close();
             }
             if spans && point.is_empty() {
                 point = first(*tensor);
@@ -296,8 +289,9 @@ fn joined(family: &[RankId], free: &[RankId], operands: &[State]) -> State {
 
 /// A tensor whose elements are read one after the other.
 fn first(tensor: TensorId) -> State {
-    let first = Stage { pass: 1, open: true };
-    State::from([(Source::Any, first), (Source::Tensor(tensor), first)])
+    let mut state = State::default();
+    state.read(tensor);
+    state
 }
 
 /// Whether storing as that dtype rounds reals.

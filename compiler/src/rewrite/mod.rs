@@ -25,6 +25,8 @@ mod write;
 
 use std::collections::HashMap;
 
+use egg::Language;
+
 pub(crate) use setting::sizes_of_plan;
 pub(crate) use whole::most_of;
 
@@ -32,7 +34,7 @@ pub use chunk::Walker;
 pub use explain::{Block, Derivation, Disagreement, Replay, Step, explain};
 
 use build::Build;
-use extract::{Choice, Cost, extract};
+use extract::{Choice, Cost, Search};
 use facts::Graph;
 use rules::Phase;
 use term::{Class, Term};
@@ -91,6 +93,12 @@ pub struct Candidate {
     pub work: f64,
     /// The terms that it is made of; none for the cascade as written.
     choice: Option<Choice>,
+}
+
+impl Candidate {
+    fn cost(&self) -> Cost {
+        Cost { passes: self.passes, work: self.work }
+    }
 }
 
 /// The laws: the name of each, what it says, and what it does to floats.
@@ -158,7 +166,7 @@ fn saturated(mut graph: Graph) -> Variants {
     let tensors = translate::translate(&mut graph);
     graph.rebuild();
     let roots: Vec<Class> = graph.analysis.cascade.outputs().map(|it| tensors[&it]).collect();
-    let written = extract(&graph, &roots, &|_, _| false).cost(&graph, &roots);
+    let written = Search::of(&graph, &roots).best(&|_, _| false).cost(&graph, &roots);
     let report = run(&mut graph);
     Variants { graph, tensors, written, report }
 }
@@ -167,39 +175,85 @@ fn run(graph: &mut Graph) -> Report {
     let mut report = Report { rounds: 0, terms: 0, stop: Stop::Saturated };
     for phase in Phase::ALL {
         report.stop = Stop::Rounds;
+        // All terms are asked first, and last; in between only those around which something has changed.
+        let mut asked = Asked::All;
         for _ in 0..ROUNDS {
             let before = (graph.total_number_of_nodes(), graph.number_of_classes());
-            if !round(graph, phase) {
+            if !round(graph, phase, asked) {
                 return Report { terms: graph.total_number_of_nodes(), stop: Stop::Terms, ..report };
             }
-            if before == (graph.total_number_of_nodes(), graph.number_of_classes()) {
+            let is_same = before == (graph.total_number_of_nodes(), graph.number_of_classes());
+            if is_same && asked == Asked::All {
                 report.stop = Stop::Saturated;
                 break;
             }
-            report.rounds += 1;
+            asked = if is_same { Asked::All } else { Asked::Fresh };
+            report.rounds += usize::from(!is_same);
         }
     }
     Report { terms: graph.total_number_of_nodes(), ..report }
 }
 
-/// Tries every rule of a phase and those before on every term that there is; false if the limit of terms is reached.
-fn round(graph: &mut Graph, phase: Phase) -> bool {
+/// Which terms rules are tried on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    All,
+    /// Those that are near something that changed in the last round.
+    Fresh,
+}
+
+/// Tries every rule of a phase and those before on the terms that are asked; false if the limit of terms is reached.
+fn round(graph: &mut Graph, phase: Phase, asked: Asked) -> bool {
+    graph.analysis.next_round();
     let mut classes: Vec<Class> = graph.classes().map(|it| it.id).collect();
     classes.sort_unstable();
-    let terms: Vec<Term> = classes.iter().flat_map(|&it| graph.terms(it)).collect();
+    let mut terms: Vec<(Class, Term)> = Vec::new();
+    for &class in &classes {
+        terms.extend(graph.terms(class).into_iter().map(|it| (class, it)));
+    }
+    if asked == Asked::Fresh {
+        retain_fresh(graph, &mut terms);
+    }
     for rule in rules::all().filter(|it| it.phase <= phase) {
-        for term in &terms {
+        for (_, term) in &terms {
             for (before, after) in (rule.find)(graph, term) {
-                graph.union_trusted(before, after, rule.name);
+                // A proof may be shorter by what was known before.
+                if graph.are_explanations_enabled() || graph.find(before) != graph.find(after) {
+                    graph.union_trusted(before, after, rule.name);
+                }
             }
             if graph.total_size() > TERMS {
                 graph.rebuild();
                 return false;
             }
         }
-        graph.rebuild();
+        if !graph.clean {
+            graph.rebuild();
+        }
     }
     true
+}
+
+/// Keeps the terms whose class has changed lately, or one that rules see from them.
+fn retain_fresh(graph: &Graph, terms: &mut Vec<(Class, Term)>) {
+    /// How deep below a term rules look.
+    const DEPTH: usize = 2;
+    let most = terms.last().map_or(0, |it| usize::from(it.0) + 1);
+    let mut fresh = vec![false; most];
+    for (class, _) in terms.iter() {
+        fresh[usize::from(*class)] = graph.analysis.is_fresh(*class);
+    }
+    let is_near = |fresh: &[bool], (class, term): &(Class, Term)| {
+        fresh[usize::from(*class)] || term.children().iter().any(|it| fresh[usize::from(*it)])
+    };
+    for _ in 1..DEPTH {
+        let mut above = fresh.clone();
+        for it in terms.iter().filter(|it| is_near(&fresh, it)) {
+            above[usize::from(it.0)] = true;
+        }
+        fresh = above;
+    }
+    terms.retain(|it| is_near(&fresh, it));
 }
 
 impl Variants {
@@ -227,15 +281,11 @@ impl Variants {
     /// may have had a reason to write it so, comes after that; what is worse does not come.
     pub fn candidates(&self) -> impl Iterator<Item = Candidate> + '_ {
         let first = self.candidate(self.extracted(&|_, _| false));
-        let worth = self.is_worth(&first);
-        let others = move |it: &Candidate| {
-            let mut others = self.others(it);
-            others.retain(|it| self.is_worth(it));
-            others
-        };
+        let worth = self.is_worth(first.cost());
+        let others = move |it: &Candidate| self.others(it, |cost| self.is_worth(cost));
         let rest = first.clone();
         let lead = worth.then_some(first).into_iter();
-        let flat = std::iter::once_with(|| self.flat()).flatten().filter(|it| self.is_worth(it));
+        let flat = std::iter::once_with(|| self.flat()).flatten().filter(|it| self.is_worth(it.cost()));
         let rest = std::iter::once(rest).filter(move |_| worth).flat_map(move |it| others(&it));
         lead.chain(flat).chain(rest).chain(std::iter::once_with(|| self.as_written()))
     }
@@ -249,12 +299,11 @@ impl Variants {
     }
 
     /// It is better than the cascade as written, and not hardly so.
-    fn is_worth(&self, candidate: &Candidate) -> bool {
+    fn is_worth(&self, cost: Cost) -> bool {
         /// A saving of work below this share is none.
         const WORTH: f64 = 0.25;
-        let fewer = candidate.passes < self.written.passes;
-        let cheaper =
-            candidate.passes == self.written.passes && candidate.work < (1.0 - WORTH) * self.written.work;
+        let fewer = cost.passes < self.written.passes;
+        let cheaper = cost.passes == self.written.passes && cost.work < (1.0 - WORTH) * self.written.work;
         fewer || cheaper
     }
 
@@ -269,35 +318,33 @@ impl Variants {
             let over: Vec<RankId> = ranks.iter().flat_map(|it| setting.atoms(*it).to_vec()).collect();
             let others = setting.families.iter().zip(&self.graph.facts(*body).passes);
             let mut others = others.filter(|(family, _)| !family.iter().any(|it| over.contains(it)));
-            is_long(&over)
-                && others.any(|(family, state)| {
-                    is_long(family) && !state.is_empty() && state.values().all(|it| !it.open)
-                })
+            is_long(&over) && others.any(|(family, state)| is_long(family) && state.is_closed())
         };
         let choice = self.extracted(&|_, term| is_nested(term));
         let known = self.roots().iter().all(|it| choice.is_known(&self.graph, *it));
         known.then(|| self.candidate(choice))
     }
 
-    /// Cascades like the best one but for one class, best first.
-    fn others(&self, first: &Candidate) -> Vec<Candidate> {
+    /// Cascades like the best one but for one class, as far as they are wanted for what they cost, best first.
+    fn others(&self, first: &Candidate, is_wanted: impl Fn(Cost) -> bool) -> Vec<Candidate> {
         /// How many classes are tried with another term.
         const TRIED: usize = 32;
         let roots = self.roots();
         let Some(choice) = &first.choice else { return Vec::new() };
-        let mut found = Vec::new();
-        for (class, term) in choice.needed(&self.graph, &roots).into_iter().rev() {
-            if found.len() == TRIED {
-                break;
-            }
-            if self.graph.terms(class).len() < 2 {
-                continue;
-            }
-            let other = self.extracted(&|banned, it| banned == class && *it == term);
-            if roots.iter().all(|it| other.is_known(&self.graph, *it)) {
-                found.push(self.candidate(other));
+        let mut search = Search::of(&self.graph, &roots);
+        let needed = choice.needed(&self.graph, &roots).into_iter().rev();
+        let others = needed
+            .filter(|(class, _)| self.graph.terms(*class).len() > 1)
+            .map(|(class, _)| search.otherwise(choice.clone(), class))
+            .filter(|it| roots.iter().all(|root| it.is_known(&self.graph, *root)));
+        let mut different: Vec<(Vec<(Class, Term)>, Choice)> = Vec::new();
+        for other in others.take(TRIED) {
+            let needed = other.needed(&self.graph, &roots);
+            if is_wanted(other.cost(&self.graph, &roots)) && !different.iter().any(|it| it.0 == needed) {
+                different.push((needed, other));
             }
         }
+        let mut found: Vec<Candidate> = different.into_iter().map(|(_, it)| self.candidate(it)).collect();
         found.sort_by(|a, b| {
             a.passes.cmp(&b.passes).then(a.bytes.total_cmp(&b.bytes)).then(a.work.total_cmp(&b.work))
         });
@@ -310,12 +357,12 @@ impl Variants {
     /// Equal cascades, best first, the very best one among them, whether or not they are worth compiling.
     pub fn best_of(&self, number: usize) -> Vec<Candidate> {
         let first = self.candidate(self.extracted(&|_, _| false));
-        let others = self.others(&first);
+        let others = self.others(&first, |_| true);
         std::iter::once(first).chain(others).take(number).collect()
     }
 
     fn extracted(&self, is_banned: &dyn Fn(Class, &Term) -> bool) -> Choice {
-        extract(&self.graph, &self.roots(), is_banned)
+        Search::of(&self.graph, &self.roots()).best(is_banned)
     }
 
     fn candidate(&self, choice: Choice) -> Candidate {

@@ -26,6 +26,10 @@ pub(crate) struct Setting {
     guarded: BTreeSet<RankId>,
     /// A likely extent for every rank.
     pub(crate) sizes: Vec<f64>,
+    /// The round of the search.
+    round: usize,
+    /// The last round in which each class changed.
+    changed: Vec<usize>,
 }
 
 impl Setting {
@@ -36,9 +40,8 @@ impl Setting {
         let mut written = Vec::new();
         let mut count = |rank: RankId| {
             let states = states(cascade, rank);
-            let mut sources = states.values().flat_map(State::keys);
-            let is_traversed = sources.any(|it| match it {
-                Source::Tensor(tensor) => cascade.tensors[*tensor].role == Role::Input,
+            let is_traversed = states.values().flat_map(State::iter).any(|(it, _)| match it {
+                Source::Tensor(tensor) => cascade.tensors[tensor].role == Role::Input,
                 Source::Any => false,
             });
             families.push(cascade.exprs.atoms(rank).to_vec());
@@ -52,7 +55,24 @@ impl Setting {
             count(*part);
         }
         let (sizes, guarded) = (sizes(cascade), empty::guarded(cascade));
-        Setting { cascade: cascade.clone(), families, written, guarded, sizes }
+        Setting { cascade: cascade.clone(), families, written, guarded, sizes, round: 0, changed: Vec::new() }
+    }
+
+    /// Another round of the search begins.
+    pub(crate) fn next_round(&mut self) {
+        self.round += 1;
+    }
+
+    /// A class got another term, or more is known of it.
+    pub(crate) fn changed(&mut self, class: Class) {
+        let at = usize::from(class);
+        self.changed.resize(self.changed.len().max(at + 1), 0);
+        self.changed[at] = self.round;
+    }
+
+    /// The class has changed since the last round began.
+    pub(crate) fn is_fresh(&self, class: Class) -> bool {
+        self.changed[usize::from(class)] + 1 >= self.round
     }
 
     /// The part-less ranks that a rank stands for.

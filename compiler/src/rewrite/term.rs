@@ -150,7 +150,7 @@ impl egg::Language for Term {
             it.children_mut().fill(Class::from(0));
             it
         };
-        bare(self) == bare(other)
+        discriminant(self) == discriminant(other) && bare(self) == bare(other)
     }
 
     fn children(&self) -> &[Class] {

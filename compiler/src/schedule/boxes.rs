@@ -62,7 +62,7 @@ impl Shapes {
     fn boxes(&self, flow: &Flow<'_>, tensor: TensorId) -> Result<Ranks, BTreeSet<TensorId>> {
         let cone = self.cone(flow, tensor);
         let rows_of = |it: TensorId| -> Ranks {
-            flow.ranks(it).into_iter().filter(|it| !flow.is_feature(*it)).collect()
+            flow.ranks(it).iter().copied().filter(|it| !flow.is_feature(*it)).collect()
         };
         let rows = rows_of(tensor);
         let readers = |it: TensorId| {
@@ -76,7 +76,7 @@ impl Shapes {
             let (own, readers) = (flow.ranks(*it), readers(*it));
             let beyond: Ranks = rows_of(*it).difference(&rows).copied().collect();
             let in_tiles = readers.iter().all(|reader| beyond.is_subset(&flow.long(reader)));
-            in_tiles || matches!(readers.as_slice(), [reader] if flow.space(reader).is_subset(&own))
+            in_tiles || matches!(readers.as_slice(), [reader] if flow.space(reader).is_subset(own))
         };
         // A box has no more points than the composite ranks of what is in it; what is stored may have more.
         let dims: Vec<RankId> = flow.cascade.tensors[tensor].dims.iter().map(|it| it.rank).collect();

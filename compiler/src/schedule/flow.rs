@@ -26,6 +26,12 @@ pub(super) struct Flow<'a> {
     pub(super) generations: BTreeMap<TensorId, u32>,
     /// Ranks that are the innermost of every real input that has them: they are taken whole.
     features: Ranks,
+    /// The part-less ranks of every tensor.
+    ranks: Vec<Ranks>,
+    /// The tensors that the value of every einsum reads.
+    reads: BTreeMap<ExprId, BTreeSet<TensorId>>,
+    /// The spaces of all einsums that may be evaluated tile by tile and that outputs depend on.
+    pub(super) live_spaces: Vec<Ranks>,
     /// Likely extents of ranks.
     sizes: Vec<f64>,
     /// The points that the largest input or output is likely to have.
@@ -45,6 +51,13 @@ impl<'a> Flow<'a> {
             generations: generations(cascade),
             live: live(cascade),
             features: features(cascade),
+            ranks: cascade
+                .tensors
+                .iter()
+                .map(|(_, it)| atoms(cascade, it.dims.iter().map(|it| it.rank)))
+                .collect(),
+            reads: cascade.einsums().map(|it| (it.value, read(cascade, it))).collect(),
+            live_spaces: Vec::new(),
             sizes: crate::rewrite::sizes_of_plan(cascade),
             largest: 1.0,
             stored: BTreeSet::new(),
@@ -60,6 +73,8 @@ impl<'a> Flow<'a> {
                 Step::Einsum(_) | Step::Recurrence(_) => {}
             }
         }
+        let live = flow.einsums.values().filter(|it| flow.live.contains(&it.tensor));
+        flow.live_spaces = live.map(|it| flow.space(it)).collect();
         for einsum in cascade.einsums().filter(|it| flow.live.contains(&it.tensor)) {
             if flow.sums_powers(einsum) && flow.points(einsum.tensor) >= LARGE * flow.largest {
                 flow.at_once.insert(einsum.tensor);
@@ -108,28 +123,18 @@ impl<'a> Flow<'a> {
     }
 
     /// The part-less ranks of a tensor.
-    pub(super) fn ranks(&self, tensor: TensorId) -> Ranks {
-        self.atoms(self.cascade.tensors[tensor].dims.iter().map(|it| it.rank))
+    pub(super) fn ranks(&self, tensor: TensorId) -> &Ranks {
+        &self.ranks[tensor.idx()]
     }
 
     /// The part-less ranks that an einsum iterates over.
     pub(super) fn space(&self, einsum: &Einsum) -> Ranks {
-        self.atoms(einsum.iterated().into_iter().chain(einsum.op.reduced().iter().copied()))
-    }
-
-    /// The spaces of all einsums that may be evaluated tile by tile and that outputs depend on.
-    pub(super) fn live_spaces(&self) -> impl Iterator<Item = Ranks> {
-        let live = self.einsums.values().filter(|it| self.live.contains(&it.tensor));
-        live.map(|it| self.space(it))
+        atoms(self.cascade, einsum.iterated().into_iter().chain(einsum.op.reduced().iter().copied()))
     }
 
     /// The part-less ranks that an einsum reduces.
     pub(super) fn reduced(&self, einsum: &Einsum) -> Ranks {
-        self.atoms(einsum.op.reduced().iter().copied())
-    }
-
-    fn atoms(&self, ranks: impl Iterator<Item = RankId>) -> Ranks {
-        ranks.flat_map(|it| self.cascade.exprs.atoms(it).to_vec()).collect()
+        atoms(self.cascade, einsum.op.reduced().iter().copied())
     }
 
     /// What a reduction traverses that is worth it: what is not taken whole, if any of that has no known extent.
@@ -143,8 +148,8 @@ impl<'a> Flow<'a> {
     }
 
     /// The tensors that an einsum reads, each once.
-    pub(super) fn read(&self, einsum: &Einsum) -> BTreeSet<TensorId> {
-        self.cascade.exprs.reads(einsum.value).map(|(tensor, _)| tensor).collect()
+    pub(super) fn read(&self, einsum: &Einsum) -> &BTreeSet<TensorId> {
+        &self.reads[&einsum.value]
     }
 
     /// The exponents whose powers enter an expression.
@@ -159,7 +164,7 @@ impl<'a> Flow<'a> {
 
     /// How many points a tensor is likely to have.
     pub(super) fn points(&self, tensor: TensorId) -> f64 {
-        self.size(&self.ranks(tensor))
+        self.size(self.ranks(tensor))
     }
 
     /// How many points some ranks are likely to have together.
@@ -189,6 +194,16 @@ impl<'a> Flow<'a> {
     pub(super) fn is_output(&self, tensor: TensorId) -> bool {
         self.cascade.tensors[tensor].role == Role::Output
     }
+}
+
+/// The part-less ranks that these stand for.
+fn atoms(cascade: &Cascade, ranks: impl Iterator<Item = RankId>) -> Ranks {
+    ranks.flat_map(|it| cascade.exprs.atoms(it).iter().copied()).collect()
+}
+
+/// The tensors that an einsum reads.
+fn read(cascade: &Cascade, einsum: &Einsum) -> BTreeSet<TensorId> {
+    cascade.exprs.reads(einsum.value).map(|(tensor, _)| tensor).collect()
 }
 
 /// For each tensor, how many reductions lie one behind the other on the way from the inputs.

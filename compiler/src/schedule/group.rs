@@ -77,7 +77,7 @@ fn place<'a>(
 ) -> usize {
     let cone = shapes.cone(flow, tensor);
     let read = cone.iter().flat_map(|it| flow.read(flow.einsums[it]));
-    let after = read.filter(|it| !cone.contains(it)).filter_map(|it| made.get(&it)).max().copied();
+    let after = read.filter(|it| !cone.contains(it)).filter_map(|it| made.get(it)).max().copied();
     let heavy = |it: &TensorId| shapes.of[it].deep;
     let fits = |(at, draft): (usize, &Draft<'a>)| match draft {
         Draft::Group(group) => {

@@ -57,9 +57,9 @@ impl Shapes {
         let is_traversed = |it: &TensorId| self.of.get(it).is_some_and(|it| it.rows.is_some());
         let exps = flow.exponents(einsum.value);
         let in_power = |rank: &RankId| exps.iter().any(|it| flow.cascade.exprs.free(*it).contains(rank));
-        let mut outer: Vec<RankId> = flow.ranks(tensor).into_iter().filter(in_power).collect();
+        let mut outer: Vec<RankId> = flow.ranks(tensor).iter().copied().filter(in_power).collect();
         outer.retain(|it| flow.is_outer(*it));
-        let reads: Vec<Ranks> = flow.read(einsum).into_iter().map(|it| flow.ranks(it)).collect();
+        let reads: Vec<&Ranks> = flow.read(einsum).iter().map(|it| flow.ranks(*it)).collect();
         let apart = |a: &RankId, b: &RankId| !reads.iter().any(|it| it.contains(a) && it.contains(b));
         flow.sums_powers(einsum)
             && !flow.at_once.contains(&tensor)
@@ -87,7 +87,7 @@ impl Shapes {
     /// The tensors that an einsum reads and that are not in memory.
     pub(super) fn local_reads(&self, flow: &Flow<'_>, einsum: &Einsum) -> Vec<TensorId> {
         let local = |it: &TensorId| self.of.contains_key(it) && !flow.stored.contains(it);
-        flow.read(einsum).into_iter().filter(local).collect()
+        flow.read(einsum).iter().copied().filter(local).collect()
     }
 
     /// All that a tensor is made of and that is not in memory, itself included.
@@ -115,7 +115,7 @@ impl Shapes {
         let streams: Ranks = reads.iter().flat_map(|it| self.of[it].streams.iter().copied()).collect();
         let rows = self.rows(flow, &reads)?;
         let fits = |rows: &Ranks| match rows.is_empty() {
-            false => rows.is_subset(&dims),
+            false => rows.is_subset(dims),
             // All of it would be held at once.
             true => dims.iter().all(|it| streams.contains(it) || flow.is_feature(*it)),
         };
@@ -221,7 +221,8 @@ impl Shapes {
         }
         if kept.is_empty() {
             // Every point of the result takes the same fiber; features are held together.
-            kept = flow.ranks(einsum.tensor).into_iter().filter(|it| !flow.is_feature(*it)).collect();
+            let own = flow.ranks(einsum.tensor).iter().copied();
+            kept = own.filter(|it| !flow.is_feature(*it)).collect();
         }
         let held = |it: &RankId| !kept.contains(it) && flow.is_outer(*it);
         if !powers && flow.ranks(einsum.tensor).iter().any(held) {
@@ -255,7 +256,7 @@ impl Shapes {
         if !at_hand.is_empty() {
             return Err(Clash(at_hand));
         }
-        let mut rows = flow.ranks(einsum.tensor);
+        let mut rows = flow.ranks(einsum.tensor).clone();
         if let Op::Select(_, _, to) = einsum.op {
             rows.remove(&to);
         }
@@ -284,8 +285,8 @@ impl Shapes {
         // What has points for pairs of a row and what is traversed would be larger than anything that is handed in.
         let lacked = self.lacked(flow, cone.iter().map(|it| flow.einsums[it]).chain([einsum]), shape);
         let pairs: Ranks = rows.union(&shape.streams).copied().collect();
-        let anyway = flow.live_spaces().filter(|it| pairs.is_subset(it));
-        let most = anyway.chain(spaces.iter().cloned()).map(|it| flow.size(&it)).fold(1.0, f64::max);
+        let anyway = flow.live_spaces.iter().filter(|it| pairs.is_subset(it));
+        let most = anyway.chain(&spaces).map(|it| flow.size(it)).fold(1.0, f64::max);
         let is_dear = |it: &TensorId| {
             let own = flow.ranks(*it);
             let all: Ranks = flow.space(flow.einsums[it]).union(rows).copied().collect();
@@ -323,8 +324,8 @@ impl Shapes {
         let rows = shape.rows.iter().flatten();
         let mut lacked = Ranks::new();
         for read in einsums.flat_map(|it| flow.read(it)) {
-            let ranks = flow.ranks(read);
-            let local = self.of.contains_key(&read) && !flow.stored.contains(&read);
+            let ranks = flow.ranks(*read);
+            let local = self.of.contains_key(read) && !flow.stored.contains(read);
             if !local && !ranks.is_disjoint(&shape.streams) {
                 lacked.extend(rows.clone().filter(|it| !ranks.contains(it)));
             }

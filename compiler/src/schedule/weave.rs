@@ -166,7 +166,7 @@ impl<'a> Weaver<'a> {
             readers.filter(|it| self.flow.read(it).contains(&einsum.tensor)).collect();
         let costly = self.is_costly(it.value);
         let own = self.flow.ranks(einsum.tensor);
-        let is_lacking = |it: &Einsum| !self.flow.space(it).is_subset(&own);
+        let is_lacking = |it: &Einsum| !self.flow.space(it).is_subset(own);
         let again = readers.len() > 1 && (it.raw.is_none() || !self.is_streamed(einsum.tensor));
         // Of what changes along a traversal there is only a tile.
         let streamed = self.streamed_of(einsum.tensor);
@@ -333,12 +333,11 @@ impl<'a> Weaver<'a> {
         kind: Kind,
         dtype: Option<DType>,
     ) -> TensorId {
-        let names: BTreeSet<&str> = self.cascade.tensors.iter().map(|(_, it)| it.name.as_str()).collect();
-        let base = name.to_owned();
-        let mut fresh = format!("{base}~");
+        let is_taken = |fresh: &str| self.cascade.tensors.iter().any(|(_, it)| it.name == fresh);
+        let mut fresh = format!("{name}~");
         let mut number = 2;
-        while names.contains(fresh.as_str()) {
-            fresh = format!("{base}~{number}");
+        while is_taken(&fresh) {
+            fresh = format!("{name}~{number}");
             number += 1;
         }
         let tensor =

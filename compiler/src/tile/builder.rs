@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
 use attnc_dsl::ast::{CompareOp, DType};
+use rustc_hash::FxHashMap;
 
 use crate::ir::cascade::{ExprId, RankId};
 use crate::ir::expr::{BinaryOp, UnaryOp};
@@ -26,7 +27,7 @@ pub(super) struct Level {
     /// Expressions computed here.
     memo: HashMap<ExprId, Known>,
     /// What is defined here of other values alone.
-    pub(super) pure: HashMap<Pure, ValueId>,
+    pub(super) pure: FxHashMap<Pure, ValueId>,
     /// What indices meant before this block.
     shadowed: Vec<(RankId, Option<ValueId>)>,
     /// And offsets.

@@ -75,13 +75,10 @@ fn block(
     let class = order[at];
     let cascade = &notebook.graph.analysis.cascade;
     let again = state(notebook, class, family).iter().filter_map(|(source, stage)| match source {
-        Source::Tensor(tensor) if stage.pass > 1 => Some(cascade.tensors[*tensor].name.clone()),
+        Source::Tensor(tensor) if stage.pass > 1 => Some(cascade.tensors[tensor].name.clone()),
         Source::Tensor(_) | Source::Any => None,
     });
-    let is_closed = |class: &Class| {
-        let state = state(notebook, *class, family);
-        !state.is_empty() && state.values().all(|it| !it.open)
-    };
+    let is_closed = |class: &Class| state(notebook, *class, family).is_closed();
     let operands = notebook.term(class).children().iter();
     let after = operands.filter(|it| is_closed(it)).map(|&it| notation.operand_text(notebook, it)).collect();
     let over = &notebook.graph.analysis.families[family];

@@ -142,7 +142,8 @@ fn unions(graph: &Graph, class: Class, term: &Term) -> Vec<Vec<Class>> {
         Term::Union(op, terms) if op == *wanted => Some(terms.to_vec()),
         _ => None,
     };
-    graph.terms(class).into_iter().filter_map(terms).collect()
+    let has_form = |it: &Term| matches!(it, Term::Union(op, _) if op == wanted);
+    graph.terms_like(class, has_form).into_iter().filter_map(terms).collect()
 }
 
 /// Of constants; what else is distributed is so under a reduction or an exponential.
@@ -211,7 +212,7 @@ fn split(graph: &mut Graph, class: Class, factor: Class) -> (Class, Class) {
 /// A class as a power of another: the power, its base, its exponent. The first power of itself is included.
 fn powers(graph: &mut Graph, class: Class) -> Vec<(Class, Class, f64)> {
     let mut found = Vec::new();
-    for term in graph.terms(class) {
+    for term in graph.terms_like(class, |it| matches!(it, Term::Power(..))) {
         if let Term::Power(bits, [base]) = term {
             found.push((graph.exactly(&term), base, f64::from_bits(bits)));
         }
@@ -273,17 +274,22 @@ fn collected_product(graph: &mut Graph, factors: &[Class]) -> Option<(Vec<Class>
 /// The operands as they were seen, and without what stands in for absent ones, where the other operands are present only
 /// with them.
 fn in_context(graph: &mut Graph, operands: &[Class]) -> (Vec<Class>, Vec<Class>) {
-    let at: Vec<RankId> = operands.iter().flat_map(|it| graph.facts(*it).free.clone()).collect();
     let (mut seen, mut plain) = (operands.to_vec(), operands.to_vec());
     for position in 0..plain.len() {
-        let given: Domain =
-            without(&plain, position).iter().flat_map(|it| graph.facts(*it).domain.clone()).collect();
-        let own = graph.facts(plain[position]).domain.clone();
-        let needless = graph.terms(plain[position]).into_iter().find_map(|it| match it {
+        let conditional =
+            graph.terms_like(plain[position], |it| matches!(it, Term::Else(_) | Term::Where(_)));
+        if conditional.is_empty() {
+            continue;
+        }
+        let at: Vec<RankId> = operands.iter().flat_map(|it| graph.facts(*it).free.iter().copied()).collect();
+        let others = without(&plain, position);
+        let given: Domain = others.iter().flat_map(|it| graph.facts(*it).domain.iter().cloned()).collect();
+        let own = &graph.facts(plain[position]).domain;
+        let needless = conditional.into_iter().find_map(|it| match it {
             Term::Else([value, _]) if implies(graph, &given, &at, &graph.facts(value).domain) => {
                 Some((it, value))
             }
-            Term::Where([value, _]) if implies(graph, &given, &at, &own) => Some((it, value)),
+            Term::Where([value, _]) if implies(graph, &given, &at, own) => Some((it, value)),
             _ => None,
         });
         if let Some((term, value)) = needless {
@@ -295,9 +301,8 @@ fn in_context(graph: &mut Graph, operands: &[Class]) -> (Vec<Class>, Vec<Class>)
 
 /// The value where another one is present, too.
 fn present_with(graph: &mut Graph, value: Class, other: Class) -> Class {
-    let (given, wanted) = (graph.facts(value).domain.clone(), graph.facts(other).domain.clone());
-    let at = graph.facts(value).free.clone();
-    if implies(graph, &given, &at, &wanted) {
+    let given = graph.facts(value);
+    if implies(graph, &given.domain, &given.free, &graph.facts(other).domain) {
         return value;
     }
     let present = graph.exactly(&Term::Present([other]));
@@ -386,7 +391,7 @@ fn power_of_power(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let Term::Power(outer, [base]) = term else { return Vec::new() };
     let outer = f64::from_bits(*outer);
     let mut found = Vec::new();
-    for inner in graph.terms(*base) {
+    for inner in graph.terms_like(*base, |it| matches!(it, Term::Power(..))) {
         let Term::Power(bits, [innermost]) = inner else { continue };
         if outer.fract() == 0.0 || graph.facts(innermost).range.positive {
             let inner = graph.exactly(&inner);

@@ -143,7 +143,8 @@ fn arguments(graph: &Graph, class: Class, function: UnaryOp) -> Vec<Class> {
         Term::Unary(op, [a]) if op == function => Some(a),
         _ => None,
     };
-    graph.terms(class).into_iter().filter_map(argument).collect()
+    let has_form = |it: &Term| matches!(it, Term::Unary(op, _) if *op == function);
+    graph.terms_like(class, has_form).into_iter().filter_map(argument).collect()
 }
 
 fn exp_of_log(graph: &mut Graph, term: &Term) -> Vec<Equation> {
@@ -191,7 +192,7 @@ fn log_of_product(graph: &mut Graph, term: &Term) -> Vec<Equation> {
 fn log_of_power(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let Term::Unary(UnaryOp::Log, [argument]) = term else { return Vec::new() };
     let mut found = Vec::new();
-    for inner in graph.terms(*argument) {
+    for inner in graph.terms_like(*argument, |it| matches!(it, Term::Power(..))) {
         let Term::Power(bits, [base]) = inner else { continue };
         if graph.facts(base).range.positive {
             let inner = graph.exactly(&inner);

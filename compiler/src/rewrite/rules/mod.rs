@@ -16,7 +16,7 @@ mod tests;
 use super::build::Build;
 use super::facts::Graph;
 use super::term::{Class, Term};
-use crate::analyze::stage::passes;
+use crate::analyze::stage::{State, passes};
 use crate::ir::cascade::RankId;
 use crate::ir::expr::UnaryOp;
 
@@ -84,8 +84,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Rule> {
 
 /// It depends on whole fibers of some rank, but on no coordinate along it: a sum, a maximum, what is made of them.
 fn is_statistic(graph: &Graph, class: Class) -> bool {
-    let facts = graph.facts(class);
-    facts.passes.iter().any(|state| !state.is_empty() && state.values().all(|it| !it.open))
+    graph.facts(class).passes.iter().any(State::is_closed)
 }
 
 /// It is there only in a second pass along these part-less ranks, or later.
@@ -130,5 +129,5 @@ fn atoms(graph: &Graph, ranks: &[RankId]) -> Vec<RankId> {
 
 /// No exponential stands in the way of another order of contraction.
 fn is_linear(graph: &Graph, class: Class) -> bool {
-    !graph.terms(class).iter().any(|it| matches!(it, Term::Unary(UnaryOp::Exp, _)))
+    graph.terms_like(class, |it| matches!(it, Term::Unary(UnaryOp::Exp, _))).is_empty()
 }

@@ -62,7 +62,8 @@ fn in_f64(graph: &mut Graph, product: Class, over: &[RankId]) -> Class {
 /// A value in f64, if it changes along the ranks; else with its sums over them, and those that it is the logarithm of,
 /// taken in f64.
 fn precisely(graph: &mut Graph, value: Class, over: &[RankId]) -> Class {
-    let sum = graph.terms(value).into_iter().find_map(|it| match it {
+    let sums = graph.terms_like(value, |it| matches!(it, Term::Reduce(ReduceOp::Sum, ..)));
+    let sum = sums.into_iter().find_map(|it| match it {
         Term::Reduce(ReduceOp::Sum, ranks, [body]) if atoms(graph, &ranks) == over => Some((ranks, body)),
         _ => None,
     });
@@ -187,7 +188,7 @@ fn kept_whole(graph: &Graph, exponents: &[Class], mut terms: Vec<Vec<Class>>) ->
 
 /// The value in f64.
 pub(super) fn widened(graph: &mut Graph, value: Class) -> Class {
-    let is_wide = graph.terms(value).iter().any(|it| matches!(it, Term::Cast(DType::F64, _)));
+    let is_wide = !graph.terms_like(value, |it| matches!(it, Term::Cast(DType::F64, _))).is_empty();
     if is_wide { value } else { graph.exactly(&Term::Cast(DType::F64, [value])) }
 }
 

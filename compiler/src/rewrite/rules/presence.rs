@@ -116,7 +116,7 @@ fn where_as_factor(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     }
     let asked = graph.facts(*condition).free.clone();
     let lacks = |class: Class| !asked.iter().all(|it| graph.facts(class).free.contains(it));
-    let contracts = graph.terms(*value).iter().any(|it| matches!(it, Term::Reduce(ReduceOp::Sum, ..)));
+    let contracts = !graph.terms_like(*value, |it| matches!(it, Term::Reduce(ReduceOp::Sum, ..))).is_empty();
     let splits = contracts || lacks(*value) || graph.products(*value).iter().flatten().any(|it| lacks(*it));
     if !splits {
         return Vec::new();
@@ -138,7 +138,7 @@ fn elses(graph: &Graph, class: Class) -> Option<[Class; 2]> {
         Term::Else(pair) => Some(pair),
         _ => None,
     };
-    let pairs = graph.terms(class).into_iter().filter_map(pair);
+    let pairs = graph.terms_like(class, |it| matches!(it, Term::Else(_))).into_iter().filter_map(pair);
     pairs.min_by_key(|[_, other]| graph.constant_real(*other).is_none())
 }
 
@@ -177,7 +177,7 @@ fn else_unneeded(graph: &mut Graph, term: &Term) -> Vec<Equation> {
 
 /// The value that a class is a restriction of, and the restriction.
 fn restricted(graph: &Graph, class: Class) -> Option<(Class, Term)> {
-    graph.terms(class).into_iter().find_map(|it| match it {
+    graph.terms_like(class, |it| matches!(it, Term::Where(_))).into_iter().find_map(|it| match it {
         Term::Where([value, _]) => Some((value, it)),
         _ => None,
     })
@@ -232,11 +232,9 @@ fn zero_absorbs(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let mut found = Vec::new();
     for (position, &factor) in factors.iter().enumerate() {
         let rest = without(factors, position);
-        if !rest.iter().all(|it| is_total(graph, *it)) {
-            continue;
-        }
         if let Some([value, other]) = elses(graph, factor)
             && graph.constant_real(other) == Some(0.0)
+            && rest.iter().all(|it| is_total(graph, *it))
         {
             let inner = graph.exactly(&Term::Else([value, other]));
             let before = graph.exactly(&term.with(&with(factors, position, inner)));

@@ -87,6 +87,10 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
+fn is_reduction(term: &Term) -> bool {
+    matches!(term, Term::Reduce(..))
+}
+
 /// One rank at a time: which of several is summed over first is what order of contraction means.
 fn factor_out(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let Term::Reduce(ReduceOp::Sum, ranks, [body]) = term else { return Vec::new() };
@@ -130,7 +134,7 @@ fn push_in(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let mut found = Vec::new();
     for (position, &factor) in factors.iter().enumerate() {
         let rest = without(factors, position);
-        for inner in graph.terms(factor) {
+        for inner in graph.terms_like(factor, is_reduction) {
             let Term::Reduce(ReduceOp::Sum, ranks, [body]) = &inner else { continue };
             let over = atoms(graph, ranks);
             let outside = rest.iter().all(|it| is_free_of(graph, *it, &over));
@@ -168,7 +172,7 @@ fn compose(graph: &mut Graph, term: &Term) -> Vec<Equation> {
             let before = graph.exactly(term);
             found.push((before, graph.reduce(*op, ranks.clone(), *body)));
         }
-        for inner in graph.terms(*body) {
+        for inner in graph.terms_like(*body, |it| matches!(it, Term::Where(_))) {
             let Term::Where([value, condition]) = inner else { continue };
             if is_extent(graph, condition, whole) {
                 let inner = graph.exactly(&inner);
@@ -186,7 +190,7 @@ fn merge_ranks(graph: &mut Graph, term: &Term) -> Vec<Equation> {
         return Vec::new();
     }
     let mut found = Vec::new();
-    for inner in graph.terms(*body) {
+    for inner in graph.terms_like(*body, is_reduction) {
         match &inner {
             Term::Reduce(same, ranks, [x]) if same == op && !ranks.iter().any(|it| outer.contains(it)) => {
                 let reduced = graph.exactly(&inner);
@@ -258,8 +262,8 @@ fn spread(graph: &mut Graph, factor: Class, over: &[RankId]) -> Vec<(Class, Vec<
     };
     let mut found = Vec::new();
     let sums = graph.fewest(graph.sums(factor)).into_iter().map(|it| Term::Sum(it.into()));
-    let others = graph.terms(factor).into_iter().filter(|it| !matches!(it, Term::Sum(_)));
-    for term in sums.chain(others).collect::<Vec<_>>() {
+    let powers = graph.terms_like(factor, |it| matches!(it, Term::Power(..)));
+    for term in sums.chain(powers).collect::<Vec<_>>() {
         match &term {
             Term::Sum(terms) if wanted(graph, factor, terms) => {
                 let parts = terms.iter().map(|&it| vec![it]).collect();
@@ -374,7 +378,7 @@ fn count(graph: &mut Graph, term: &Term) -> Vec<Equation> {
 fn skip_identity(graph: &mut Graph, term: &Term) -> Vec<Equation> {
     let Term::Else([value, other]) = term else { return Vec::new() };
     let mut found = Vec::new();
-    for inner in graph.terms(*value) {
+    for inner in graph.terms_like(*value, is_reduction) {
         let Term::Reduce(op, ranks, [body]) = &inner else { continue };
         let none = identity(*op);
         if none.is_none() || graph.constant_real(*other) != none {
@@ -393,13 +397,13 @@ fn skip_identity(graph: &mut Graph, term: &Term) -> Vec<Equation> {
 /// The ways to see a class as `x else y` for that constant y, or as `(x else y) where p`, each with `x`, or `x where p`.
 fn standing_in(graph: &mut Graph, class: Class, constant: Option<f64>) -> Vec<(Class, Class)> {
     let mut found = Vec::new();
-    for term in graph.terms(class) {
+    for term in graph.terms_like(class, |it| matches!(it, Term::Else(_) | Term::Where(_))) {
         match &term {
             Term::Else([x, y]) if graph.constant_real(*y) == constant => {
                 found.push((graph.exactly(&term), *x));
             }
             Term::Where([inner, condition]) => {
-                for it in graph.terms(*inner) {
+                for it in graph.terms_like(*inner, |it| matches!(it, Term::Else(_))) {
                     if let Term::Else([x, y]) = it
                         && graph.constant_real(y) == constant
                     {
