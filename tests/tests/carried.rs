@@ -72,7 +72,9 @@ fn states_are_carried_from_chunk_to_chunk() {
 
 #[test]
 fn calls_that_verify_have_more_tokens_than_a_chunk() {
-    for (name, cascade) in all((64, 64), "bf16") {
+    let kernels =
+        all((16, 16), "bf16").into_iter().filter(|it| ["unnormalised", "delta"].contains(&it.0.as_str()));
+    for (name, cascade) in kernels {
         let tokens = cascade.ranks.iter().find(|it| it.1.name == "t").unwrap().0;
         let compiled = |target: &Target| {
             let mapping = Mapping::of(target, Backend::default());

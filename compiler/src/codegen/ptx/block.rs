@@ -105,6 +105,7 @@ impl<'a> Emitter<'a> {
 
     pub(super) fn stmt(&mut self, stmt: &'a Stmt) {
         match stmt {
+            Stmt::Let(value, TileOp::Load { .. }) if self.late.contains_key(value) => self.lay_out(*value),
             Stmt::Let(value, _) if self.late.contains_key(value) => {}
             Stmt::Let(value, op) => {
                 let tile = self.op(*value, op);
