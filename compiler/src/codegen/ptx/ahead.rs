@@ -154,7 +154,7 @@ impl<'a> Emitter<'a> {
             return self.copy_ahead(at + 1, Turn { number: now, is_there: Value::Bool(true) });
         }
         let after = range.after(&self.writer);
-        let is_there = int_compare(&self.writer, Compare::Le, after, range.last);
+        let is_there = int_compare(&self.writer, Compare::Lt, after, range.end);
         // What is not copied has an address all the same.
         let number = select(&self.writer, RegType::B64, is_there, after, now);
         self.copy_ahead(0, Turn { number, is_there });

@@ -131,9 +131,9 @@ impl<'a> Emitter<'a> {
     pub(super) fn overlapped(&mut self, it: &'a Loop, cut: &Overlap<'a>) {
         let outside = (self.ahead.take(), std::mem::take(&mut self.peaks));
         let step = Value::Int(it.step.into());
-        let last = int(&self.writer, IntOp::Sub, self.scalar(it.to), step);
+        let bound = self.end_of(it);
         let from = self.scalar(it.from);
-        let starts = int_compare(&self.writer, Compare::Le, from, last);
+        let starts = int_compare(&self.writer, Compare::Lt, from, bound);
 
         // Parts are written one after the other, so that what they have in common is before all of them.
         self.writer.open(false);
@@ -145,7 +145,7 @@ impl<'a> Emitter<'a> {
         self.writer.open(false);
         let now = Value::Reg(handed.index);
         let after = int(&self.writer, IntOp::Add, now, step);
-        let goes_on = int_compare(&self.writer, Compare::Le, after, last);
+        let goes_on = int_compare(&self.writer, Compare::Lt, after, bound);
         let goes_on = self.writer.reg(RegType::Pred, goes_on);
         self.stmt(cut.values);
         self.count_on(&handed);

@@ -4,6 +4,7 @@
 //! O += P · V; any(S != -inf)   ->   any(S != -inf); O += P · V
 //! ```
 
+use crate::ir::expr::BinaryOp;
 use crate::ir::factors::Factors;
 use crate::ir::nest::{Block, Op, Stmt, ValueId};
 
@@ -24,7 +25,9 @@ pub(super) fn products_late(prologue: &Block, body: &mut Block) {
 /// memory later than is said.
 pub(super) fn others_late(prologue: &Block, body: &mut Block) {
     let own = body.clone();
-    late(&Factors::of(prologue, &own), body, &|_, op| !is_product(op), |_| true);
+    late(&Factors::of(prologue, &own), body, &|_, op| !is_product(op), |op| {
+        is_product(op) || matches!(op, Op::Compare(..) | Op::Binary(BinaryOp::And, ..))
+    });
 }
 
 fn is_product(op: &Op) -> bool {
