@@ -5,13 +5,13 @@
 use attnc::Backend;
 use attnc::driver;
 use attnc::ir::array::Data;
-use attnc::ir::cascade::Cascade;
+use attnc::ir::cascade::{Cascade, Extent};
 use attnc::ir::interp::Call;
 use attnc::ir::interp::nest::{self, Manner};
 use attnc::ir::verify;
 use attnc::schedule::Mapping;
 use attnc::target::{Gpu, Target};
-use attnc::verify::on_all_cores;
+use attnc::verify::{Character, cases, on_all_cores};
 use attnc_runtime::emulator::Schedule;
 use attnc_tests::carrying::{all, call_of, normalised};
 use attnc_tests::case::{Outputs, expected, is_close};
@@ -67,6 +67,27 @@ fn states_are_carried_from_chunk_to_chunk() {
     for (name, cascade) in all((64, 64), "bf16") {
         let tolerance = if name.contains("delta") { OF_SOLVED } else { TOLERANCE };
         check(&name, &cascade, &[0, 1, 63, 64, 130], tolerance);
+    }
+}
+
+#[test]
+fn calls_that_verify_have_more_tokens_than_a_chunk() {
+    let kernels =
+        all((16, 16), "bf16").into_iter().filter(|it| ["unnormalised", "delta"].contains(&it.0.as_str()));
+    for (name, cascade) in kernels {
+        let tokens = cascade.ranks.iter().find(|it| it.1.name == "t").unwrap().0;
+        let compiled = |target: &Target| {
+            let mapping = Mapping::of(target, Backend::default());
+            (driver::plan(&cascade, &mapping).cascade, mapping.walker())
+        };
+        for target in Gpu::ALL.map(Target::of_gpu).into_iter().chain([Target::default()]) {
+            let (compiled, walker) = compiled(&target);
+            let place = *compiled.ranks[tokens].parts.last().unwrap();
+            let Extent::Fixed(chunk) = compiled.ranks[place].extent else { panic!("chunks have a size") };
+            let mut cases = cases(&cascade, walker, 1).map(Result::unwrap);
+            let long = cases.find(|it| it.character == Character::Long).unwrap();
+            assert!(long.extents[tokens.idx()] > chunk, "{name}: chunks of {chunk} are not crossed");
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use attnc::Backend;
 use attnc::driver::{emulate, jit};
 use attnc::ir::cascade::Cascade;
+use attnc::rewrite::Walker;
 use attnc::target::Gpu;
 use attnc::verify::{cases, on_all_cores};
 use attnc_runtime::Kernel;
@@ -32,7 +33,8 @@ fn kernels_of_ptx_agree_with_the_interpreter_on_the_emulator() {
         .collect();
     let faults = on_all_cores(&kernels, |(name, cascade)| {
         let kernel = emulate(cascade, Gpu::Sm80).map_err(|it| it.to_string());
-        let fault = kernel.and_then(|it| check_in(&it, cascade, &[Placement::Padded(2)])).err();
+        let fault =
+            kernel.and_then(|it| check_in((&it, Walker::Block), cascade, &[Placement::Padded(2)])).err();
         fault.map(|it| format!("{name}: {it}"))
     });
     let faults: Vec<String> = faults.into_iter().flatten().collect();
@@ -43,12 +45,16 @@ fn kernels_of_ptx_agree_with_the_interpreter_on_the_emulator() {
 /// The first case and placement that a kernel gets wrong.
 fn check(cascade: &Cascade, backend: Backend) -> Result<(), String> {
     let kernel = jit(cascade, backend).map_err(|it| it.to_string())?;
-    check_in(&kernel, cascade, &PLACEMENTS)
+    check_in((&kernel, Walker::Thread), cascade, &PLACEMENTS)
 }
 
-fn check_in(kernel: &Kernel, cascade: &Cascade, placements: &[Placement]) -> Result<(), String> {
+fn check_in(
+    (kernel, walker): (&Kernel, Walker),
+    cascade: &Cascade,
+    placements: &[Placement],
+) -> Result<(), String> {
     let mut n_cases = 0;
-    for case in cases(cascade, 1) {
+    for case in cases(cascade, walker, 1) {
         let case = case.map_err(|it| it.to_string())?;
         n_cases += 1;
         for &placement in placements {

@@ -9,7 +9,7 @@ use attnc::driver::{Request, jit, outline};
 use attnc::files::{fetch, read_spec, root_of};
 use attnc::ir::cascade::Cascade;
 use attnc::ir::print;
-use attnc::rewrite::{carried, explain, saturate};
+use attnc::rewrite::{Walker, carried, explain, saturate};
 use attnc::schedule::Mapping;
 use attnc::verify;
 use attnc_dsl::check::Fixed;
@@ -113,7 +113,7 @@ fn the_best_reaches_the_bound_and_is_chosen_unless_it_parts_powers() {
 fn what_is_derived_computes_the_same() {
     for cascade in cases_in("derive").iter().flat_map(|it| cascades(it)) {
         let kernels: Vec<_> = backends().map(|it| (it, jit(&cascade, it).expect("it compiles"))).collect();
-        for case in verify::cases(&cascade, 1).map(|it| it.expect("the call is in order")) {
+        for case in verify::cases(&cascade, Walker::Thread, 1).map(|it| it.expect("the call is in order")) {
             for (backend, kernel) in &kernels {
                 let found = call_kernel(kernel, &cascade, &case.call, Placement::Dense).expect("it runs");
                 let distance = case.reference.compare(&found);

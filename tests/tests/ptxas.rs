@@ -117,8 +117,8 @@ fn the_assembler_takes_every_kernel_and_keeps_it_in_registers() {
     kernels.dedup_by_key(|it| it.0.split('/').next().unwrap_or_default().to_owned());
     let mut sample: Vec<(String, Cascade)> = kernels.into_iter().step_by(EVERY).collect();
     sample.extend(decoding::all());
-    sample.extend(carrying::held_in_registers());
-    let all = sample.into_iter().map(|(name, it)| (name, it, Gpu::ALL.to_vec())).chain(variants());
+    let all = sample.into_iter().map(|(name, it)| (name, it, Gpu::ALL.to_vec()));
+    let all = all.chain(carrying::held_in_registers()).chain(variants());
     let all: Vec<_> = all.collect();
     let sample: Vec<_> = all.iter().flat_map(|it| it.2.iter().map(move |gpu| (it, gpu))).collect();
     let faults = on_all_cores(&sample, |((name, cascade, _), gpu)| {

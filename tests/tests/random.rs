@@ -13,7 +13,7 @@ use attnc::ir::cascade::Cascade;
 use attnc::ir::interp::nest::Manner;
 use attnc::ir::interp::{self, Call, Layout};
 use attnc::ir::{print, verify as well_formed};
-use attnc::rewrite::{carried, saturate};
+use attnc::rewrite::{Walker, carried, saturate};
 use attnc::schedule::{Mapping, Plan};
 use attnc::target::Gpu;
 use attnc::tile::tile;
@@ -86,7 +86,8 @@ fn what_failed_once_holds() {
         let text = std::fs::read_to_string(&path).expect("the case can be read");
         let cascade = cascade(&text).unwrap_or_else(|it| panic!("{}: {it}", path.display()));
         for seed in 1..4 {
-            let cases = verify::cases(&cascade, seed).map(|it| it.expect("the call is in order"));
+            let cases =
+                verify::cases(&cascade, Walker::Block, seed).map(|it| it.expect("the call is in order"));
             let result = equal(&cascade, seed).and_then(|()| compiled(&cascade, seed, cases));
             result.unwrap_or_else(|it| panic!("{}, seed {seed}: {it}", path.display()));
         }

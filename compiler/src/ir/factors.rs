@@ -112,9 +112,23 @@ impl<'a> Factors<'a> {
         }
     }
 
+    /// Whether a value is a multiple of what a loop carries, which is used otherwise, too, and products are added to it.
+    pub(crate) fn is_next(&self, value: ValueId) -> bool {
+        let Some(Op::Binary(BinaryOp::Mul, a, b)) = self.definition(value) else { return false };
+        let is_kept = |it: &ValueId| self.definition(*it).is_none() && self.n_uses(*it) > 1;
+        self.is_used_once(value)
+            && [a, b].into_iter().any(is_kept)
+            && self.sums.values().any(|it| it.1 == value)
+    }
+
+    /// How often a value is used.
+    pub(crate) fn n_uses(&self, value: ValueId) -> usize {
+        self.counts.get(&value).copied().unwrap_or_default()
+    }
+
     /// Whether a value is used once.
     pub(crate) fn is_used_once(&self, value: ValueId) -> bool {
-        self.counts.get(&value) == Some(&1)
+        self.n_uses(value) == 1
     }
 
     /// Whether a value is a sum that its products are added to.

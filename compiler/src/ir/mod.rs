@@ -6,6 +6,7 @@ pub mod cascade;
 pub mod expr;
 pub(crate) mod factors;
 pub mod interp;
+pub(crate) mod late;
 pub(crate) mod lives;
 pub mod nest;
 pub mod print;

@@ -147,8 +147,8 @@ fn finished(cascade: &Cascade, walker: Walker) -> Vec<chunk::Applied> {
 }
 
 /// The ranks of tokens that are taken in chunks, each with how many tokens a chunk has.
-pub(crate) fn chunks(cascade: &Cascade) -> Vec<(RankId, i64)> {
-    let after = in_chunks(cascade, Walker::Thread);
+pub(crate) fn chunks(cascade: &Cascade, walker: Walker) -> Vec<(RankId, i64)> {
+    let after = in_chunks(cascade, walker);
     let split = cascade.ranks.iter().filter(|(_, it)| it.parts.is_empty()).filter_map(|(rank, _)| {
         let place = *after.ranks[rank].parts.last()?;
         let Extent::Fixed(size) = after.ranks[place].extent else { return None };

@@ -90,7 +90,7 @@ impl Mapping {
     }
 
     /// Who takes chunks of tokens one after the other.
-    pub(crate) fn walker(&self) -> Walker {
+    pub fn walker(&self) -> Walker {
         if self.defaults.block.is_some_and(|it| it.walks) { Walker::Block } else { Walker::Thread }
     }
 

@@ -177,7 +177,7 @@ impl Tiling<'_> {
         defines: &[TensorId],
         tasks: impl FnOnce(&mut Self) -> Option<Tasks>,
     ) -> Option<Stage> {
-        let dim = team.rows;
+        let (dim, walks) = (team.rows, self.region.walks);
         self.team = Some(team);
         self.builder.repeats = true;
         // Coordinates of features, which no loop gives, mean something else in other stages.
@@ -192,6 +192,9 @@ impl Tiling<'_> {
         // Without products of matrices threads do as well on their own.
         let multiplies = multiplies(&body);
         order::products_late(&self.builder.prologue(), &mut body);
+        if walks {
+            order::others_late(&self.builder.prologue(), &mut body);
+        }
         self.builder.forget();
         self.builder.recollect(memos);
         self.builder.unbind_all();

@@ -7,6 +7,7 @@ use crate::ir::cascade::{
 };
 use crate::ir::expr::Expr;
 use crate::ir::interp::{self, Call, CallError};
+use crate::rewrite::{Walker, chunks};
 use attnc_dsl::ast::{CompareOp, DType, Kind};
 
 use super::random::Random;
@@ -62,9 +63,14 @@ const TRIES: usize = 2000;
 /// How often extents are made to follow from each other.
 const REPAIRS: usize = 4;
 
-/// The extents of all ranks, small and such that the cascade's checks hold.
-pub(super) fn extents(cascade: &Cascade, character: Character, random: &mut Random) -> Option<Vec<i64>> {
-    let long = if character == Character::Long { crate::rewrite::chunks(cascade) } else { Vec::new() };
+/// The extents of all ranks, small and such that the cascade's checks hold; long ones are more than a chunk of a walker.
+pub(super) fn extents(
+    cascade: &Cascade,
+    character: Character,
+    walker: Walker,
+    random: &mut Random,
+) -> Option<Vec<i64>> {
+    let long = if character == Character::Long { chunks(cascade, walker) } else { Vec::new() };
     if character == Character::Long && long.is_empty() {
         return None;
     }

@@ -10,6 +10,7 @@ use crate::ir::array::{Array, Data};
 use crate::ir::cascade::{Cascade, Extent, Role};
 use crate::ir::interp::cascade::run_extended;
 use crate::ir::interp::{Call, CallError};
+use crate::rewrite::Walker;
 use attnc_dsl::ast::Kind;
 use indexmap::IndexMap;
 
@@ -58,7 +59,9 @@ impl Trial {
     /// The interpreter refuses a call that meets the constraints: a fault of ours.
     pub fn new(cascade: &Cascade, character: Character, seed: u64) -> Result<Option<Trial>, CallError> {
         let mut random = Random::new(seed);
-        let Some(extents) = draw::extents(cascade, character, &mut random) else { return Ok(None) };
+        let Some(extents) = draw::extents(cascade, character, Walker::Thread, &mut random) else {
+            return Ok(None);
+        };
         for scale in draw::SCALES {
             let call = draw::call(cascade, &extents, character, scale, &mut random);
             if character == Character::Sunken && reaches_infinity(cascade, &call) {

@@ -24,6 +24,7 @@ pub use short::Short;
 
 use crate::ir::cascade::Cascade;
 use crate::ir::interp::{Call, CallError};
+use crate::rewrite::Walker;
 use random::Random;
 
 /// A call and what it must give.
@@ -71,14 +72,15 @@ pub fn call_at(cascade: &Cascade, extents: &[i64], seed: u64) -> Call {
     draw::call(cascade, extents, Character::Plain, 1.0, &mut Random::new(seed))
 }
 
-/// One case of each character that the constraints and assumptions of a kernel allow.
+/// One case of each character that the constraints and assumptions of a kernel allow, for code in which that walker takes
+/// chunks of tokens: there is a case with more tokens than one of its chunks has.
 ///
 /// # Errors
 /// The interpreter refuses a call that meets them: a fault of ours.
-pub fn cases(cascade: &Cascade, seed: u64) -> impl Iterator<Item = Result<Case, CallError>> {
+pub fn cases(cascade: &Cascade, walker: Walker, seed: u64) -> impl Iterator<Item = Result<Case, CallError>> {
     (0..).zip(Character::ALL).filter_map(move |(number, character)| {
         let mut random = Random::new(seed.wrapping_mul(1009).wrapping_add(number));
-        let extents = draw::extents(cascade, character, &mut random)?;
+        let extents = draw::extents(cascade, character, walker, &mut random)?;
         case(cascade, extents, character, &mut random).transpose()
     })
 }

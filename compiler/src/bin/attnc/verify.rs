@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use attnc::driver::Front;
 use attnc::ir::cascade::Cascade;
-use attnc::verify::{Distance, MOST_POINTS, cases};
+use attnc::ir::interp::CallError;
+use attnc::rewrite::Walker;
+use attnc::verify::{Case, Distance, MOST_POINTS, cases};
 use serde_json::json;
 
 use crate::backend::{Backend, Engine};
@@ -95,13 +97,14 @@ pub(crate) fn verify(args: &Args) -> Outcome {
 
 fn verify_spec(path: &Path, front: &Front, args: &Args, backends: &[Backend]) -> Outcome<Vec<Row>> {
     let mapping = |it: Backend| args.mapping.of(path, &front.cascades, &it.target(), it.generator());
+    let mappings = backends.iter().map(|&it| Ok((it, mapping(it)?))).collect::<Outcome<Vec<_>>>()?;
+    // Calls that cross the largest chunks cross all.
+    let walker = mappings.iter().map(|it| it.1.walker()).max().unwrap_or(Walker::Thread);
     let mut rows = Vec::new();
     for cascade in &front.cascades {
-        let engines = backends
-            .iter()
-            .map(|&it| Engine::new(it, cascade, &mapping(it)?))
-            .collect::<Outcome<Vec<_>>>()?;
-        let results = verify_kernel(cascade, &engines, args.seed)?;
+        let engines = mappings.iter().map(|(it, mapping)| Engine::new(*it, cascade, mapping));
+        let engines = engines.collect::<Outcome<Vec<_>>>()?;
+        let results = verify_kernel(cascade, &engines, cases(cascade, walker, args.seed))?;
         rows.extend(backends.iter().zip(results).map(|(&backend, (calls, verdict))| Row {
             spec: path.display().to_string(),
             kernel: cascade.name.clone(),
@@ -114,13 +117,17 @@ fn verify_spec(path: &Path, front: &Front, args: &Args, backends: &[Backend]) ->
 }
 
 /// How many calls were compared, and how each back end did.
-fn verify_kernel(cascade: &Cascade, engines: &[Engine<'_>], seed: u64) -> Outcome<Vec<(usize, Verdict)>> {
+fn verify_kernel(
+    cascade: &Cascade,
+    engines: &[Engine<'_>],
+    cases: impl Iterator<Item = Result<Case, CallError>>,
+) -> Outcome<Vec<(usize, Verdict)>> {
     let why = format!(
         "found no extents that it allows and that come to at most {MOST_POINTS} points: give some, or smaller ones, with --set"
     );
     let untested = || (0, Verdict::Untested(why.clone()));
     let mut results: Vec<(usize, Verdict)> = engines.iter().map(|_| untested()).collect();
-    for case in cases(cascade, seed) {
+    for case in cases {
         let case = case.map_err(|it| Stop::internal(format!("kernel `{}`: {it}", cascade.name)))?;
         for (engine, (calls, verdict)) in engines.iter().zip(&mut results) {
             if matches!(verdict, Verdict::Differs(..)) {

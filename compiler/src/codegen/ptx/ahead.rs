@@ -19,6 +19,7 @@ use super::shared::Turn;
 use super::value::Value;
 use super::writer::{Closed, Writer};
 use crate::ir::factors::uses;
+use crate::ir::late::elements;
 use crate::ir::nest::{Loop, Op as TileOp, Stmt, ValueId};
 use attnc_ptx::modifier::Compare;
 use attnc_ptx::types::RegType;
@@ -119,8 +120,28 @@ impl<'a> Emitter<'a> {
         self.ahead.as_ref().is_some_and(|it| it.loads.contains(&load))
     }
 
-    /// Waits for a tile that is about to be used, and begins to copy the next one.
-    pub(super) fn arrive(&mut self, load: ValueId) {
+    /// Waits for the tiles that something is made of that is about to be used, and begins to copy the next ones.
+    pub(super) fn arrive(&mut self, value: ValueId) {
+        if self.ahead.is_none() {
+            return;
+        }
+        let late = self.late.keys().copied().collect();
+        self.tiles_of(value, &late).into_iter().for_each(|it| self.arrive_at(it));
+    }
+
+    /// The loads that a factor, or what is stored, is made of as it is used.
+    fn tiles_of(&self, value: ValueId, late: &HashSet<ValueId>) -> Vec<ValueId> {
+        let factors = &self.together().factors;
+        match factors.definition(value) {
+            Some(TileOp::Load { .. }) if factors.is_factor(value) || late.contains(&value) => vec![value],
+            Some(op) if factors.is_factor(value) || late.contains(&value) => {
+                elements(op).into_iter().flat_map(|it| self.tiles_of(it, late)).collect()
+            }
+            Some(_) | None => Vec::new(),
+        }
+    }
+
+    fn arrive_at(&mut self, load: ValueId) {
         let Some(ahead) = &mut self.ahead else { return };
         let Some(at) = ahead.loads.iter().position(|it| *it == load).filter(|at| *at == ahead.used) else {
             return;
@@ -133,7 +154,7 @@ impl<'a> Emitter<'a> {
             return self.copy_ahead(at + 1, Turn { number: now, is_there: Value::Bool(true) });
         }
         let after = range.after(&self.writer);
-        let is_there = int_compare(&self.writer, Compare::Le, after, range.last);
+        let is_there = int_compare(&self.writer, Compare::Lt, after, range.end);
         // What is not copied has an address all the same.
         let number = select(&self.writer, RegType::B64, is_there, after, now);
         self.copy_ahead(0, Turn { number, is_there });
@@ -150,25 +171,15 @@ impl<'a> Emitter<'a> {
     fn used_in_turn(&self, it: &'a Loop) -> Option<(Vec<ValueId>, HashSet<ValueId>)> {
         let foreign = it.carried.iter().map(|it| it.current).collect();
         let mut body = Body { number: it.index, changes: HashSet::new(), foreign };
-        let mut loads: Vec<ValueId> = Vec::new();
+        let (mut loads, mut used): (Vec<ValueId>, Vec<ValueId>) = (Vec::new(), Vec::new());
+        let late = self.late_of(&it.body);
         let (mut elsewhere, mut others) = (HashSet::new(), HashSet::new());
         for stmt in &it.body.stmts {
             match stmt {
                 Stmt::Let(value, op) => {
                     body.changes.insert(*value);
-                    let TileOp::Contract { a, b, .. } = op else { continue };
-                    for it in [a, b] {
-                        if !body.changes.contains(it)
-                            || !self.together().factors.is_loaded(*it)
-                            || self.is_boxed(*it)
-                        {
-                            continue;
-                        }
-                        match loads.iter().position(|load| load == it) {
-                            None => loads.push(*it),
-                            Some(0) if loads.len() > 1 => return None,
-                            Some(_) => {}
-                        }
+                    if let TileOp::Contract { a, b, .. } = op {
+                        used.extend([a, b].into_iter().flat_map(|it| self.tiles_of(*it, &late)));
                     }
                 }
                 Stmt::Loop(it) => {
@@ -178,7 +189,14 @@ impl<'a> Emitter<'a> {
                 Stmt::If { then, otherwise, .. } => {
                     [then, otherwise].iter().for_each(|it| uses(it, &mut elsewhere, &mut others));
                 }
-                Stmt::Store { .. } => {}
+                Stmt::Store { value, .. } => used.extend(self.tiles_of(*value, &late)),
+            }
+        }
+        for it in used.into_iter().filter(|it| body.changes.contains(it) && !self.is_boxed(*it)) {
+            match loads.iter().position(|load| *load == it) {
+                None => loads.push(it),
+                Some(0) if loads.len() > 1 => return None,
+                Some(_) => {}
             }
         }
         let fits = |it: &ValueId| !elsewhere.contains(it) && self.follows(*it, &body);

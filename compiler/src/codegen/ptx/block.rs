@@ -49,8 +49,8 @@ pub(super) struct Emitter<'a> {
 pub(super) struct Range {
     pub(super) index: Reg,
     from: Value,
-    /// The last number that is run.
-    pub(super) last: Value,
+    /// What all numbers that are run are below.
+    pub(super) end: Value,
     step: Value,
     /// Whether any is.
     starts: Value,
@@ -105,6 +105,7 @@ impl<'a> Emitter<'a> {
 
     pub(super) fn stmt(&mut self, stmt: &'a Stmt) {
         match stmt {
+            Stmt::Let(value, TileOp::Load { .. }) if self.late.contains_key(value) => self.lay_out(*value),
             Stmt::Let(value, _) if self.late.contains_key(value) => {}
             Stmt::Let(value, op) => {
                 let tile = self.op(*value, op);
@@ -147,14 +148,14 @@ impl<'a> Emitter<'a> {
         Value::Reg(self.writer.constant(op, offset.into(), ty, load))
     }
 
-    /// Runs a body for tasks from the first on, up to the last, so many apart.
+    /// Runs a body for tasks from the first on, below the end, so many apart.
     pub(super) fn tasks(
         &mut self,
         task: ValueId,
         body: &'a Block,
-        (first, last, apart): (Value, Value, Value),
+        (first, end, apart): (Value, Value, Value),
     ) {
-        let tasks = self.begin(task, first, last, apart);
+        let tasks = self.begin(task, first, end, apart);
         let counts = self.count_in(body);
         let carried: Vec<(Reg, Value)> = counts.iter().map(|it| (it.1, it.2)).collect();
         self.block(body);
@@ -168,11 +169,11 @@ impl<'a> Emitter<'a> {
             return self.overlapped(it, &cut);
         }
         let step = Value::Int(it.step.into());
-        let last = int(&self.writer, IntOp::Sub, self.scalar(it.to), step);
+        let end = self.end_of(it);
         let from = self.scalar(it.from);
         let (outside, first) = self.look_ahead(it, from);
         let in_turns = self.open_turns(it);
-        let range = self.begin(it.index, from, last, step);
+        let range = self.begin(it.index, from, end, step);
         self.take_turn(&range);
         let mut carried = self.carry(it);
         let counts = self.count_in(&it.body);
@@ -203,13 +204,18 @@ impl<'a> Emitter<'a> {
         carried
     }
 
-    /// Opens a block that is run for numbers from one to another.
-    pub(super) fn begin(&mut self, index: ValueId, from: Value, last: Value, step: Value) -> Range {
-        let starts = int_compare(&self.writer, Compare::Le, from, last);
+    /// What the numbers of a loop are below: of a step of 1 that is there anyway.
+    pub(super) fn end_of(&self, it: &Loop) -> Value {
+        int(&self.writer, IntOp::Sub, self.scalar(it.to), Value::Int(i64::from(it.step) - 1))
+    }
+
+    /// Opens a block that is run for numbers from one on, below another.
+    pub(super) fn begin(&mut self, index: ValueId, from: Value, end: Value, step: Value) -> Range {
+        let starts = int_compare(&self.writer, Compare::Lt, from, end);
         self.writer.open(false);
         let register = self.writer.fresh(RegType::B64);
         self.define_scalar(index, Value::Reg(register));
-        Range { index: register, from, last, step, starts }
+        Range { index: register, from, end, step, starts }
     }
 
     /// Closes the innermost block as the body of a loop that begins with the values of `carried` and goes on with `next`;
@@ -222,7 +228,7 @@ impl<'a> Emitter<'a> {
         first: Option<Closed>,
     ) {
         let w = &self.writer;
-        let Range { index, from, last, starts, .. } = *range;
+        let Range { index, from, end: bound, starts, .. } = *range;
         let living: Vec<Reg> = carried.iter().map(|it| it.0).collect();
         let start: Vec<(Reg, Value)> = carried.iter().copied().chain([(index, from)]).collect();
         if starts == Value::Bool(false) {
@@ -230,7 +236,7 @@ impl<'a> Emitter<'a> {
             return w.assign(&start);
         }
         let after = range.after(w);
-        let again = w.reg(RegType::Pred, int_compare(w, Compare::Le, after, last));
+        let again = w.reg(RegType::Pred, int_compare(w, Compare::Lt, after, bound));
         let mut moves: Vec<(Reg, Value)> = carried.iter().zip(next).map(|(it, &next)| (it.0, next)).collect();
         moves.push((index, after));
         w.assign(&moves);

@@ -220,7 +220,7 @@ impl Emitter<'_> {
         }
     }
 
-    fn thread_by(&self, op: IntOp, by: u32) -> Value {
+    pub(super) fn thread_by(&self, op: IntOp, by: u32) -> Value {
         let thread = Value::Reg(self.together().thread);
         self.writer.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[thread, Value::Int(by.into())])
     }
@@ -269,7 +269,7 @@ impl Emitter<'_> {
     }
 
     /// A number in shared memory, and its bits.
-    fn read(&self, dtype: DType, from: Address) -> (Value, Value) {
+    pub(super) fn read(&self, dtype: DType, from: Address) -> (Value, Value) {
         let w = &self.writer;
         let ty = if dtype == DType::F32 { Data::B32 } else { Data::B16 };
         let into = w.fresh(attnc_ptx::types::Type::from(ty).register());

@@ -27,32 +27,54 @@ impl<'a> Emitter<'a> {
     }
 
     /// What a carried value becomes in its registers: products are added to it, or to a multiple of it, and nothing else
-    /// is made of it on the way.
+    /// is made of it on the way but factors of earlier products.
     fn in_registers(&self, carried: &Carried, body: &Block) -> Vec<ValueId> {
         let factors = &self.together().factors;
         let mut sums = body.stmts.iter().filter_map(|stmt| match stmt {
-            Stmt::Let(product, TileOp::Contract { .. }) => factors.sum(*product),
+            Stmt::Let(product, TileOp::Contract { .. }) => Some((*product, factors.sum(*product)?)),
             Stmt::Let(..) | Stmt::Store { .. } | Stmt::Loop(_) | Stmt::If { .. } => None,
         });
-        let Some((sum, before)) = sums.find(|it| it.0 == carried.next) else { return Vec::new() };
-        if !factors.is_used_once(carried.current) || !factors.is_used_once(before) {
+        let Some((product, (sum, before))) = sums.find(|it| it.1.0 == carried.next) else {
             return Vec::new();
-        }
-        let is_here = |it: &Stmt| matches!(it, Stmt::Let(value, _) if *value == before);
-        match factors.definition(before) {
-            None if before == carried.current => vec![sum],
-            Some(&TileOp::Binary(BinaryOp::Mul, a, _))
-                if a == carried.current && body.stmts.iter().any(is_here) =>
+        };
+        let (first, all) = match factors.definition(before) {
+            None if before == carried.current => (product, vec![sum]),
+            Some(&TileOp::Binary(BinaryOp::Mul, a, b))
+                if self.of_carried((a, b)).0 == carried.current && factors.is_used_once(before) =>
             {
-                vec![before, sum]
+                (before, vec![before, sum])
             }
-            Some(_) | None => Vec::new(),
-        }
+            Some(_) | None => return Vec::new(),
+        };
+        if self.changes_last(carried, first, body) { all } else { Vec::new() }
+    }
+
+    /// Whether a carried value is used by one statement, and before by nothing but what products take that come before, too.
+    fn changes_last(&self, carried: &Carried, first: ValueId, body: &Block) -> bool {
+        let factors = &self.together().factors;
+        let is_first = |it: &Stmt| matches!(it, Stmt::Let(value, _) if *value == first);
+        let Some(place) = body.stmts.iter().position(is_first) else { return false };
+        let (before, after) = body.stmts.split_at(place);
+        let is_taken = |it: &Stmt| match it {
+            Stmt::Let(value, _) => factors.is_factor(*value) && after.iter().all(|it| !it.uses(*value)),
+            Stmt::Store { .. } | Stmt::Loop(_) | Stmt::If { .. } => false,
+        };
+        // What was made of registers is not to stand for the same of what is in them later.
+        let is_alone = factors.is_used_once(carried.current) || factors.is_used_once(carried.next);
+        let mut others = before.iter().filter(|it| it.uses(carried.current));
+        let mut later = after.iter().filter(|it| !is_first(it) && it.uses(carried.current));
+        let adds = |it: &Stmt| matches!(it, Stmt::Let(value, _) if *value == carried.next);
+        is_alone && others.all(is_taken) && later.all(adds)
+    }
+
+    /// Two factors, first the one that no operation defines.
+    fn of_carried(&self, (a, b): (ValueId, ValueId)) -> (ValueId, ValueId) {
+        if self.together().factors.definition(a).is_none() { (a, b) } else { (b, a) }
     }
 
     /// What a loop carries times something, in the same registers.
-    pub(super) fn multiplied(&self, ty: &'a TileType, (carried, by): (ValueId, ValueId)) -> Tile<'a> {
-        let w = &self.writer;
+    pub(super) fn multiplied(&self, ty: &'a TileType, factors: (ValueId, ValueId)) -> Tile<'a> {
+        let (w, (carried, by)) = (&self.writer, self.of_carried(factors));
         let [elements, by] = [carried, by].map(|it| self.tile(it).spread(ty));
         for (&element, by) in elements.iter().zip(by) {
             let [register, by] = [element, by].map(|it| w.reg(RegType::F32, it));

@@ -86,10 +86,9 @@ fn write(
             emitter.scratch = scratch(&emitter, thread);
         }
     }
-    let last = int(&emitter.writer, IntOp::Sub, tasks, Value::Int(1));
     match bulk {
-        Some(_) => emitter.in_roles(|it, body| it.tasks(stage.task, body, (thread, last, threads))),
-        None => emitter.tasks(stage.task, &stage.body, (thread, last, threads)),
+        Some(_) => emitter.in_roles(|it, body| it.tasks(stage.task, body, (thread, tasks, threads))),
+        None => emitter.tasks(stage.task, &stage.body, (thread, tasks, threads)),
     }
     emitter.writer.finish()
 }

@@ -95,7 +95,13 @@ impl Staged {
     }
 
     /// The address of a chunk of the row so many below another; all are 32-bit numbers.
-    pub(super) fn chunk(&self, w: &Writer, (row, down): (Value, u32), chunk: Value) -> Address {
+    pub(super) fn chunk(&self, w: &Writer, row: (Value, u32), chunk: Value) -> Address {
+        let (start, further) = self.start_of_chunk(w, row, chunk);
+        at(w.reg(RegType::B32, start)).plus(further.cast_signed())
+    }
+
+    /// The same as a number and bytes that are added to it.
+    fn start_of_chunk(&self, w: &Writer, (row, down): (Value, u32), chunk: Value) -> (Value, u32) {
         let word = |op, a, b| w.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[a, b]);
         let by = |op, a, b: u32| word(op, a, Value::Int(b.into()));
         let logic = |op, a, b| w.pure(RegType::B32, Op::Logic { op, ty: Logical::B32 }, &[a, b]);
@@ -120,7 +126,7 @@ impl Staged {
                 (word(IntOp::Add, start, by(IntOp::MulLo, place, CHUNK)), ROW)
             }
         };
-        at(w.reg(RegType::B32, word(IntOp::Add, self.start, inside))).plus((down * apart).cast_signed())
+        (word(IntOp::Add, self.start, inside), down * apart)
     }
 
     /// The addresses of the elements that a thread multiplies by one of a left factor: those at `number` along what is
@@ -168,6 +174,28 @@ impl Staged {
                 places.map(|(eighth, one)| place(rows[one as usize], SQUARE * eighth)).collect()
             }
         }
+    }
+
+    /// The address of an element of the row and the column so many behind others.
+    pub(super) fn element(&self, w: &Writer, row: (Value, u32), column: (Value, u32)) -> Address {
+        let word = |op, a, b| w.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[a, b]);
+        let by = |op, a, b: u32| word(op, a, Value::Int(b.into()));
+        let size = self.size();
+        let (start, further) = match self.layout {
+            Layout::Padded { pitch } => {
+                let inside =
+                    word(IntOp::Add, by(IntOp::MulLo, row.0, pitch), by(IntOp::MulLo, column.0, size));
+                (word(IntOp::Add, self.start, inside), row.1 * pitch + column.1 * size)
+            }
+            Layout::Swizzled { .. } => {
+                let column = by(IntOp::Add, column.0, column.1);
+                let row = (by(IntOp::Add, row.0, row.1 % 8), row.1 / 8 * 8);
+                let (start, further) = self.start_of_chunk(w, row, by(IntOp::Div, column, EACH));
+                let inside = by(IntOp::MulLo, by(IntOp::Rem, column, EACH), size);
+                (word(IntOp::Add, start, inside), further)
+            }
+        };
+        at(w.reg(RegType::B32, start)).plus(further.cast_signed())
     }
 
     /// The same from so many of what is not summed over on; in slabs from a multiple of 64.

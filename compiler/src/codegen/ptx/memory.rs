@@ -45,6 +45,7 @@ impl<'a> Emitter<'a> {
         value: ValueId,
         guard: Option<ValueId>,
     ) {
+        self.arrive(value);
         let dtype = self.nest.buffers[buffer].dtype;
         let ty = points::stored(self.nest, index, value, guard);
         let (places, guards) = (self.places(buffer, index, &ty), self.guards(guard, &ty));
@@ -60,7 +61,7 @@ impl<'a> Emitter<'a> {
                     dtype,
                     address,
                     guard,
-                    self.stored(dtype, ty.scalar, self.stored_element(value, &ty, at)),
+                    self.stored(dtype, ty.scalar, self.element_of(value, &ty, at)),
                 );
             }
         }

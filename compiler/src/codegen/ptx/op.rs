@@ -7,11 +7,13 @@ use attnc_ptx::types::Int;
 
 use super::block::Emitter;
 use super::scalar;
+use super::team::Team;
 use super::value::{Value, register};
 use crate::codegen::formula::Formula;
 use crate::codegen::points::{combination, lacking, positions};
 use crate::ir::cascade::ReduceOp;
 use crate::ir::expr::{BinaryOp, UnaryOp};
+use crate::ir::late::late;
 use crate::ir::nest::{Block, Op, Scalar, Stmt, TileType, ValueId};
 
 /// A value of a nest: its elements in row-major order.
@@ -73,9 +75,15 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// Finds what of a block is only stored, right after it was computed: with many elements, a thread has no registers for
-    /// what they are made of beside them all.
+    /// Finds what of a block is only stored, right after it was computed, and what comes late (`ir/late.rs`): with many
+    /// elements, a thread has no registers for what they are made of beside them all.
     pub(super) fn put_off(&mut self, block: &'a Block) {
+        let late = self.late_of(block);
+        let ops = block.stmts.iter().filter_map(|it| match it {
+            Stmt::Let(value, op) if late.contains(value) => Some((*value, op)),
+            Stmt::Let(..) | Stmt::Store { .. } | Stmt::Loop(_) | Stmt::If { .. } => None,
+        });
+        self.late.extend(ops);
         let Some(team) = &self.team else { return };
         let mut stored = HashSet::new();
         for stmt in block.stmts.iter().rev() {
@@ -97,17 +105,39 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// An element of a value that is broadcast to a shape.
-    pub(super) fn stored_element(&self, value: ValueId, ty: &TileType, at: usize) -> Value {
+    /// What comes late of a block.
+    pub(super) fn late_of(&self, block: &Block) -> HashSet<ValueId> {
+        let of = |it: &Team<'a>| late(self.nest, it.rows.rank, block, &it.factors);
+        self.team.as_ref().map(of).unwrap_or_default()
+    }
+
+    /// The elements of a value that is broadcast to a shape.
+    pub(super) fn elements(&self, value: ValueId, ty: &TileType) -> Vec<Value> {
+        if self.late.contains_key(&value) {
+            return (0..ty.points()).map(|at| self.element_of(value, ty, at)).collect();
+        }
+        self.tile(value).spread(ty)
+    }
+
+    /// One of them.
+    pub(super) fn element_of(&self, value: ValueId, ty: &TileType, at: usize) -> Value {
         let w = &self.writer;
+        let scalar = |it: ValueId| self.nest.values[it].scalar;
         match self.late.get(&value) {
             Some(&&Op::Binary(op, a, b)) => {
-                let [x, y] = [a, b].map(|it| self.stored_element(it, ty, at));
-                scalar::binary(w, op, self.nest.values[a].scalar, x, y)
+                let [x, y] = [a, b].map(|it| self.element_of(it, ty, at));
+                scalar::binary(w, op, scalar(a), x, y)
             }
             Some(&&Op::Select(c, a, b)) => {
-                let [c, x, y] = [c, a, b].map(|it| self.stored_element(it, ty, at));
-                super::arith::select(w, register(self.nest.values[value].scalar), c, x, y)
+                let [c, x, y] = [c, a, b].map(|it| self.element_of(it, ty, at));
+                super::arith::select(w, register(scalar(value)), c, x, y)
+            }
+            Some(&&Op::Convert(a)) => {
+                scalar::converted(w, scalar(a), scalar(value), self.element_of(a, ty, at))
+            }
+            Some(Op::Load { .. }) => {
+                let shape = &self.nest.values[value].shape;
+                self.shared_element(value, positions(shape, &ty.shape)[at])
             }
             Some(_) | None => self.tile(value).spread(ty)[at],
         }

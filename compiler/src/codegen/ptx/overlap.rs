@@ -26,7 +26,7 @@ use super::products::SQUARE;
 use super::roles::Role;
 use super::value::{Value, register};
 use super::writer::Closed;
-use crate::ir::nest::{Loop, Op as TileOp, Stmt, TileDim, TileType, ValueId};
+use crate::ir::nest::{Carried, Loop, Op as TileOp, Stmt, TileDim, TileType, ValueId};
 
 /// The most registers of a thread for what two turns hold together: with more, ptxas keeps some in memory.
 const REGISTERS: usize = 144;
@@ -67,6 +67,9 @@ impl<'a> Emitter<'a> {
     /// How to cut a loop, if it is one of which products of two turns may be under way.
     pub(super) fn overlap(&self, it: &'a Loop) -> Option<Overlap<'a>> {
         self.rings.as_ref().filter(|it| it.role == Role::Computes)?;
+        if !self.late_of(&it.body).is_empty() {
+            return None;
+        }
         let stmts = &it.body.stmts;
         let mut lets = Vec::new();
         for stmt in stmts {
@@ -80,6 +83,7 @@ impl<'a> Emitter<'a> {
         let TileOp::Contract { a: query, b: key, there: hidden, .. } = *lets[first].1 else { return None };
         let TileOp::Contract { a: weight, b: value, there, .. } = *lets[last].1 else { return None };
         let (sum, before) = factors.sum(lets[last].0)?;
+        let adds_only = |it: &Carried| it.next != sum || factors.is_used_once(it.current);
         let here = |value: ValueId| lets.iter().position(|it| it.0 == value);
         // Both right factors are copied by others for each turn, and nothing else is copied.
         let loads = lets.iter().filter(|it| factors.is_loaded(it.0)).count();
@@ -88,7 +92,14 @@ impl<'a> Emitter<'a> {
         let is_packed = factors.is_factor(weight) && here(weight).is_some();
         let is_marked = there.is_none() || factors.has_no_sign(self.together().unrounded(weight));
         let is_last = lets[last + 1..].iter().all(|it| it.0 == sum);
-        if loads != 2 || !are_boxed || !is_given || !is_packed || !is_marked || !is_last {
+        if loads != 2
+            || !are_boxed
+            || !is_given
+            || !is_packed
+            || !is_marked
+            || !is_last
+            || !it.carried.iter().all(adds_only)
+        {
             return None;
         }
         // Scores, the factor that is packed, and sums are held together.
@@ -120,9 +131,9 @@ impl<'a> Emitter<'a> {
     pub(super) fn overlapped(&mut self, it: &'a Loop, cut: &Overlap<'a>) {
         let outside = (self.ahead.take(), std::mem::take(&mut self.peaks));
         let step = Value::Int(it.step.into());
-        let last = int(&self.writer, IntOp::Sub, self.scalar(it.to), step);
+        let bound = self.end_of(it);
         let from = self.scalar(it.from);
-        let starts = int_compare(&self.writer, Compare::Le, from, last);
+        let starts = int_compare(&self.writer, Compare::Lt, from, bound);
 
         // Parts are written one after the other, so that what they have in common is before all of them.
         self.writer.open(false);
@@ -134,7 +145,7 @@ impl<'a> Emitter<'a> {
         self.writer.open(false);
         let now = Value::Reg(handed.index);
         let after = int(&self.writer, IntOp::Add, now, step);
-        let goes_on = int_compare(&self.writer, Compare::Le, after, last);
+        let goes_on = int_compare(&self.writer, Compare::Lt, after, bound);
         let goes_on = self.writer.reg(RegType::Pred, goes_on);
         self.stmt(cut.values);
         self.count_on(&handed);

@@ -117,7 +117,7 @@ impl<'a> Emitter<'a> {
                 let nothing = if team.factors.has_no_sign(a) { -0.0_f32 } else { 0.0 };
                 let nothing = Value::F32(nothing.to_bits());
                 let there = there.map(|it| self.tile(it).spread(shape));
-                let elements = self.those_there(self.tile(a).spread(shape), there.as_deref(), nothing);
+                let elements = self.those_there(self.elements(a, shape), there.as_deref(), nothing);
                 Left::Registers(self.fragments(&elements, dtype))
             }
         }

@@ -3,6 +3,7 @@
 //! Where they lie is in `layout.rs`. What a guard leaves out is 0. Where rows lie in memory as they have to for it, a chunk is copied without a way
 //! through registers; else its elements are read one by one.
 
+use attnc_dsl::ast::CompareOp;
 use attnc_ptx::modifier::{
     Compare, CopyCache, CvtRound, IntOp, Lanes, LogicOp, Prefetch, ProxySpace, Space, StoreCache, StoreOrder,
 };
@@ -17,6 +18,7 @@ use super::value::{Value, register};
 use super::writer::Writer;
 use crate::codegen::formula::Formula;
 use crate::ir::cascade::RankId;
+use crate::ir::expr::BinaryOp;
 use crate::ir::nest::{BufferId, Op as TileOp, Scalar, TileDim, ValueId, bytes_of};
 
 /// The barrier of the threads that compute, where others copy.
@@ -40,13 +42,45 @@ pub(super) struct Turn {
 }
 
 impl<'a> Emitter<'a> {
-    /// Copies a tile that is loaded to shared memory.
-    pub(super) fn stage(&mut self, value: ValueId) -> Staged {
+    /// Copies a tile that is loaded to shared memory, if nobody else does.
+    pub(super) fn lay_out(&mut self, value: ValueId) {
+        if self.is_ahead(value) || self.take_box(value) {
+            return;
+        }
         let staged = self.room(value);
         self.gather();
         self.fill(value, staged, None);
         self.meet();
-        staged
+        self.together_mut().staged.insert(value, staged);
+    }
+
+    /// An element that the thread has of a tile in shared memory, by its position among those.
+    pub(super) fn shared_element(&self, value: ValueId, position: usize) -> Value {
+        let (staged, team) = (self.together().staged[&value], self.together());
+        let &[first, second] = self.nest.values[value].shape.as_slice() else {
+            unreachable!("it has two ranks")
+        };
+        let position = u32::try_from(position).expect("tiles are small");
+        let [row, column] = [(first, position / second.extent), (second, position % second.extent)];
+        let (row, column) = if staged.rows == first.rank { (row, column) } else { (column, row) };
+        let place = |(dim, own): (TileDim, u32)| self.place_of(dim.rank == team.rows.rank, own);
+        let from = staged.element(&self.writer, place(row), place(column));
+        self.read(staged.dtype, from).0
+    }
+
+    /// The coordinate of one of the rows or columns that a thread has, as a 32-bit number and one that is added to it.
+    fn place_of(&self, is_row: bool, own: u32) -> (Value, u32) {
+        let by = |op, a, by: u32| {
+            let op = Op::IntBinary { op, ty: Int::U32 };
+            self.writer.pure(RegType::B32, op, &[a, Value::Int(by.into())])
+        };
+        if !is_row {
+            return (by(IntOp::MulLo, self.thread_by(IntOp::Rem, 4), 2), own / 2 * 8 + own % 2);
+        }
+        let warp = by(IntOp::MulLo, self.thread_by(IntOp::Div, 32), 16);
+        let quad = by(IntOp::Div, self.thread_by(IntOp::Rem, 32), 4);
+        let op = Op::IntBinary { op: IntOp::Add, ty: Int::U32 };
+        (self.writer.pure(RegType::B32, op, &[warp, quad]), 8 * own)
     }
 
     /// Waits until all threads have copied what they have to, and products may take it.
@@ -162,13 +196,7 @@ impl<'a> Emitter<'a> {
 
     /// Copies a chunk: at once where it lies in memory as it has to, else element by element.
     fn copy(&mut self, source: &Source<'a>, at_point: [(RankId, Value); 2], to: Address, is_there: Value) {
-        let columns = at_point[1].0;
-        let varies = |it: &ValueId| self.nest.values[*it].shape.iter().any(|dim| dim.rank == columns);
-        let (last, others) = source.index.split_last().expect("a tile has two ranks");
-        let team = self.team.as_ref().expect("a block works together");
-        let plain =
-            matches!(team.definition(*last), TileOp::Iota) && !others.iter().chain(&source.guard).any(varies);
-        if !plain {
+        if !self.is_in_chunks(source, at_point[1].0) {
             return self.copy_elements(source, at_point, to, is_there);
         }
         let aligned = self.lies_in_chunks(source);
@@ -193,6 +221,48 @@ impl<'a> Emitter<'a> {
         let closed = self.writer.close(&[]);
         self.writer.append(closed);
         self.writer.place(end);
+    }
+
+    /// Whether neighbours along the columns have coordinates that follow each other in memory, and chunks of them are there as
+    /// a whole or not at all.
+    fn is_in_chunks(&self, source: &Source<'a>, columns: RankId) -> bool {
+        let varies = |it: ValueId| self.nest.values[it].shape.iter().any(|dim| dim.rank == columns);
+        let (last, others) = source.index.split_last().expect("a tile has two ranks");
+        let definition = |it: ValueId| self.together().factors.definition(it);
+        let is_iota = |it: ValueId| matches!(definition(it), Some(TileOp::Iota));
+        let each = i64::from(CHUNK / self.size(source));
+        let counts = match definition(*last) {
+            Some(&TileOp::Binary(BinaryOp::Add, a, b)) => {
+                is_iota(a) && self.is_multiple(b, each) || is_iota(b) && self.is_multiple(a, each)
+            }
+            Some(_) | None => is_iota(*last),
+        };
+        let mut conditions: Vec<ValueId> = source.guard.into_iter().collect();
+        let mut whole = true;
+        while let Some(it) = conditions.pop().filter(|_| whole) {
+            match definition(it) {
+                _ if !varies(it) => {}
+                Some(&TileOp::Binary(BinaryOp::And, a, b)) => conditions.extend([a, b]),
+                Some(&TileOp::Compare(CompareOp::Lt, a, b)) => {
+                    whole = a == *last && self.is_multiple(b, each)
+                }
+                Some(_) | None => whole = false,
+            }
+        }
+        counts && whole && !others.iter().any(|it| varies(*it))
+    }
+
+    /// Whether a number is known to be a multiple of another.
+    fn is_multiple(&self, value: ValueId, of: i64) -> bool {
+        let is = |it: ValueId| self.is_multiple(it, of);
+        match self.together().factors.definition(value) {
+            Some(TileOp::Int(it)) => it % of == 0,
+            Some(&TileOp::Binary(BinaryOp::Mul, a, b)) => is(a) || is(b),
+            Some(&TileOp::Binary(BinaryOp::Add | BinaryOp::Sub | BinaryOp::Min | BinaryOp::Max, a, b)) => {
+                is(a) && is(b)
+            }
+            Some(_) | None => false,
+        }
     }
 
     /// Whether chunks are whole in memory and begin at multiples of their size.

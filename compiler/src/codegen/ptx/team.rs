@@ -145,9 +145,8 @@ impl<'a> Emitter<'a> {
         }
         let (team, ty) = (self.team.as_ref()?, &self.nest.values[value]);
         if team.factors.is_factor(value) {
-            if matches!(op, TileOp::Load { .. }) && !self.is_ahead(value) && !self.take_box(value) {
-                let staged = self.stage(value);
-                self.team.as_mut()?.staged.insert(value, staged);
+            if matches!(op, TileOp::Load { .. }) {
+                self.lay_out(value);
             }
             return Some(Tile { ty, elements: Vec::new() });
         }

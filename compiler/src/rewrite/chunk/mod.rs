@@ -66,8 +66,8 @@ const SOLVED: Law = Law {
     exactness: Exactness::Reassociates,
 };
 
-/// Who takes chunks one after the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Who takes chunks one after the other; who takes larger ones comes later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Walker {
     /// A thread: what the tokens of a chunk give to others is held once for all of them.
     Thread,

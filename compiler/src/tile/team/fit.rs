@@ -17,6 +17,7 @@ use super::phases::passing;
 use crate::ir::cascade::{Cascade, RankId};
 use crate::ir::expr::BinaryOp;
 use crate::ir::factors::{Factors, slice};
+use crate::ir::late::late;
 use crate::ir::lives::{Life, most_at_once};
 use crate::ir::nest::{Block, Nest, Op, Scalar, Stage, Stmt, TileDim, ValueId, bytes_of};
 use crate::schedule::{Blocks, Stream, loops};
@@ -143,8 +144,7 @@ impl Need {
     pub(super) fn of(builder: &Builder, stage: &Stage, rows: TileDim) -> Need {
         let prologue = builder.prologue();
         let factors = Factors::of(&prologue, &stage.body);
-        let mut count =
-            Count { nest: &builder.nest, rows, factors, entries: Vec::new(), loops: Vec::new(), blocks: 0 };
+        let mut count = Count::new(&builder.nest, rows, factors);
         let shared = count.block(&stage.body);
         let splits = count.factors.products().any(|it| count.factors.is_split(&builder.nest, it.1));
         let parts = count.factors.products().filter(|it| count.factors.is_split(&builder.nest, it.1));
@@ -177,8 +177,7 @@ impl Need {
 /// The bytes of shared memory that a stage of a block takes, with room for each tile once.
 pub(crate) fn staged_bytes(nest: &Nest, stage: &Stage, rows: TileDim) -> u32 {
     let factors = Factors::of(&nest.prologue, &stage.body);
-    let (entries, loops) = (Vec::new(), Vec::new());
-    Count { nest, rows, factors, entries, loops, blocks: 0 }.block(&stage.body)
+    Count::new(nest, rows, factors).block(&stage.body)
 }
 
 /// What is done with a value at a position.
@@ -193,15 +192,23 @@ struct Count<'a> {
     nest: &'a Nest,
     rows: TileDim,
     factors: Factors<'a>,
+    /// What is computed as products take it, or as it is stored.
+    late: HashSet<ValueId>,
     entries: Vec<Entry<'a>>,
     loops: Vec<(usize, usize)>,
     blocks: usize,
 }
 
 impl<'a> Count<'a> {
+    fn new(nest: &'a Nest, rows: TileDim, factors: Factors<'a>) -> Count<'a> {
+        let (late, entries, loops) = (HashSet::new(), Vec::new(), Vec::new());
+        Count { nest, rows, factors, late, entries, loops, blocks: 0 }
+    }
+
     /// Notes the statements of a block in their order; the bytes of shared memory that it takes.
     fn block(&mut self, block: &'a Block) -> u32 {
         self.blocks += 1;
+        self.late.extend(late(self.nest, self.rows.rank, block, &self.factors));
         let (here, mut own, mut inner) = (self.blocks, 0, 0);
         for stmt in &block.stmts {
             match stmt {
@@ -244,12 +251,18 @@ impl<'a> Count<'a> {
         }
         let &[first, second] = self.nest.values[value].shape.as_slice() else { return 0 };
         let Op::Load { buffer, .. } = op else { return 0 };
-        if !(self.factors.is_loaded(value) || first != self.rows && second != self.rows) {
+        if !(self.lies_there(value) || first != self.rows && second != self.rows) {
             return 0;
         }
         let size = bytes_of(self.nest.buffers[*buffer].dtype);
         let of = |rows: u32, columns: u32| rows * (size * columns + 16).max(128 * columns.div_ceil(64));
         of(first.extent, second.extent).max(of(second.extent, first.extent))
+    }
+
+    /// Whether a value is a load that lies in shared memory.
+    fn lies_there(&self, value: ValueId) -> bool {
+        let is_load = || matches!(self.factors.definition(value), Some(Op::Load { .. }));
+        self.factors.is_loaded(value) || self.late.contains(&value) && is_load()
     }
 
     fn registers(&self) -> u32 {
@@ -287,6 +300,9 @@ impl<'a> Count<'a> {
     /// What has to be there for an operation: what a factor leaves out is told by itself, if it has no sign, and where the
     /// rows of a tile lie is looked up as they are copied.
     fn operands(&self, value: ValueId, op: &Op) -> Vec<ValueId> {
+        if self.late.contains(&value) && matches!(op, Op::Load { .. }) {
+            return Vec::new();
+        }
         let mut all = op.operands();
         if let Op::Load { index, .. } = op
             && self.factors.is_loaded(value)
@@ -310,7 +326,7 @@ impl<'a> Count<'a> {
         let elements: u32 = ty.shape.iter().map(own).product();
         let is_iota = |it| matches!(self.factors.definition(it), Some(Op::Iota));
         match (op, ty.scalar) {
-            _ if self.factors.is_loaded(value) => 0,
+            _ if self.lies_there(value) => 0,
             // Coordinates are sums of one with numbers; truth values are bits, often alone in a register.
             (Some(Op::Int(_) | Op::Real(_) | Op::Bool(_) | Op::Iota), _) => 0,
             (Some(Op::Contract { b, there, .. }), _) if self.factors.sum(value).is_some() => {
