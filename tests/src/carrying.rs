@@ -70,6 +70,17 @@ pub fn all(features: (u32, u32), dtype: &str) -> Vec<(String, Cascade)> {
     KERNELS.map(kernel).into()
 }
 
+/// What a token adds is rounded before products take it, and is added to what comes out, too.
+///
+/// # Panics
+/// Where the text is wrong.
+pub fn rounded() -> Cascade {
+    let u = "bf16(abs(g) * v)";
+    let equation = format!("H[b, h, t+1, d, e] = H[b, h, t, d, e] + k * {u}");
+    let text = text(("input g[b, h, t]: f32", &equation, &format!(" + {u}")), (64, 64), "bf16");
+    spec::cascade(&text).unwrap_or_else(|it| panic!("{it}"))
+}
+
 /// Linear attention that divides by the sum of its weights, from no state.
 ///
 /// # Panics

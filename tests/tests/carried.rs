@@ -13,7 +13,7 @@ use attnc::schedule::Mapping;
 use attnc::target::{Gpu, Target};
 use attnc::verify::{Character, cases, on_all_cores};
 use attnc_runtime::emulator::Schedule;
-use attnc_tests::carrying::{all, call_of, normalised};
+use attnc_tests::carrying::{all, call_of, normalised, rounded};
 use attnc_tests::case::{Outputs, expected, is_close};
 use attnc_tests::emulated::Parts;
 use attnc_tests::jit;
@@ -68,6 +68,11 @@ fn states_are_carried_from_chunk_to_chunk() {
         let tolerance = if name.contains("delta") { OF_SOLVED } else { TOLERANCE };
         check(&name, &cascade, &[0, 1, 63, 64, 130], tolerance);
     }
+}
+
+#[test]
+fn what_is_added_may_be_rounded() {
+    check("rounded", &rounded(), &[1, 64, 130], TOLERANCE);
 }
 
 #[test]

@@ -185,6 +185,40 @@ fn tiles_that_do_not_fit_are_refused_with_the_nearest_that_do() {
     cut(Gpu::Sm80, &singles, 8, 24).unwrap();
 }
 
+/// What a product takes together is copied to shared memory together: none of it may be where the next tile goes while the
+/// product has yet to read it.
+#[test]
+fn both_factors_of_a_product_may_be_copied() {
+    let scores = "s[m, n] = sum[d](q * k)";
+    let kernels = [
+        ("input w[m, n]: bf16", "", "w"),
+        ("input w[m, n]: bf16\n  input u[m, n]: bf16", "", "w * u"),
+        ("input q[m, d]: bf16\n  input k[n, d]: bf16\n  input w[m, n]: bf16", scores, "abs(s) * w"),
+    ];
+    for (inputs, equation, weights) in kernels {
+        let cascade = of(&format!(
+            "kernel t {{
+  rank m, n
+  rank d = 64
+  rank e = 64
+  {inputs}
+  input v[n, e]: bf16
+  {equation}
+  output o[m, e]: f32 = sum[n]({weights} * v)
+}}"
+        ));
+        let mut call = call(&cascade, &sized(&[("m", 70), ("n", 390)]), 1.0);
+        round_to_short(&mut call);
+        let right = expected(&cascade, &call);
+        for gpu in Gpu::ALL {
+            for schedule in [Schedule::RoundRobin, Schedule::Random(3)] {
+                let found = emulated(weights, (&cascade, gpu), &call, schedule);
+                is_close(&format!("{weights} on {}", gpu.name()), &found, &right, TOLERANCE);
+            }
+        }
+    }
+}
+
 #[test]
 fn features_may_be_many() {
     let many = |it: &&attention::Attention| ["causal", "slopes"].contains(&it.name);

@@ -366,6 +366,14 @@ impl Op {
         }
     }
 
+    /// Whether it is the same operation on the same values, bit by bit: there is more than one zero.
+    pub fn is(&self, other: &Op) -> bool {
+        match (self, other) {
+            (Op::Real(a), Op::Real(b)) => a.to_bits() == b.to_bits(),
+            (a, b) => a == b,
+        }
+    }
+
     /// The same operation on other values, in the order of [`Op::operands`].
     pub fn on(&self, renamed: impl Fn(ValueId) -> ValueId) -> Op {
         let mut op = self.clone();

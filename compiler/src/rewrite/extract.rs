@@ -216,15 +216,38 @@ impl<'a> Search<'a> {
     pub(crate) fn otherwise(&mut self, mut choice: Choice, class: Class) -> Choice {
         let place = self.places.of[usize::from(class)];
         let Some(old) = choice.chosen[place].clone() else { return choice };
-        let needs_it = |it: &Option<Rc<Chosen>>| it.as_ref().is_some_and(|it| it.needs.contains(place));
-        let mut again: Vec<usize> =
-            (0..choice.chosen.len()).filter(|it| needs_it(&choice.chosen[*it])).collect();
+        let mut again = self.made_of(&choice, place);
         // Operands before what is made of them.
         let size = |it: &usize| choice.chosen[*it].as_ref().map(|it| it.needs.len());
         again.sort_by_cached_key(size);
         again.iter().for_each(|it| choice.chosen[*it] = None);
         self.improve(&mut choice, again, &|it, term| it == class && *term == old.term);
         choice
+    }
+
+    /// A class and those that it is needed for, as they are chosen. What a choice needs was noted when it was made, and its
+    /// operands may have been chosen anew since.
+    fn made_of(&self, choice: &Choice, place: usize) -> Vec<usize> {
+        let takes = |parent: usize, operand: usize| {
+            let chosen = choice.chosen[parent].as_ref();
+            let mut operands = chosen.into_iter().flat_map(|it| it.term.children());
+            operands.any(|it| self.places.of[usize::from(*it)] == operand)
+        };
+        let needs = |it: usize| choice.chosen[it].as_ref().is_some_and(|it| it.needs.contains(place));
+        let mut all: Vec<usize> = (0..choice.chosen.len()).filter(|it| *it == place || needs(*it)).collect();
+        let mut is_known = vec![false; choice.chosen.len()];
+        all.iter().for_each(|it| is_known[*it] = true);
+        let mut at = 0;
+        while let Some(&operand) = all.get(at) {
+            for &parent in &self.parents[operand] {
+                if !is_known[parent] && takes(parent, operand) {
+                    is_known[parent] = true;
+                    all.push(parent);
+                }
+            }
+            at += 1;
+        }
+        all
     }
 
     /// Has these classes choose, and those that are made of what got better.

@@ -95,7 +95,7 @@ impl Builder {
         match (one, other) {
             (Stmt::Let(a, op), Stmt::Let(b, like)) => {
                 let equal =
-                    self.nest.values[*a] == self.nest.values[*b] && like.on(|it| named(names, &it)) == *op;
+                    self.nest.values[*a] == self.nest.values[*b] && like.on(|it| named(names, &it)).is(op);
                 names.insert(*b, *a);
                 equal
             }

@@ -42,12 +42,7 @@ pub(super) struct Pure(Op, TileType);
 
 impl PartialEq for Pure {
     fn eq(&self, other: &Pure) -> bool {
-        let same = match (&self.0, &other.0) {
-            // There is more than one zero.
-            (Op::Real(a), Op::Real(b)) => a.to_bits() == b.to_bits(),
-            (a, b) => a == b,
-        };
-        same && self.1 == other.1
+        self.0.is(&other.0) && self.1 == other.1
     }
 }
 
@@ -56,6 +51,14 @@ impl Eq for Pure {}
 impl Hash for Pure {
     fn hash<H: Hasher>(&self, state: &mut H) {
         std::mem::discriminant(&self.0).hash(state);
+        #[allow(clippy::wildcard_enum_match_arm, reason = "what else there is, operands tell apart")]
+        match self.0 {
+            Op::Int(it) => it.hash(state),
+            Op::Real(it) => it.to_bits().hash(state),
+            Op::Word(it) => it.hash(state),
+            Op::Binary(op, ..) => op.hash(state),
+            _ => {}
+        }
         self.0.operands().hash(state);
         self.1.hash(state);
     }

@@ -73,7 +73,8 @@ pub fn call_at(cascade: &Cascade, extents: &[i64], seed: u64) -> Call {
 }
 
 /// One case of each character that the constraints and assumptions of a kernel allow, for code in which that walker takes
-/// chunks of tokens: there is a case with more tokens than one of its chunks has.
+/// chunks of tokens: if the interpreter can be asked for so much, there is a case with more tokens than one of its chunks
+/// has.
 ///
 /// # Errors
 /// The interpreter refuses a call that meets them: a fault of ours.

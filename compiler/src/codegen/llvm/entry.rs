@@ -31,13 +31,9 @@ struct Functions<'a, 'c> {
 }
 
 /// Emits these functions of a kernel.
-pub(super) fn emit<'c>(
-    nest: &Nest,
-    unit: &Unit<'c>,
-    pieces: impl Iterator<Item = Piece>,
-) -> Result<(), CodegenError> {
+pub(super) fn emit(nest: &Nest, unit: &Unit<'_>, pieces: &[Piece]) -> Result<(), CodegenError> {
     let functions = declare(nest, unit)?;
-    for piece in pieces {
+    for &piece in pieces {
         match piece {
             Piece::Entry => entry(nest, unit, &functions),
             Piece::Stage(at) => run_stage(nest, unit, &functions, at),

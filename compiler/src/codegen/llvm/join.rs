@@ -54,15 +54,15 @@ impl Joined<'_> {
     fn define(&mut self, file: &File<'_>) -> Result<Part, CodegenError> {
         let mut part = Part { sections: HashMap::new(), symbols: HashMap::new() };
         for section in file.sections() {
+            let name = section.name().map_err(in_module)?;
             let standard = match section.kind() {
                 SectionKind::Text => StandardSection::Text,
                 // Sections whose equal constants a linker would join are small, and two of a kernel share few.
                 SectionKind::ReadOnlyData | SectionKind::ReadOnlyString => StandardSection::ReadOnlyData,
                 SectionKind::Metadata | SectionKind::Other | SectionKind::Note => continue,
                 _ if section.size() == 0 => continue,
-                kind => return Err(in_module(format!("a section of kind {kind:?} is not expected"))),
+                _ => return Err(in_module(format!("nobody expects a section `{name}`"))),
             };
-            let name = section.name().map_err(in_module)?;
             let alone = name.strip_prefix(OF_FUNCTION).or_else(|| name.strip_prefix(OF_CONSTANT));
             if alone.is_some_and(|it| self.shared.contains_key(it.as_bytes())) {
                 continue;

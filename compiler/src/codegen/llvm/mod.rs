@@ -61,7 +61,7 @@ const PASSES: &str = "function(early-cse<memssa>,simplifycfg,loop-mssa(licm),ear
 
 /// The kernels as an object file.
 pub(super) fn emit_object(nests: &[Nest], target: &Target) -> Result<Vec<u8>, CodegenError> {
-    if !Machine::of(target)?.joins {
+    if nests.is_empty() || !Machine::of(target)?.joins {
         return emit(nests, &Share::whole(nests), target, FileType::Object);
     }
     let compile = |it: Share| emit(nests, &it, target, FileType::Object);
@@ -80,8 +80,8 @@ fn emit(nests: &[Nest], share: &Share, target: &Target, form: FileType) -> Resul
     let context = Context::create();
     let machine = Machine::of(target)?;
     let unit = Unit::new(&context, &machine);
-    for (at, nest) in nests.iter().enumerate() {
-        entry::emit(nest, &unit, share.of(at))?;
+    for (nest, pieces) in share.of(nests) {
+        entry::emit(nest, &unit, &pieces)?;
     }
     let module = &unit.asm.module;
     module.verify().map_err(in_module)?;

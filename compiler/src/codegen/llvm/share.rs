@@ -51,9 +51,10 @@ impl Share {
         shares
     }
 
-    /// What it has of the kernel of that position.
-    pub(super) fn of(&self, kernel: usize) -> impl Iterator<Item = Piece> {
-        self.pieces.iter().filter(move |it| it.0 == kernel).map(|it| it.1)
+    /// The kernels of which it has something, and what.
+    pub(super) fn of<'a>(&self, nests: &'a [Nest]) -> impl Iterator<Item = (&'a Nest, Vec<Piece>)> {
+        let kernels = self.pieces.chunk_by(|a, b| a.0 == b.0);
+        kernels.map(|it| (&nests[it[0].0], it.iter().map(|it| it.1).collect()))
     }
 
     /// About how long LLVM takes for it.

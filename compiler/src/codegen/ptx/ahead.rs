@@ -167,19 +167,21 @@ impl<'a> Emitter<'a> {
     }
 
     /// The loads of a body that may be copied ahead, in the order of their first use, and what the body computes: two or
-    /// more, the first of which is used no more when the last is.
+    /// more, the first of which is used no more by the statement that first uses the last, for then its place is taken.
     fn used_in_turn(&self, it: &'a Loop) -> Option<(Vec<ValueId>, HashSet<ValueId>)> {
         let foreign = it.carried.iter().map(|it| it.current).collect();
         let mut body = Body { number: it.index, changes: HashSet::new(), foreign };
-        let (mut loads, mut used): (Vec<ValueId>, Vec<ValueId>) = (Vec::new(), Vec::new());
+        let (mut loads, mut used): (Vec<ValueId>, Vec<(usize, ValueId)>) = (Vec::new(), Vec::new());
         let late = self.late_of(&it.body);
         let (mut elsewhere, mut others) = (HashSet::new(), HashSet::new());
-        for stmt in &it.body.stmts {
+        for (at, stmt) in it.body.stmts.iter().enumerate() {
+            let mut note =
+                |it: &ValueId| used.extend(self.tiles_of(*it, &late).into_iter().map(|it| (at, it)));
             match stmt {
                 Stmt::Let(value, op) => {
                     body.changes.insert(*value);
                     if let TileOp::Contract { a, b, .. } = op {
-                        used.extend([a, b].into_iter().flat_map(|it| self.tiles_of(*it, &late)));
+                        [a, b].into_iter().for_each(note);
                     }
                 }
                 Stmt::Loop(it) => {
@@ -189,15 +191,22 @@ impl<'a> Emitter<'a> {
                 Stmt::If { then, otherwise, .. } => {
                     [then, otherwise].iter().for_each(|it| uses(it, &mut elsewhere, &mut others));
                 }
-                Stmt::Store { value, .. } => used.extend(self.tiles_of(*value, &late)),
+                Stmt::Store { value, .. } => note(value),
             }
         }
-        for it in used.into_iter().filter(|it| body.changes.contains(it) && !self.is_boxed(*it)) {
+        used.retain(|(_, it)| body.changes.contains(it) && !self.is_boxed(*it));
+        for &(_, it) in &used {
             match loads.iter().position(|load| *load == it) {
                 None => loads.push(it),
                 Some(0) if loads.len() > 1 => return None,
                 Some(_) => {}
             }
+        }
+        let uses = |load: Option<&ValueId>| -> Vec<usize> {
+            used.iter().filter(|it| Some(&it.1) == load).map(|it| it.0).collect()
+        };
+        if uses(loads.first()).last() >= uses(loads.last()).first() {
+            return None;
         }
         let fits = |it: &ValueId| !elsewhere.contains(it) && self.follows(*it, &body);
         (loads.len() > 1 && loads.iter().all(fits)).then_some((loads, body.changes))

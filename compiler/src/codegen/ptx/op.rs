@@ -135,11 +135,15 @@ impl<'a> Emitter<'a> {
             Some(&&Op::Convert(a)) => {
                 scalar::converted(w, scalar(a), scalar(value), self.element_of(a, ty, at))
             }
+            Some(&&Op::Round(dtype, a)) => {
+                scalar::rounded(w, dtype, scalar(value), self.element_of(a, ty, at))
+            }
             Some(Op::Load { .. }) => {
                 let shape = &self.nest.values[value].shape;
                 self.shared_element(value, positions(shape, &ty.shape)[at])
             }
-            Some(_) | None => self.tile(value).spread(ty)[at],
+            Some(op) => unreachable!("`late` takes no {op:?}"),
+            None => self.tile(value).spread(ty)[at],
         }
     }
 

@@ -104,6 +104,9 @@ impl Emitter<'_> {
 
     /// The first and the last products of a loop that has no other waits.
     pub(super) fn products_of(&self, it: &Loop) -> Option<(ValueId, ValueId)> {
+        if !self.late_of(&it.body).is_empty() {
+            return None;
+        }
         let (mut products, mut loads) = (Vec::new(), Vec::new());
         for stmt in &it.body.stmts {
             match stmt {

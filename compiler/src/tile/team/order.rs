@@ -4,9 +4,11 @@
 //! O += P · V; any(S != -inf)   ->   any(S != -inf); O += P · V
 //! ```
 
+use std::collections::BTreeSet;
+
 use crate::ir::expr::BinaryOp;
 use crate::ir::factors::Factors;
-use crate::ir::nest::{Block, Op, Stmt, ValueId};
+use crate::ir::nest::{Block, BufferId, Op, Stmt, ValueId};
 
 /// Moves products, sums that they are added to, and what a loop carries and products take before it is multiplied for such a sum,
 /// to their first uses in the block.
@@ -25,9 +27,27 @@ pub(super) fn products_late(prologue: &Block, body: &mut Block) {
 /// memory later than is said.
 pub(super) fn others_late(prologue: &Block, body: &mut Block) {
     let own = body.clone();
-    late(&Factors::of(prologue, &own), body, &|_, op| !is_product(op), |op| {
+    let mut written = BTreeSet::new();
+    stores(&own, &mut written);
+    // What is stored in between would be read instead.
+    let is_free = |op: &Op| !matches!(op, Op::Load { buffer, .. } if written.contains(buffer));
+    late(&Factors::of(prologue, &own), body, &|_, op| !is_product(op) && is_free(op), |op| {
         is_product(op) || matches!(op, Op::Compare(..) | Op::Binary(BinaryOp::And, ..))
     });
+}
+
+/// The buffers that a block writes to.
+fn stores(block: &Block, written: &mut BTreeSet<BufferId>) {
+    for stmt in &block.stmts {
+        match stmt {
+            Stmt::Let(..) => {}
+            Stmt::Store { buffer, .. } => _ = written.insert(*buffer),
+            Stmt::Loop(it) => stores(&it.body, written),
+            Stmt::If { then, otherwise, .. } => {
+                [then, otherwise].into_iter().for_each(|it| stores(it, written))
+            }
+        }
+    }
 }
 
 fn is_product(op: &Op) -> bool {
