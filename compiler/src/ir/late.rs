@@ -1,5 +1,5 @@
-//! What a block of threads computes element by element as products take it, or as it is stored, of what it copies to shared
-//! memory: a thread has no registers for all its elements, nor for their addresses.
+//! Values made of loads that lie in shared memory, which a block of threads computes element by element as products take them
+//! or as they are stored: a thread has no registers for all its elements, nor for their addresses.
 //!
 //! ```text
 //! %1 = load V;  %2 = %1 * %g;  %3 = round %2;  %o = contract %3, %k     ->   %1, %2 come late, %1 from shared memory

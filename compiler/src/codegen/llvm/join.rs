@@ -55,14 +55,18 @@ impl Joined<'_> {
         let mut part = Part { sections: HashMap::new(), symbols: HashMap::new() };
         for section in file.sections() {
             let name = section.name().map_err(in_module)?;
-            let standard = match section.kind() {
-                SectionKind::Text => StandardSection::Text,
-                // Sections whose equal constants a linker would join are small, and two of a kernel share few.
-                SectionKind::ReadOnlyData | SectionKind::ReadOnlyString => StandardSection::ReadOnlyData,
-                SectionKind::Metadata | SectionKind::Other | SectionKind::Note => continue,
-                _ if section.size() == 0 => continue,
-                _ => return Err(in_module(format!("nobody expects a section `{name}`"))),
-            };
+            let kind = section.kind();
+            if section.size() == 0
+                || matches!(kind, SectionKind::Metadata | SectionKind::Other | SectionKind::Note)
+            {
+                continue;
+            }
+            let is_code = kind == SectionKind::Text;
+            if !is_code && !matches!(kind, SectionKind::ReadOnlyData | SectionKind::ReadOnlyString) {
+                return Err(in_module(format!("nobody expects a section `{name}` of kind {kind:?}")));
+            }
+            // Sections whose equal constants a linker would join are small, and two of a kernel share few.
+            let standard = if is_code { StandardSection::Text } else { StandardSection::ReadOnlyData };
             let alone = name.strip_prefix(OF_FUNCTION).or_else(|| name.strip_prefix(OF_CONSTANT));
             if alone.is_some_and(|it| self.shared.contains_key(it.as_bytes())) {
                 continue;
