@@ -1,10 +1,13 @@
 //! Cascades that stream: the same results as the interpreter's, in memory that does not grow with the keys.
 
 use attnc::Backend;
-use attnc::driver::jit as compile;
+use attnc::driver::{jit as compile, plan};
 use attnc::ir::array::{Array, Data};
 use attnc::ir::cascade::Cascade;
+use attnc::ir::nest::{Block, Nest, Stmt};
 use attnc::schedule::{Mapping, Plan, schedule};
+use attnc::target::Target;
+use attnc::tile::tile;
 use attnc_runtime::{TensorView, TensorViewMut, Workspace};
 use attnc_tests::case::{
     self, Outputs, Sizes, agree, all_agree, call, compiled, expected, on_machine, on_nest, sized,
@@ -169,6 +172,37 @@ fn visible_infinities_and_nan_stay_in_their_rows() {
     let expected = expected(&cascade, &call);
     agree("one_pass", &on_nest(&cascade, &call, false), &expected, 2e-5);
     all_agree("one_pass", &on_machine(&cascade, &call), &expected, 2e-5);
+}
+
+/// How often a block writes to buffers of a name that ends so.
+fn writes(nest: &Nest, block: &Block, end: &str) -> usize {
+    let of = |stmt: &Stmt| match stmt {
+        Stmt::Let(..) => 0,
+        Stmt::Store { buffer, .. } => usize::from(nest.buffers[*buffer].name.ends_with(end)),
+        Stmt::Loop(it) => writes(nest, &it.body, end),
+        Stmt::If { then, otherwise, .. } => [then, otherwise].map(|it| writes(nest, it, end)).iter().sum(),
+    };
+    block.stmts.iter().map(of).sum()
+}
+
+#[test]
+fn what_is_done_whether_or_not_a_mask_hides_points_is_written_once() {
+    let cascade = spec::cascade(
+        "kernel t {
+  rank m, n, d, e
+  input q[m, d]: f32
+  input k[n, d]: f32
+  input v[n, e]: f32
+  s[m, n] = sum[d](q * k) where n <= m
+  output o[m, e]: f32 = sum[n](softmax[n](s) * v)
+}",
+    )
+    .unwrap();
+    let nest = tile(&plan(&cascade, &Mapping::of(&Target::default(), Backend::default())));
+    let all = |end| nest.stages.iter().map(|it| writes(&nest, &it.body, end)).sum::<usize>();
+    // Weights are made with the mask and without it, and under old scales; new scales are taken over for either.
+    assert!(all(".part.weight~") > 1);
+    assert_eq!(all(".part.factor~"), 1);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The functions of a kernel as a caller sees them, and objects.
 
+use std::collections::BTreeSet;
+
 use attnc_dsl::ast::{CompareOp, DType};
 use attnc_runtime::abi::Code;
 use object::{Object, ObjectSymbol};
@@ -141,6 +143,22 @@ fn objects_are_the_same_each_time() {
     for_each_target(|backend, target, name| {
         let object = || emit_object(&[kernel(), other.clone()], target, backend).unwrap();
         assert!(object() == object(), "{backend:?} {name}");
+    });
+}
+
+#[test]
+fn the_world_sees_the_functions_of_the_abi_alone() {
+    let mut other = kernel();
+    other.name = "other".to_owned();
+    let suffixes = ["", "_bind", "_check", "_run", "_tasks", "_workspace"];
+    let abi = ["test", "other"].map(|kernel| suffixes.map(|it| format!("attnc_{kernel}{it}")));
+    let abi: BTreeSet<&str> = abi.iter().flatten().map(String::as_str).collect();
+    for_each_target(|backend, target, name| {
+        let bytes = emit_object(&[kernel(), other.clone()], target, backend).unwrap();
+        let object = object::File::parse(&*bytes).unwrap();
+        let global = object.symbols().filter(|it| it.is_global() && it.is_definition());
+        let global: BTreeSet<&str> = global.map(|it| it.name().unwrap()).collect();
+        assert_eq!(global, abi, "{backend:?} {name}");
     });
 }
 
