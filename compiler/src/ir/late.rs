@@ -97,24 +97,5 @@ fn anew(nest: &Nest, factors: &Factors<'_>, value: ValueId) -> bool {
         return true;
     }
     let Some(op) = factors.definition(value) else { return false };
-    match op {
-        Op::Int(_) | Op::Real(_) | Op::Bool(_) | Op::Iota => true,
-        Op::Unary(..)
-        | Op::Power(_)
-        | Op::Binary(..)
-        | Op::Compare(..)
-        | Op::Select(..)
-        | Op::Convert(_)
-        | Op::Round(..)
-        | Op::Load { .. } => op.operands().into_iter().all(|it| anew(nest, factors, it)),
-        Op::Word(_)
-        | Op::Address(_)
-        | Op::WorkspaceAddress
-        | Op::WorkspaceBytes
-        | Op::Threads
-        | Op::Contract { .. }
-        | Op::Pack(_)
-        | Op::Dot { .. }
-        | Op::Reduce(..) => false,
-    }
+    op.is_by_element() && op.operands().into_iter().all(|it| anew(nest, factors, it))
 }

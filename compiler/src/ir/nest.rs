@@ -340,6 +340,10 @@ pub enum Op {
 impl Op {
     /// The values that it is computed of.
     pub fn operands(&self) -> Vec<ValueId> {
+        self.clone().operands_mut().into_iter().map(|it| *it).collect()
+    }
+
+    fn operands_mut(&mut self) -> Vec<&mut ValueId> {
         match self {
             Op::Int(_)
             | Op::Real(_)
@@ -355,14 +359,12 @@ impl Op {
             | Op::Convert(a)
             | Op::Round(_, a)
             | Op::Pack(a)
-            | Op::Reduce(_, a) => {
-                vec![*a]
-            }
-            Op::Binary(_, a, b) | Op::Compare(_, a, b) => vec![*a, *b],
-            Op::Select(a, b, c) => vec![*a, *b, *c],
-            Op::Contract { a, b, there, into } => [*a, *b, *into].into_iter().chain(*there).collect(),
-            Op::Dot { a, b, into } => vec![*a, *b, *into],
-            Op::Load { index, guard, .. } => index.iter().chain(guard).copied().collect(),
+            | Op::Reduce(_, a) => vec![a],
+            Op::Binary(_, a, b) | Op::Compare(_, a, b) => vec![a, b],
+            Op::Select(a, b, c) => vec![a, b, c],
+            Op::Contract { a, b, there, into } => [a, b, into].into_iter().chain(there).collect(),
+            Op::Dot { a, b, into } => vec![a, b, into],
+            Op::Load { index, guard, .. } => index.iter_mut().chain(guard).collect(),
         }
     }
 
@@ -374,37 +376,38 @@ impl Op {
         }
     }
 
-    /// The same operation on other values, in the order of [`Op::operands`].
+    /// The same operation on other values.
     pub fn on(&self, renamed: impl Fn(ValueId) -> ValueId) -> Op {
         let mut op = self.clone();
-        match &mut op {
+        op.operands_mut().into_iter().for_each(|it| *it = renamed(*it));
+        op
+    }
+
+    /// Whether each element is computed by itself, of elements of the operands.
+    pub(crate) fn is_by_element(&self) -> bool {
+        match self {
             Op::Int(_)
             | Op::Real(_)
             | Op::Bool(_)
-            | Op::Word(_)
+            | Op::Iota
+            | Op::Unary(..)
+            | Op::Power(_)
+            | Op::Binary(..)
+            | Op::Compare(..)
+            | Op::Select(..)
+            | Op::Convert(_)
+            | Op::Round(..)
+            | Op::Load { .. } => true,
+            Op::Word(_)
             | Op::Address(_)
             | Op::WorkspaceAddress
             | Op::WorkspaceBytes
             | Op::Threads
-            | Op::Iota => {}
-            Op::Unary(_, a)
-            | Op::Power(a)
-            | Op::Convert(a)
-            | Op::Round(_, a)
-            | Op::Pack(a)
-            | Op::Reduce(_, a) => *a = renamed(*a),
-            Op::Binary(_, a, b) | Op::Compare(_, a, b) => {
-                [a, b].into_iter().for_each(|it| *it = renamed(*it));
-            }
-            Op::Select(a, b, c) | Op::Dot { a, b, into: c } => {
-                [a, b, c].into_iter().for_each(|it| *it = renamed(*it));
-            }
-            Op::Contract { a, b, there, into } => {
-                [a, b, into].into_iter().chain(there).for_each(|it| *it = renamed(*it));
-            }
-            Op::Load { index, guard, .. } => index.iter_mut().chain(guard).for_each(|it| *it = renamed(*it)),
+            | Op::Contract { .. }
+            | Op::Pack(_)
+            | Op::Dot { .. }
+            | Op::Reduce(..) => false,
         }
-        op
     }
 }
 

@@ -127,7 +127,7 @@ impl Tiling<'_> {
         for scale in gauges.iter().map(|it| it.scale) {
             let mut found = false;
             for einsum in bold.defines.iter().filter_map(einsum).filter(|it| reads(it.value, scale)) {
-                let value = self.bare(einsum.value);
+                let value = self.cascade.exprs.unconditioned(einsum.value);
                 let &Expr::Unary(UnaryOp::Exp, down) = exprs.get(value) else { return None };
                 let &Expr::Binary(BinaryOp::Sub, exponent, c) = exprs.get(down) else { return None };
                 let is_scale = matches!(exprs.get(c), Expr::Read(tensor, ..) if *tensor == scale);
@@ -153,14 +153,6 @@ impl Tiling<'_> {
         Some(())
     }
 
-    /// The value without the conditions on where it is.
-    fn bare(&self, mut value: ExprId) -> ExprId {
-        while let &Expr::Where(of, _) = self.cascade.exprs.get(value) {
-            value = of;
-        }
-        value
-    }
-
     /// The conditions on where what is compared is there.
     fn presence_in(&self, comparison: ExprId) -> Vec<ExprId> {
         let exprs = &self.cascade.exprs;
@@ -177,7 +169,7 @@ impl Tiling<'_> {
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn says_finite(&self, value: ExprId, exponent: ExprId) -> Vec<ExprId> {
         let exprs = &self.cascade.exprs;
-        let finite = self.bare(exponent);
+        let finite = self.cascade.exprs.unconditioned(exponent);
         let sunken = Expr::Real(f64::NEG_INFINITY.to_bits());
         let all = exprs.postorder(value).into_iter().filter_map(|id| match *exprs.get(id) {
             Expr::Where(_, condition) => Some(crate::schedule::presence::parts(exprs, condition)),
@@ -186,7 +178,7 @@ impl Tiling<'_> {
         all.flatten()
             .filter(|it| match *exprs.get(*it) {
                 Expr::Compare(CompareOp::Ne, x, limit) => {
-                    self.bare(x) == finite && *exprs.get(limit) == sunken
+                    self.cascade.exprs.unconditioned(x) == finite && *exprs.get(limit) == sunken
                 }
                 _ => false,
             })

@@ -127,18 +127,20 @@ impl<'a, 'u, 'c> Emitter<'a, 'u, 'c> {
         if let Some(thread) = thread {
             self.args.scratch = Some(self.scratch_of(thread));
         }
-        for buffer in uses.buffers() {
-            self.addresses[buffer.idx()] = Some(self.first_element(buffer));
-        }
+        self.locate(uses.buffers());
     }
 
     /// What a part of a stage makes again, and the addresses of the buffers that it needs.
     pub(super) fn resume(&mut self, again: &[&'a Stmt], buffers: &[BufferId]) {
         again.iter().for_each(|it| self.stmt(it));
-        for &buffer in buffers {
+        self.locate(buffers.iter().copied());
+        self.resumed = self.defined;
+    }
+
+    fn locate(&mut self, buffers: impl Iterator<Item = BufferId>) {
+        for buffer in buffers {
             self.addresses[buffer.idx()] = Some(self.first_element(buffer));
         }
-        self.resumed = self.defined;
     }
 
     /// The scratch of a thread is behind what all share and the scratch of those before.

@@ -49,8 +49,7 @@ pub(super) fn emit(nest: &Nest, unit: &Unit<'_>, pieces: &[Piece]) -> Result<(),
 fn declare<'a, 'c>(nest: &'a Nest, unit: &Unit<'c>) -> Result<Functions<'a, 'c>, CodegenError> {
     use Element::{I32, I64, Pointer};
     let export = |suffix, from: &[Element], to| unit.export(&symbol(nest, suffix), from, Some(to));
-    let stage =
-        |at| unit.hidden(&symbol(nest, &format!("_stage_{at}")), &[Pointer, Pointer, I32, I64, I64], None);
+    let stage = |at| unit.hidden(&symbol(nest, &format!("_stage_{at}")), &[Pointer, Pointer, I32, I64, I64]);
     let rests_of = |at: usize| {
         let rests = rests(nest, &nest.stages[at]).into_iter().enumerate();
         let declared = |(part, it): (usize, Rest<'a>)| {

@@ -113,7 +113,7 @@ impl<'a> Rest<'a> {
     ) -> Result<FunctionValue<'c>, CodegenError> {
         let handed = self.handed.iter().map(|it| element(nest.values[*it].scalar));
         let params: Vec<Element> = [Element::Pointer; 3].into_iter().chain(handed).collect();
-        unit.hidden(&symbol(nest, name), &params, None)
+        unit.hidden(&symbol(nest, name), &params)
     }
 
     /// Gives its function a body.

@@ -2,7 +2,7 @@
 //! several. Which function is in which module depends on the kernels alone, so objects are the same on every machine.
 
 use super::rest::rests;
-use crate::ir::nest::{Block, Nest, Op, Stmt, TileType};
+use crate::ir::nest::{Block, Nest, Op, Stmt};
 
 /// Elements of a tile that LLVM takes some microseconds more for.
 const LANES: usize = 64;
@@ -79,11 +79,9 @@ fn pieces(nest: &Nest) -> Vec<(Piece, usize)> {
 
 /// What code of a block costs, in vectors.
 pub(super) fn cost(nest: &Nest, block: &Block) -> usize {
-    let vectors =
-        |ty: &TileType| ty.shape.iter().map(|it| it.extent as usize).product::<usize>().div_ceil(LANES);
     let of = |stmt: &Stmt| match stmt {
         Stmt::Let(_, Op::Int(_) | Op::Real(_) | Op::Bool(_) | Op::Word(_)) => 0,
-        Stmt::Let(value, _) | Stmt::Store { value, .. } => vectors(&nest.values[*value]),
+        Stmt::Let(value, _) | Stmt::Store { value, .. } => nest.values[*value].points().div_ceil(LANES),
         Stmt::Loop(it) => cost(nest, &it.body),
         Stmt::If { then, otherwise, .. } => cost(nest, then) + cost(nest, otherwise),
     };

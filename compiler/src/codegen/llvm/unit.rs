@@ -5,7 +5,7 @@ use inkwell::attributes::{Attribute, AttributeLoc};
 use inkwell::context::Context;
 use inkwell::module::Linkage;
 use inkwell::types::{BasicMetadataTypeEnum, BasicType, BasicTypeEnum};
-use inkwell::values::{BasicValueEnum, FunctionValue, PointerValue};
+use inkwell::values::{BasicValueEnum, FunctionValue, GlobalValue, PointerValue};
 
 use super::assembler::{Assembler, Element, Lanes, Value};
 use super::in_module;
@@ -43,23 +43,12 @@ impl<'c> Unit<'c> {
         self.declare(name, Linkage::External, from, to)
     }
 
-    /// A function that only modules of the same object call.
-    pub(super) fn hidden(
-        &self,
-        name: &str,
-        from: &[Element],
-        to: Option<Element>,
-    ) -> Result<FunctionValue<'c>, CodegenError> {
-        let function = self.declare(name, Linkage::External, from, to)?;
-        self.hide(function);
+    /// A function without a result that only modules of the same object call.
+    pub(super) fn hidden(&self, name: &str, from: &[Element]) -> Result<FunctionValue<'c>, CodegenError> {
+        let function = self.declare(name, Linkage::External, from, None)?;
+        hide(function.as_global_value());
         self.mark(function, AttributeLoc::Function, "noinline");
         Ok(function)
-    }
-
-    /// Whoever links does not see it.
-    fn hide(&self, function: FunctionValue<'c>) {
-        function.set_linkage(Linkage::External);
-        function.as_global_value().set_visibility(GlobalVisibility::Hidden);
     }
 
     fn declare(
@@ -138,7 +127,7 @@ impl<'c> Unit<'c> {
         let function = self.add(&name, Linkage::Internal, &from, Some(self.asm.ty(element, lanes)));
         if self.machine.joins {
             // Every module has its own, in a section by itself; one of them is kept.
-            self.hide(function);
+            hide(function.as_global_value());
             function.set_section(Some(&format!("{OF_FUNCTION}{name}")));
         }
         function.set_call_conventions(FAST);
@@ -163,8 +152,7 @@ impl<'c> Unit<'c> {
         let ty = self.asm.context.i8_type().array_type(bytes);
         let global = self.asm.module.add_global(ty, None, &name);
         if self.machine.joins {
-            global.set_linkage(Linkage::External);
-            global.set_visibility(GlobalVisibility::Hidden);
+            hide(global);
             global.set_section(Some(&format!("{OF_CONSTANT}{name}")));
         } else {
             global.set_linkage(Linkage::Private);
@@ -174,4 +162,10 @@ impl<'c> Unit<'c> {
         global.set_alignment(64);
         global.as_pointer_value()
     }
+}
+
+/// Other modules of the object see it, whoever links does not.
+fn hide(global: GlobalValue<'_>) {
+    global.set_linkage(Linkage::External);
+    global.set_visibility(GlobalVisibility::Hidden);
 }

@@ -221,29 +221,7 @@ impl<'a> Emitter<'a> {
             return false;
         }
         let op = self.together().definition(value);
-        match op {
-            TileOp::Int(_)
-            | TileOp::Real(_)
-            | TileOp::Bool(_)
-            | TileOp::Iota
-            | TileOp::Unary(..)
-            | TileOp::Power(_)
-            | TileOp::Binary(..)
-            | TileOp::Compare(..)
-            | TileOp::Select(..)
-            | TileOp::Convert(_)
-            | TileOp::Round(..)
-            | TileOp::Load { .. } => op.operands().into_iter().all(|it| self.follows(it, body)),
-            TileOp::Word(_)
-            | TileOp::Address(_)
-            | TileOp::WorkspaceAddress
-            | TileOp::WorkspaceBytes
-            | TileOp::Threads
-            | TileOp::Contract { .. }
-            | TileOp::Pack(_)
-            | TileOp::Dot { .. }
-            | TileOp::Reduce(..) => false,
-        }
+        op.is_by_element() && op.operands().into_iter().all(|it| self.follows(it, body))
     }
 }
 
