@@ -71,7 +71,7 @@ fn misfits(cascade: &Cascade, signature: &Json) -> Vec<String> {
         let (role, side) = match it.role {
             Role::Input => ("input", "inputs"),
             Role::Output => ("output", "outputs"),
-            Role::Intermediate | Role::Temporary => continue,
+            Role::Intermediate | Role::Temporary | Role::Once => continue,
         };
         if !part(signature, side).contains_key(&it.name) {
             faults.push(format!("{role} `{}` is not in the signature", it.name));

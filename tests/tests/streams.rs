@@ -3,8 +3,8 @@
 use attnc::Backend;
 use attnc::driver::{jit as compile, plan};
 use attnc::ir::array::{Array, Data};
-use attnc::ir::cascade::Cascade;
-use attnc::ir::nest::{Block, Nest, Stmt};
+use attnc::ir::cascade::{Cascade, Role};
+use attnc::ir::nest::{self, Block, Nest, Stmt};
 use attnc::schedule::{Mapping, Plan, schedule};
 use attnc::target::Target;
 use attnc::tile::tile;
@@ -15,7 +15,7 @@ use attnc_tests::case::{
 use attnc_tests::spec;
 use indexmap::IndexMap;
 
-const CASES: [(&str, Sizes<'_>); 14] = [
+const CASES: [(&str, Sizes<'_>); 16] = [
     ("one_pass", &[("b", 2), ("m", 37), ("n", 75), ("d", 9), ("e", 11), ("hk", 2), ("h", 5)]),
     ("three_pass", &[("b", 1), ("h", 2), ("m", 70), ("n", 70), ("d", 8), ("e", 17)]),
     ("two_pass", &[("b", 1), ("h", 2), ("m", 33), ("n", 66), ("d", 5), ("e", 8)]),
@@ -33,6 +33,8 @@ const CASES: [(&str, Sizes<'_>); 14] = [
     ("selections", &[("h", 2), ("m", 33), ("n", 131), ("d", 5), ("e", 3)]),
     ("segments", &[("h", 2), ("m", 47), ("j", 12), ("d", 5), ("e", 3)]),
     ("nested", &[("h", 2), ("m", 9), ("y", 11), ("x", 5), ("d", 5), ("e", 3)]),
+    ("factors", &[("b", 1), ("h", 2), ("m", 70), ("n", 75), ("d", 9), ("e", 11)]),
+    ("heads", &[("b", 2), ("m", 35), ("n", 66), ("c", 17), ("h", 2), ("d", 18), ("f", 36)]),
 ];
 
 fn text(name: &str) -> String {
@@ -71,6 +73,8 @@ fn every_case_streams_as_often_as_it_has_passes() {
         ("selections", 3, 3),
         ("segments", 1, 2),
         ("nested", 2, 3),
+        ("factors", 1, 3),
+        ("heads", 2, 3),
     ];
     assert_eq!(found, wanted);
 }
@@ -101,13 +105,14 @@ fn any_extent_may_be_small() {
     for (name, sizes) in CASES {
         let cascade = cascade(name);
         for (rank, _) in
-            sizes.iter().filter(|it| !["q", "k", "h", "hk", "qy", "qx", "ky", "kx"].contains(&it.0))
+            sizes.iter().filter(|it| !["q", "k", "h", "hk", "qy", "qx", "ky", "kx", "f"].contains(&it.0))
         {
             for small in [0, 1, 2] {
                 let of = |it: &str| if it == *rank { small } else { sized(sizes)(it).min(9) };
                 let of = |it: &str| match it {
                     "q" => of("qy") * of("qx"),
                     "k" => of("ky") * of("kx"),
+                    "f" => of("h") * of("d"),
                     it => of(it),
                 };
                 let call = call(&cascade, &of, 1.0);
@@ -265,19 +270,69 @@ fn one_query_without_a_rank_of_its_own_streams_over_its_keys() {
     }
 }
 
-#[test]
-fn weights_of_a_paged_cache_have_no_features_and_pages_are_gone_along_one_by_one() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/gallery/paged_decode.attn");
+fn in_gallery(name: &str) -> Plan {
+    let path = format!("{}/../examples/gallery/{name}.attn", env!("CARGO_MANIFEST_DIR"));
     let cascade = spec::cascade(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let plan = attnc::driver::plan(&cascade, &Mapping::default());
-    let name = |rank| plan.cascade.ranks[rank].name.as_str();
-    let weights = plan.cascade.tensors.iter().filter(|(_, it)| it.name.contains("weight"));
-    for (_, tensor) in weights {
-        assert!(tensor.dims.iter().all(|it| name(it.rank) != "e"), "{tensor:?}");
+    attnc::driver::plan(&cascade, &Mapping::default())
+}
+
+#[test]
+fn weights_of_caches_have_no_features_and_pages_are_gone_along_one_by_one() {
+    // Codes of four bits are shifted by what may be 0 or 4, so they are all there.
+    for name in ["paged_decode", "kv_cache_int4"] {
+        let plan = in_gallery(name);
+        let name = |rank| plan.cascade.ranks[rank].name.as_str();
+        let weights = plan.cascade.tensors.iter().filter(|(_, it)| it.name.contains("weight"));
+        for (_, tensor) in weights {
+            assert!(tensor.dims.iter().all(|it| !name(it.rank).starts_with('e')), "{tensor:?}");
+        }
     }
     // The slots of a page lie next to each other, the pages anywhere.
-    let text = attnc::ir::print::plan(&plan);
+    let text = attnc::ir::print::plan(&in_gallery("paged_decode"));
     assert!(text.contains("for i in ") && text.contains(", s in "), "{text}");
+}
+
+#[test]
+fn what_is_dear_is_computed_once_and_never_for_pairs() {
+    let once = |name| {
+        let plan = in_gallery(name);
+        let rank = |rank| plan.cascade.ranks[rank].name.clone();
+        let all = plan.cascade.tensors.iter().filter(|(_, it)| it.role == Role::Once);
+        let mut all: Vec<String> =
+            all.map(|(_, it)| it.dims.iter().map(|it| rank(it.rank)).collect::<Vec<_>>().join(" ")).collect();
+        all.sort();
+        all
+    };
+    // Turned queries and keys, the cosines and sines of their angles, and the powers of the base.
+    assert_eq!(once("rope_attention"), ["b h m d", "b h n d", "d", "m d", "m d", "n d", "n d"]);
+    // Keys are turned by positions in the cache of each query.
+    assert_eq!(once("streaming_llm_cache_positions"), ["b h m d", "d", "m d", "m d"]);
+}
+
+/// The shapes of all contractions in a block.
+fn contractions(nest: &Nest, block: &Block, found: &mut Vec<usize>) {
+    for stmt in &block.stmts {
+        match stmt {
+            Stmt::Let(value, nest::Op::Contract { .. }) => found.push(nest.values[*value].points()),
+            Stmt::Let(..) | Stmt::Store { .. } => {}
+            Stmt::Loop(it) => contractions(nest, &it.body, found),
+            Stmt::If { then, otherwise, .. } => {
+                for block in [then, otherwise] {
+                    contractions(nest, block, found);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn heads_that_are_a_part_of_features_are_projected_in_tiles() {
+    let made = plan(&cascade("heads"), &Mapping::of(&Target::default(), Backend::default()));
+    let nest = tile(&made);
+    let mut points = Vec::new();
+    contractions(&nest, &nest.stages[0].body, &mut points);
+    // Four rows and eight features at a time.
+    assert!(points.contains(&32), "{points:?}");
 }
 
 #[test]

@@ -104,7 +104,7 @@ pub fn analyze(cascade: &Cascade) -> Analysis {
     for (id, it) in cascade.tensors.iter() {
         let size = extents.as_ref().map(|extents| work::bytes(cascade, id, extents));
         match it.role {
-            Role::Temporary => continue,
+            Role::Temporary | Role::Once => continue,
             Role::Intermediate => {}
             Role::Input | Role::Output => bytes = bytes.zip(size).map(|(sum, it)| sum + it),
         }

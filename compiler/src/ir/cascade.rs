@@ -10,6 +10,8 @@
 //! kinds that the operation takes; what has to hold between extents for a call to make sense is listed
 //! in `checks`.
 
+use std::cmp::Reverse;
+
 use attnc_dsl::ast::{CompareOp, DType, Kind};
 
 use super::arena::{Arena, Id};
@@ -146,6 +148,18 @@ pub enum Role {
     Intermediate,
     /// Made by lowering.
     Temporary,
+    /// Made by a law so that each of its points is computed once: it is stored, whatever reads it.
+    Once,
+}
+
+impl Role {
+    /// It is neither given nor handed back.
+    pub(crate) fn is_own(self) -> bool {
+        match self {
+            Role::Input | Role::Output => false,
+            Role::Intermediate | Role::Temporary | Role::Once => true,
+        }
+    }
 }
 
 /// One step of the evaluation.
@@ -356,6 +370,51 @@ impl Cascade {
                 Step::Recurrence(it) => Box::new(it.bases.iter().chain(&it.body)),
             }
         })
+    }
+
+    /// Part-less ranks, put together to the composite ones whose index an expression mentions: beyond their extents
+    /// there are no points, and nothing may be read.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+    pub(crate) fn composed(&self, atoms: &[RankId], value: ExprId) -> Vec<RankId> {
+        let exprs = &self.exprs;
+        let index = |id: &ExprId| match exprs.get(*id) {
+            Expr::Index(rank) if !self.ranks[*rank].parts.is_empty() => Some(*rank),
+            _ => None,
+        };
+        let mut composites: Vec<RankId> = exprs.postorder(value).iter().filter_map(index).collect();
+        composites.sort_by_key(|&it| (Reverse(exprs.atoms(it).len()), it));
+        composites.dedup();
+        let mut left = atoms.to_vec();
+        let mut ranks = Vec::new();
+        for composite in composites {
+            let parts = exprs.atoms(composite);
+            if parts.iter().all(|it| left.contains(it)) {
+                left.retain(|it| !parts.contains(it));
+                ranks.push(composite);
+            }
+        }
+        ranks.extend(left);
+        ranks.sort_by_key(|&it| exprs.atoms(it).first().map(|&atom| self.place(atom)));
+        ranks
+    }
+
+    /// Where a part-less rank stands among others: parts of a composite are in its order.
+    fn place(&self, atom: RankId) -> (RankId, usize) {
+        let mut of = self.ranks.iter().map(|(id, _)| self.exprs.atoms(id));
+        let composite = of.find(|it| it.len() > 1 && it.contains(&atom)).unwrap_or(&[]);
+        let at = composite.iter().position(|it| *it == atom);
+        at.map_or((atom, 0), |at| (*composite.iter().min().expect("it has the atom"), at))
+    }
+}
+
+impl Step {
+    /// Its einsums, in order of evaluation, to be changed.
+    pub(crate) fn einsums_mut(&mut self) -> impl Iterator<Item = &mut Einsum> {
+        let (one, bases, body) = match self {
+            Step::Einsum(it) => (Some(it), None, None),
+            Step::Recurrence(it) => (None, Some(&mut it.bases), Some(&mut it.body)),
+        };
+        one.into_iter().chain(bases.into_iter().flatten()).chain(body.into_iter().flatten())
     }
 }
 

@@ -260,7 +260,32 @@ impl Exprs {
     /// A comparison, after making an integer that meets a real a real.
     pub fn compare(&mut self, op: CompareOp, a: ExprId, b: ExprId) -> ExprId {
         let (a, b) = self.joined(a, b);
-        self.add(Expr::Compare(op, a, b))
+        self.simplified(Expr::Compare(op, a, b))
+    }
+
+    /// The operation, or what it comes to where integers or truth values are known.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+    pub(crate) fn simplified(&mut self, expr: Expr) -> ExprId {
+        let truth = |id: ExprId| match *self.get(id) {
+            Expr::Bool(it) => Some(it),
+            _ => None,
+        };
+        match expr {
+            Expr::Compare(op, a, b) => match (self.get(a), self.get(b)) {
+                (Expr::Int(a), Expr::Int(b)) => {
+                    let holds = op.holds(a.cmp(b));
+                    self.add(Expr::Bool(holds))
+                }
+                _ => self.add(expr),
+            },
+            Expr::Where(x, c) if truth(c) == Some(true) => x,
+            Expr::If(c, a, b) => match truth(c) {
+                Some(true) => a,
+                Some(false) => b,
+                None => self.add(expr),
+            },
+            _ => self.add(expr),
+        }
     }
 
     /// The value as a real.

@@ -39,15 +39,24 @@ impl Subst<'_> {
     pub(crate) fn inside(&mut self, value: ExprId, coords: &[(RankId, ExprId)]) -> ExprId {
         let mut value = value;
         for &(rank, coord) in coords {
+            if self.is_own(rank, coord) {
+                continue;
+            }
             let (zero, extent) = (self.cascade.exprs.int(0), self.extent(rank));
             let exprs = &mut self.cascade.exprs;
             for condition in
                 [exprs.compare(CompareOp::Le, zero, coord), exprs.compare(CompareOp::Lt, coord, extent)]
             {
-                value = exprs.add(Expr::Where(value, condition));
+                value = exprs.simplified(Expr::Where(value, condition));
             }
         }
         value
+    }
+
+    /// The coordinate is an index along a rank that is as long.
+    fn is_own(&self, rank: RankId, coord: ExprId) -> bool {
+        matches!(*self.cascade.exprs.get(coord), Expr::Index(own)
+            if self.cascade.ranks[own].parts.is_empty() && self.cascade.have_same_extent(own, rank))
     }
 
     fn extent(&mut self, rank: RankId) -> ExprId {
@@ -92,7 +101,7 @@ impl Subst<'_> {
                 self.index_at(rank, at)
             } else {
                 let moved: Vec<ExprId> = operands(&expr).iter().map(|it| new[it]).collect();
-                self.cascade.exprs.add(with_operands(&expr, &moved))
+                self.cascade.exprs.simplified(with_operands(&expr, &moved))
             };
             new.insert(id, result);
         }

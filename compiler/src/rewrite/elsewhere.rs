@@ -102,7 +102,7 @@ fn next(cascade: &Cascade, allows: &dyn Fn(u32, u32) -> bool) -> Option<Cascade>
     let mut before: Option<Vec<u32>> = None;
     for made in large {
         let tensor = &cascade.tensors[made.tensor];
-        let is_own = matches!(tensor.role, Role::Temporary | Role::Intermediate) && tensor.dtype.is_none();
+        let is_own = tensor.role.is_own() && tensor.dtype.is_none();
         if !is_own || made.exact || !is_of_points(made) || !is_plain(cascade, made) {
             continue;
         }

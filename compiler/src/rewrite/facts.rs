@@ -179,6 +179,11 @@ fn domain(graph: &Graph, term: &Term, id: Class) -> Domain {
             Some(Term::Int(value)) if value != 0 => all(operands),
             _ => opaque(),
         },
+        Term::Binary(BinaryOp::Shl | BinaryOp::Shr, [_, count])
+            if graph[*count].data.range.is_within(0.0, 63.0) =>
+        {
+            all(operands)
+        }
         other if other.is_strict() => all(operands),
         _ if all(operands).is_empty() && !is_partial(term) => Domain::new(),
         _ => opaque(),

@@ -15,6 +15,7 @@ mod empty;
 mod explain;
 mod extract;
 mod facts;
+mod once;
 mod range;
 mod rules;
 mod setting;
@@ -103,7 +104,7 @@ impl Candidate {
 
 /// The laws: the name of each, what it says, and what it does to floats.
 pub fn laws() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
-    let of_cascades = [&whole::LAW, &elsewhere::LAW]
+    let of_cascades = [&whole::LAW, &elsewhere::LAW, &once::LAW]
         .into_iter()
         .chain(&chunk::LAWS)
         .map(|it| (it.name, it.law, it.exactness.name()));
@@ -131,8 +132,8 @@ fn prepared(cascade: &Cascade) -> Vec<chunk::Applied> {
     all
 }
 
-/// The cascade itself, but for sums over earlier tokens, which are taken in chunks, and for what would be stored only
-/// because it is read elsewhere.
+/// The cascade itself, but for sums over earlier tokens, which are taken in chunks, for what would be stored only because it
+/// is read elsewhere, and for what would be computed again and again.
 pub fn in_chunks(cascade: &Cascade, walker: Walker) -> Cascade {
     let carried = carried(cascade);
     last(finished(&carried, walker), &carried)
@@ -141,8 +142,10 @@ pub fn in_chunks(cascade: &Cascade, walker: Walker) -> Cascade {
 /// The laws that apply to the cascade that is compiled, one after the other.
 fn finished(cascade: &Cascade, walker: Walker) -> Vec<chunk::Applied> {
     let mut all = chunk::chunked(cascade, walker);
-    let made = elsewhere::made_anyway(all.last().map_or(cascade, |it| &it.cascade));
-    all.extend(made);
+    for law in [elsewhere::made_anyway, once::computed] {
+        let applied = law(all.last().map_or(cascade, |it| &it.cascade));
+        all.extend(applied);
+    }
     all
 }
 

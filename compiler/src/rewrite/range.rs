@@ -4,7 +4,7 @@ use attnc_dsl::ast::CompareOp;
 
 use super::facts::Graph;
 use super::term::{Class, Term};
-use crate::ir::cascade::ReduceOp;
+use crate::ir::cascade::{Extent, ReduceOp};
 use crate::ir::expr::{BinaryOp, UnaryOp};
 
 /// An interval of reals, with its ends. A NaN that comes from a visible NaN is not spoken of.
@@ -37,6 +37,11 @@ impl Range {
     /// No value is negative.
     pub(crate) fn is_nonnegative(self) -> bool {
         self.positive || self.low >= 0.0
+    }
+
+    /// Nothing is outside of these.
+    pub(crate) fn is_within(self, low: f64, high: f64) -> bool {
+        self.low >= low && self.high <= high
     }
 
     /// Zero does not occur.
@@ -99,7 +104,11 @@ impl Range {
         match term {
             Term::Real(bits) => Range::between(f64::from_bits(*bits), f64::from_bits(*bits)),
             Term::Int(value) => Range::between(*value as f64, *value as f64),
-            Term::Extent(_) | Term::Index(_) | Term::Reduce(ReduceOp::Count, ..) => {
+            Term::Index(rank) => match graph.analysis.cascade.ranks[*rank].extent {
+                Extent::Fixed(extent) => Range::between(0.0, (extent - 1).max(0) as f64),
+                Extent::Carried | Extent::Derived(_) => Range::between(0.0, f64::INFINITY),
+            },
+            Term::Extent(_) | Term::Reduce(ReduceOp::Count, ..) => {
                 Range::between(0.0, f64::INFINITY)
             }
             Term::Unary(op, [a]) => unary(*op, of(a)),

@@ -10,7 +10,7 @@ use attnc_dsl::ast::{CompareOp, DType, Kind};
 
 use super::chunk::{Applied, Law};
 use super::rules::Exactness;
-use crate::ir::cascade::{Cascade, Einsum, ExprId, Extent, Op, RankId, ReduceOp, Role, Step, TensorId};
+use crate::ir::cascade::{Cascade, Einsum, ExprId, Extent, Op, RankId, ReduceOp, Step, TensorId};
 use crate::ir::expr::{BinaryOp, Expr, UnaryOp};
 
 /// The law.
@@ -41,7 +41,7 @@ pub(super) fn as_reals(cascade: &Cascade) -> Vec<Applied> {
 /// A sum of products of integers that are never above `MOST` together.
 fn is_small(cascade: &Cascade, einsum: &Einsum) -> bool {
     let tensor = &cascade.tensors[einsum.tensor];
-    let is_own = matches!(tensor.role, Role::Temporary | Role::Intermediate) && tensor.dtype.is_none();
+    let is_own = tensor.role.is_own() && tensor.dtype.is_none();
     let Op::Reduce(ReduceOp::Sum, over) = &einsum.op else { return false };
     let Expr::Binary(BinaryOp::Mul, a, b) = *cascade.exprs.get(einsum.value) else { return false };
     let points = over.iter().map(|it| most_of(cascade, *it)).try_fold(1.0, |all, it| Some(all * it?));

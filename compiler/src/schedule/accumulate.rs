@@ -8,13 +8,16 @@
 //! only where the maximum has grown by more than [`scaled::HEADROOM`], so that most tiles leave it, and with it all sums, as
 //! they are. What a row does depends on its own exponents alone. Sums of powers of the same exponents have one scale.
 
+use std::collections::BTreeSet;
+
 use attnc_dsl::ast::{CompareOp, Kind};
 
 use super::plan::Act;
+use super::range::of_coordinate;
 use super::scaled::{self, Scaled};
 use super::weave::{Weaver, left};
 use crate::ir::cascade::{Einsum, ExprId, Op, RankId, ReduceOp, Role, TensorId};
-use crate::ir::expr::{BinaryOp, Expr, UnaryOp};
+use crate::ir::expr::{BinaryOp, Expr, UnaryOp, operands};
 
 /// What a fold is along, and for what.
 pub(super) struct Fiber {
@@ -102,10 +105,11 @@ impl Weaver<'_> {
         }
     }
 
-    /// Ranks of a tile in the order that they have in what the stage stores, so that the same rank comes last in both.
+    /// Ranks of a tile in the order that they have in what the stage stores, so that the same rank comes last in both. What
+    /// is stored first may lack features of what is stored later: they come last.
     fn as_the_root(&self, mut ranks: Vec<RankId>) -> Vec<RankId> {
         let order = self.ranks_of(self.group.roots[0]);
-        ranks.sort_by_key(|it| order.iter().position(|other| other == it));
+        ranks.sort_by_key(|it| order.iter().position(|other| other == it).unwrap_or(order.len()));
         ranks
     }
 
@@ -218,18 +222,25 @@ impl Weaver<'_> {
     }
 
     /// What must hold, beside what `where` says, for a value to be present where the exponent is: that coordinates are
-    /// inside. `None` where it may be absent for reasons that are no list of conditions.
+    /// inside, and that what it is made of is there. `None` where it may be absent for reasons that are no list of conditions.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn otherwise(&mut self, value: ExprId, exponent: ExprId) -> Option<Vec<ExprId>> {
-        let exprs = &self.cascade.exprs;
-        let shared: std::collections::BTreeSet<ExprId> = exprs.postorder(exponent).into_iter().collect();
-        let own = exprs.postorder(value).into_iter().filter(|id| !shared.contains(id));
-        let partial: Vec<ExprId> = own.filter(|id| self.is_partial(*id)).collect();
+        let mut seen: BTreeSet<ExprId> = self.cascade.exprs.postorder(exponent).into_iter().collect();
+        let mut partial = Vec::new();
+        self.partial_parts(value, &mut seen, &mut partial)?;
         let mut inside = Vec::new();
         for id in partial {
-            let Expr::Read(tensor, coords, _) = self.cascade.exprs.get(id).clone() else { return None };
-            if self.cascade.tensors[tensor].role != Role::Input {
-                return None;
-            }
+            let (tensor, coords) = match self.cascade.exprs.get(id).clone() {
+                Expr::Read(tensor, coords, _) if self.cascade.tensors[tensor].role == Role::Input => {
+                    (tensor, coords)
+                }
+                // What an operand lacks, they lack.
+                Expr::Read(..) | Expr::Binary(..) | Expr::Unary(..) => {
+                    inside.push(self.cascade.exprs.add(Expr::Present(id)));
+                    continue;
+                }
+                _ => return None,
+            };
             for (at, coord) in coords.into_iter().enumerate() {
                 let rank = self.cascade.tensors[tensor].dims[at].rank;
                 if !self.is_in_place(coord, rank) {
@@ -241,6 +252,40 @@ impl Weaver<'_> {
             }
         }
         Some(inside)
+    }
+
+    /// The parts of a value, others than those seen before, that have to be there for it to be there, and may be absent though what they are
+    /// made of is not. `None` where one of them matters only for some points.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+    fn partial_parts(
+        &self,
+        id: ExprId,
+        seen: &mut BTreeSet<ExprId>,
+        found: &mut Vec<ExprId>,
+    ) -> Option<()> {
+        if !seen.insert(id) {
+            return Some(());
+        }
+        let exprs = &self.cascade.exprs;
+        let is_whole = |seen: &BTreeSet<ExprId>, it: ExprId| {
+            let mut all = exprs.postorder(it).into_iter().filter(|it| !seen.contains(it));
+            !all.any(|it| self.is_partial(it))
+        };
+        match exprs.get(id) {
+            Expr::Present(_) => return Some(()),
+            Expr::If(condition, a, b) => {
+                self.partial_parts(*condition, seen, found)?;
+                return [*a, *b].into_iter().all(|it| is_whole(seen, it)).then_some(());
+            }
+            Expr::Binary(BinaryOp::And | BinaryOp::Or, a, b) => {
+                return [*a, *b].into_iter().all(|it| is_whole(seen, it)).then_some(());
+            }
+            _ => {}
+        }
+        if self.is_partial(id) {
+            found.push(id);
+        }
+        operands(exprs.get(id)).into_iter().try_for_each(|it| self.partial_parts(it, seen, found))
     }
 
     /// A coordinate is that of the point at hand, along a rank as long as this one.
@@ -258,8 +303,10 @@ impl Weaver<'_> {
                 let none = |it| super::presence::conditions(exprs, &self.held, it).is_empty();
                 !(none(*a) && none(*b))
             }
-            Expr::Binary(BinaryOp::FloorDiv | BinaryOp::Mod | BinaryOp::Shl | BinaryOp::Shr, _, b) => {
-                !matches!(exprs.get(*b), Expr::Int(1..64))
+            Expr::Binary(BinaryOp::FloorDiv | BinaryOp::Mod, _, b) => of_coordinate(self.cascade, *b).0 <= 0.0,
+            Expr::Binary(BinaryOp::Shl | BinaryOp::Shr, _, b) => {
+                let (low, high) = of_coordinate(self.cascade, *b);
+                low < 0.0 || high > 63.0
             }
             Expr::Unary(UnaryOp::Ilog2, _) => true,
             Expr::Read(tensor, coords, _) => {

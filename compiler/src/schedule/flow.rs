@@ -84,6 +84,9 @@ impl<'a> Flow<'a> {
                 // What is selected is few, and mostly read at once.
                 flow.stored.insert(einsum.tensor);
             }
+            if cascade.tensors[einsum.tensor].role == Role::Once {
+                flow.stored.insert(einsum.tensor);
+            }
             for (tensor, coords) in cascade.exprs.reads(einsum.value) {
                 if !tiled || !flow.in_place(tensor, coords) || !flow.einsums.contains_key(&tensor) {
                     flow.stored.insert(tensor);

@@ -36,7 +36,7 @@ pub(crate) use flow::{features, live};
 pub use mapping::{Cut, Mapping, Refusal};
 pub(crate) use plan::loops;
 pub use plan::{Act, Axis, Blocks, Gauge, Loop, Parts, Plan, Register, Stage, Stream, Unscaled, Walk};
-pub(crate) use scaled::MOST_POWERS;
+pub(crate) use scaled::{MOST_POWERS, exponents};
 pub(crate) use sharing::{factors, sharing};
 pub(crate) use weave::is_byte;
 

@@ -224,7 +224,7 @@ impl Plan {
         let mut stored = Vec::new();
         for einsum in self.einsums() {
             let tensor = einsum.tensor;
-            let own = matches!(self.cascade.tensors[tensor].role, Role::Intermediate | Role::Temporary);
+            let own = self.cascade.tensors[tensor].role.is_own();
             if own && !self.tiles.contains(&tensor) && !stored.contains(&tensor) {
                 stored.push(tensor);
             }

@@ -301,7 +301,7 @@ pub(super) fn keeps(kind: Kind, dtype: Option<DType>) -> bool {
 /// The exponents of the powers that keep a value apart from plain numbers: those of its factors, and of its terms or cases
 /// if all of them have some.
 #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
-pub(super) fn exponents(exprs: &Exprs, value: ExprId) -> Vec<ExprId> {
+pub(crate) fn exponents(exprs: &Exprs, value: ExprId) -> Vec<ExprId> {
     match *exprs.get(value) {
         Expr::Unary(UnaryOp::Exp | UnaryOp::Exp2, x) => vec![x],
         Expr::Unary(UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Relu | UnaryOp::Sqrt | UnaryOp::Rsqrt, x)

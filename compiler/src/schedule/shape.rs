@@ -289,7 +289,10 @@ impl Shapes {
         let most = anyway.chain(&spaces).map(|it| flow.size(it)).fold(1.0, f64::max);
         let is_dear = |it: &TensorId| {
             let own = flow.ranks(*it);
-            let all: Ranks = flow.space(flow.einsums[it]).union(rows).copied().collect();
+            let mut all: Ranks = flow.space(flow.einsums[it]).union(rows).copied().collect();
+            // It is computed again for each tile of what is traversed together.
+            let folds = cone.iter().map(|it| &self.of[it].fold).chain([&shape.fold]);
+            folds.filter(|it| !it.is_disjoint(own)).for_each(|it| all.extend(it));
             let is_of_pairs = !own.is_disjoint(&lacked) && !own.is_disjoint(&shape.streams);
             !(spaces.iter().any(|other| all.is_subset(other)) || is_of_pairs && flow.size(&all) <= most)
         };

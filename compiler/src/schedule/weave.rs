@@ -226,7 +226,7 @@ impl<'a> Weaver<'a> {
     }
 
     /// A product whose factors lie in memory along what is summed, with the one that is used for many points of the
-    /// tile copied so that it lies along the last rank of the result.
+    /// tile copied so that it lies along the last rank of the result. What is computed for many points is held, too.
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn packed(
         &mut self,
@@ -256,25 +256,23 @@ impl<'a> Weaver<'a> {
                 let last = coords.last();
                 last.is_some_and(|&it| over.iter().any(|rank| *exprs.get(it) == Expr::Index(*rank)))
             };
-            let across = match read {
-                Expr::Read(_, coords, Kind::Real | Kind::Int) => is_across(coords),
-                // It would be made bytes again for each tile.
-                _ => in_words && exprs.reads(it).any(|(_, coords)| is_across(coords)),
-            };
+            let is_read = matches!(read, Expr::Read(_, _, Kind::Real | Kind::Int));
+            let across = exprs.reads(it).any(|(_, coords)| is_across(coords));
             let mut lacked = ranks.iter().filter(|it| !free.contains(it));
             let shared = lacked.any(|it| self.streams.contains(it) || self.has_many_rows(*it));
-            let along = if free.contains(last) || !in_words {
-                last
-            } else {
-                match ranks.iter().rfind(|it| free.contains(it)) {
-                    Some(row) => row,
-                    None => return it,
-                }
-            };
-            if !(across && shared && free.contains(along)) {
+            let is_dear = !is_read && (across || self.is_costly(it));
+            if !shared || !(is_read && across || is_dear) {
                 return it;
             }
-            let order = ranks.iter().filter(|it| *it != along).chain(over).chain([along]);
+            let along = match free.contains(last) {
+                true => Some(last),
+                false if in_words => ranks.iter().rfind(|it| free.contains(it)),
+                false => None,
+            };
+            if along.is_none() && (in_words || !is_dear) {
+                return it;
+            }
+            let order = ranks.iter().filter(|it| Some(*it) != along).chain(over).chain(along);
             let kept: Vec<RankId> = order.copied().filter(|rank| free.contains(rank)).collect();
             self.tile(&format!("{name}.packed"), &kept, Op::Map, it, level)
         });

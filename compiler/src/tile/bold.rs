@@ -332,7 +332,7 @@ impl Tiling<'_> {
             }
         };
         let index = self.coordinates_without(tensor, over);
-        let contiguous = self.is_contiguous(buffer, &index, None);
+        let contiguous = self.is_contiguous(buffer, &index);
         self.builder.store(buffer, index, sum, None, contiguous);
     }
 
@@ -344,7 +344,7 @@ impl Tiling<'_> {
             return None;
         }
         let index = self.coordinates_without(tensor, over);
-        let contiguous = self.is_contiguous(buffer, &index, None);
+        let contiguous = self.is_contiguous(buffer, &index);
         Some(Known { value: self.builder.load(buffer, index, None, contiguous), present: None })
     }
 

@@ -31,7 +31,8 @@ impl Builder {
 
     /// The operation that defines a value, if one does in a block that is open.
     pub(super) fn definition(&self, value: ValueId) -> Option<&Op> {
-        self.levels.iter().flat_map(|it| &it.stmts).find_map(|stmt| match stmt {
+        let mut latest = self.levels.iter().rev().flat_map(|it| it.stmts.iter().rev());
+        latest.find_map(|stmt| match stmt {
             Stmt::Let(it, op) if *it == value => Some(op),
             Stmt::Let(..) | Stmt::Store { .. } | Stmt::Loop(_) | Stmt::If { .. } => None,
         })

@@ -196,7 +196,7 @@ impl Tiling<'_> {
                 value = known.present.map_or(value, |there| self.builder.select(there, value, zero));
                 self.zeroed.insert(tensor);
             }
-            let contiguous = self.is_contiguous(mask, &index, guard);
+            let contiguous = self.is_contiguous(mask, &index);
             let within = self.within_tile(&index, guard);
             self.builder.store(mask, index.clone(), there, within, contiguous);
         }
@@ -206,7 +206,7 @@ impl Tiling<'_> {
             let absent = self.absent(tensor, Scalar::of(dtype));
             value = self.builder.select(there, value, absent);
         }
-        let contiguous = self.is_contiguous(buffer, &index, guard);
+        let contiguous = self.is_contiguous(buffer, &index);
         let within = self.within_tile(&index, guard);
         self.builder.store(buffer, index, value, within, contiguous);
     }

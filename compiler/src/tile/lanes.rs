@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 
 use attnc_dsl::ast::{CompareOp, DType};
 
-use super::Tiling;
+use super::{Lanes, Tiling};
 use super::loops::{Lane, Rows};
 use crate::ir::cascade::{At, Einsum, ExprId, Extent, Op, RankId, ReduceOp, TensorId};
 use crate::ir::expr::{BinaryOp, Expr};
-use crate::ir::nest::{BufferId, Place, Scalar, ValueId};
+use crate::ir::nest::{self, BufferId, Place, Scalar, ValueId};
+
+/// So many accesses to elements that lie apart take as long as a function of one of them.
+const FUNCTION: i64 = 4;
 
 impl Tiling<'_> {
     /// The rank along which most loads and stores of f32 walk through neighbours in memory, if it pays.
@@ -110,7 +113,7 @@ impl Tiling<'_> {
     /// How many more accesses a tile along a rank makes contiguous than it scatters.
     fn gain(&self, einsum: &Einsum, rank: RankId) -> i64 {
         let exprs = &self.cascade.exprs;
-        let mut gain = i64::from(einsum.at.last() == Some(&At::Rank(rank, 0)));
+        let mut gain = i64::from(self.writes_along(einsum, rank));
         // What does not vary along what is reduced is read once for all of it.
         let over = einsum.op.reduced();
         let is_often_read = |free: &[RankId]| over.is_empty() || free.iter().any(|it| over.contains(it));
@@ -122,22 +125,46 @@ impl Tiling<'_> {
                 let walks = self.walks(*tensor, coords, rank);
                 gain += if walks { 1 } else { -1 };
             }
+            // A function of elements that are gathered is still computed faster for many at a time.
+            if let Expr::Unary(op, _) = exprs.get(id)
+                && op.is_real_function()
+                && exprs.free(id).contains(&rank)
+                && is_often_read(exprs.free(id))
+            {
+                gain += FUNCTION;
+            }
         }
         gain
     }
 
-    /// A read whose last coordinate alone is the index along a rank.
-    pub(super) fn walks(
-        &self,
-        tensor: TensorId,
-        coords: &[crate::ir::cascade::ExprId],
-        rank: RankId,
-    ) -> bool {
+    /// A read whose last coordinate alone goes up along a rank as its index does.
+    pub(super) fn walks(&self, tensor: TensorId, coords: &[ExprId], rank: RankId) -> bool {
         let exprs = &self.cascade.exprs;
         let Some((&last, others)) = coords.split_last() else { return false };
-        *exprs.get(last) == Expr::Index(rank)
+        self.goes_along(last, rank)
             && others.iter().all(|&it| !exprs.free(it).contains(&rank))
             && !self.cascade.tensors[tensor].dims.is_empty()
+    }
+
+    /// The index along a rank, or along one of which it is the last part, perhaps shifted.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+    fn goes_along(&self, coord: ExprId, rank: RankId) -> bool {
+        let exprs = &self.cascade.exprs;
+        let is_fixed = |it: ExprId| !exprs.free(it).contains(&rank);
+        match *exprs.get(coord) {
+            Expr::Index(of) => exprs.atoms(of).last() == Some(&rank),
+            Expr::Binary(BinaryOp::Add, a, b) => {
+                self.goes_along(a, rank) && is_fixed(b) || self.goes_along(b, rank) && is_fixed(a)
+            }
+            Expr::Binary(BinaryOp::Sub, a, b) => self.goes_along(a, rank) && is_fixed(b),
+            _ => false,
+        }
+    }
+
+    /// What an einsum writes lies along a rank.
+    fn writes_along(&self, einsum: &Einsum, rank: RankId) -> bool {
+        let Some(&At::Rank(last, 0)) = einsum.at.last() else { return false };
+        self.cascade.exprs.atoms(last).last() == Some(&rank)
     }
 
     /// Holds where the arguments that are walked through have neighbours next to each other.
@@ -151,7 +178,7 @@ impl Tiling<'_> {
                 walked.insert(*tensor);
             }
         }
-        if einsum.at.last() == Some(&At::Rank(rank, 0)) {
+        if self.writes_along(einsum, rank) {
             walked.insert(einsum.tensor);
         }
         let mut all: Option<ValueId> = None;
@@ -178,16 +205,34 @@ impl Tiling<'_> {
     }
 
     /// The elements of a tile follow one another in memory: the lane is the last coordinate and no other.
-    pub(super) fn is_contiguous(&self, buffer: BufferId, index: &[ValueId], guard: Option<ValueId>) -> bool {
+    pub(super) fn is_contiguous(&self, buffer: BufferId, index: &[ValueId]) -> bool {
         let in_scratch = matches!(self.builder.nest.buffers[buffer].place, Place::Scratch(_));
         let lane = self.lane.or(self.rows.filter(|_| in_scratch));
         let (Some(lane), Some((last, others))) = (lane, index.split_last()) else {
             return false;
         };
-        let same = |it: &ValueId| !self.builder.nest.values[*it].shape.contains(&lane.dim);
-        [lane.indices, lane.offsets, lane.shifted].contains(last)
-            && others.iter().all(same)
-            && guard.iter().all(same)
+        self.follows(&lane, *last)
+            && others.iter().all(|it| !self.has_lane(&lane, *it))
             && !self.builder.nest.buffers[buffer].strides.is_empty()
+    }
+
+    /// It goes up by one from each coordinate of a lane to the next.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+    fn follows(&self, lane: &Lanes, value: ValueId) -> bool {
+        if [lane.indices, lane.offsets, lane.shifted].contains(&value) {
+            return true;
+        }
+        match self.builder.definition(value) {
+            Some(&nest::Op::Binary(BinaryOp::Add, a, b)) => {
+                self.follows(lane, a) && !self.has_lane(lane, b)
+                    || self.follows(lane, b) && !self.has_lane(lane, a)
+            }
+            Some(&nest::Op::Binary(BinaryOp::Sub, a, b)) => self.follows(lane, a) && !self.has_lane(lane, b),
+            _ => false,
+        }
+    }
+
+    fn has_lane(&self, lane: &Lanes, value: ValueId) -> bool {
+        self.builder.nest.values[value].shape.contains(&lane.dim)
     }
 }

@@ -7,7 +7,7 @@ use super::builder::Known;
 use crate::ir::cascade::{ExprId, Extent, RankId, TensorId};
 use crate::ir::expr::{BinaryOp, Expr, UnaryOp, operands};
 use crate::ir::nest::{Op, Scalar, ValueId};
-use crate::schedule::range;
+use crate::schedule::range::of_coordinate;
 
 impl Tiling<'_> {
     /// An expression at the indices that are bound, in its own scalar.
@@ -264,14 +264,13 @@ impl Tiling<'_> {
     /// Where a shift count is in 0 … 63; `None` is everywhere.
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn shift_count(&mut self, count: ExprId, value: ValueId) -> Option<ValueId> {
-        match self.cascade.exprs.get(count) {
-            Expr::Int(0..64) => None,
-            _ => {
-                let mask = self.builder.int(63);
-                let masked = self.builder.binary(BinaryOp::BitAnd, value, mask);
-                Some(self.builder.compare(CompareOp::Eq, masked, value))
-            }
+        let (low, high) = of_coordinate(self.cascade, count);
+        if low >= 0.0 && high <= 63.0 {
+            return None;
         }
+        let mask = self.builder.int(63);
+        let masked = self.builder.binary(BinaryOp::BitAnd, value, mask);
+        Some(self.builder.compare(CompareOp::Eq, masked, value))
     }
 
     fn compare(&mut self, op: CompareOp, a: ExprId, b: ExprId) -> Known {
@@ -340,14 +339,14 @@ impl Tiling<'_> {
     /// The elements of a tensor at some coordinates, absent where the guard does not hold.
     pub(super) fn load(&mut self, tensor: TensorId, index: Vec<ValueId>, guard: Option<ValueId>) -> Known {
         let buffer = self.buffer(tensor);
-        let contiguous = self.is_contiguous(buffer, &index, guard);
+        let contiguous = self.is_contiguous(buffer, &index);
         let within = self.within_tile(&index, guard);
         let value = self.builder.load(buffer, index.clone(), within, contiguous);
         let Some(mask) = self.stored[&tensor].mask else { return Known { value, present: guard } };
         if self.takes_zeros && self.zeroed.contains(&tensor) && guard.is_none() {
             return Known { value, present: None };
         }
-        let contiguous = self.is_contiguous(mask, &index, guard);
+        let contiguous = self.is_contiguous(mask, &index);
         // Where the guard is false the mask reads as false, too.
         let there = self.builder.load(mask, index, within, contiguous);
         Known { value, present: Some(there) }
@@ -392,7 +391,7 @@ impl Tiling<'_> {
     fn is_inside(&mut self, coord: ExprId, rank: RankId, lag: i64) -> bool {
         let exprs = &self.cascade.exprs;
         if let Extent::Fixed(extent) = self.cascade.ranks[rank].extent {
-            let (low, high) = range::of_coordinate(self.cascade, coord);
+            let (low, high) = of_coordinate(self.cascade, coord);
             if low >= 0.0 && high < extent.saturating_add(lag) as f64 {
                 return true;
             }

@@ -287,7 +287,7 @@ impl Tiling<'_> {
         let value = b.in_order(value, &turned);
         let buffer = self.buffer(tensor);
         let index = self.word_coordinates(tensor, words, word);
-        let contiguous = self.is_contiguous(buffer, &index, None);
+        let contiguous = self.is_contiguous(buffer, &index);
         let within = self.within_tile(&index, None);
         self.builder.store(buffer, index, value, within, contiguous);
     }
@@ -326,7 +326,7 @@ impl Tiling<'_> {
     }
 
     fn load_i32(&mut self, buffer: BufferId, index: Vec<ValueId>) -> ValueId {
-        let contiguous = self.is_contiguous(buffer, &index, None);
+        let contiguous = self.is_contiguous(buffer, &index);
         let within = self.within_tile(&index, None);
         self.builder.load_as(Scalar::I32, buffer, index, within, contiguous)
     }
@@ -344,7 +344,7 @@ impl Tiling<'_> {
         let factor = self.builder.filled(Op::Int(-128), Scalar::I32, &[]);
         let value = self.builder.binary(BinaryOp::Mul, sum, factor);
         let (buffer, index) = (self.sums_of(tensor, words), self.coordinates_without(tensor, &[words.along]));
-        let contiguous = self.is_contiguous(buffer, &index, None);
+        let contiguous = self.is_contiguous(buffer, &index);
         let within = self.within_tile(&index, None);
         self.builder.store(buffer, index, value, within, contiguous);
     }

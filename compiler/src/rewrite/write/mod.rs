@@ -11,7 +11,6 @@ mod arithmetic;
 mod invariant;
 mod presence;
 
-use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use attnc_dsl::ast::Kind;
@@ -311,42 +310,8 @@ impl Writer<'_> {
                 return tensor;
             }
         }
-        let dims = self.composed(&facts.free, value).into_iter().map(|rank| Dim { rank, lag: 0 }).collect();
+        let dims = self.cascade.composed(&facts.free, value).into_iter().map(|rank| Dim { rank, lag: 0 }).collect();
         self.temporary(what, dims, facts.kind)
-    }
-
-    /// Part-less ranks, put together to the composite ones whose index an expression mentions: beyond their extents
-    /// there are no points, and nothing may be read.
-    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
-    fn composed(&self, atoms: &[RankId], value: ExprId) -> Vec<RankId> {
-        let exprs = &self.cascade.exprs;
-        let index = |id: &ExprId| match exprs.get(*id) {
-            Expr::Index(rank) if !self.cascade.ranks[*rank].parts.is_empty() => Some(*rank),
-            _ => None,
-        };
-        let mut composites: Vec<RankId> = exprs.postorder(value).iter().filter_map(index).collect();
-        composites.sort_by_key(|&it| (Reverse(exprs.atoms(it).len()), it));
-        composites.dedup();
-        let mut left = atoms.to_vec();
-        let mut ranks = Vec::new();
-        for composite in composites {
-            let parts = exprs.atoms(composite);
-            if parts.iter().all(|it| left.contains(it)) {
-                left.retain(|it| !parts.contains(it));
-                ranks.push(composite);
-            }
-        }
-        ranks.extend(left);
-        ranks.sort_by_key(|&it| exprs.atoms(it).first().map(|&atom| self.place(atom)));
-        ranks
-    }
-
-    /// Where a part-less rank stands among others: parts of a composite are in its order.
-    fn place(&self, atom: RankId) -> (RankId, usize) {
-        let mut of = self.cascade.ranks.iter().map(|(id, _)| self.cascade.exprs.atoms(id));
-        let composite = of.find(|it| it.len() > 1 && it.contains(&atom)).unwrap_or(&[]);
-        let at = composite.iter().position(|it| *it == atom);
-        at.map_or((atom, 0), |at| (*composite.iter().min().expect("it has the atom"), at))
     }
 
     fn temporary(&mut self, what: &str, dims: Vec<Dim>, kind: Kind) -> TensorId {

@@ -52,8 +52,8 @@ impl Writer<'_> {
                 let value = self.holds(inner).unwrap_or_else(|| self.cascade.exprs.add(Expr::Bool(true)));
                 let free: Vec<RankId> =
                     self.cascade.exprs.free(value).iter().copied().filter(|it| !ranks.contains(it)).collect();
-                let dims = self.composed(&free, value);
-                let ranks = self.composed(ranks, value);
+                let dims = self.cascade.composed(&free, value);
+                let ranks = self.cascade.composed(ranks, value);
                 let dims = dims.into_iter().map(|rank| Dim { rank, lag: 0 }).collect();
                 let tensor = self.temporary("any", dims, Kind::Bool);
                 self.push(tensor, Op::Reduce(ReduceOp::Any, ranks), value);

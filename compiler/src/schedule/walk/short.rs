@@ -107,7 +107,7 @@ fn stored_factors(plan: &Plan, walk: &Walk, einsum: &Einsum) -> Vec<ExprId> {
     let is_row = |it: &RankId| walk.rows.last().is_some_and(|row| row.rank == *it);
     let is_stored = |it: &ExprId| {
         let Expr::Read(tensor, ..) = exprs.get(*it) else { return false };
-        let own = matches!(plan.cascade.tensors[*tensor].role, Role::Intermediate | Role::Temporary);
+        let own = plan.cascade.tensors[*tensor].role.is_own();
         let is_open = plan.cascade.tensors[*tensor].dtype.is_none();
         own && is_open && !plan.tiles.contains(tensor) && !exprs.free(*it).iter().any(is_row)
     };

@@ -1,0 +1,142 @@
+//! What takes long, is made of inputs alone and depends on fewer ranks than the einsum that it is part of is computed once
+//! for each of its own points, and stored.
+//!
+//! ```text
+//! S[m, n] = sum[d](q * k * cos(n * w ^ d))   ->   C[n, d] = cos(n * W);  W[d] = w ^ d;  S[m, n] = sum[d](q * k * C)
+//! ```
+
+use attnc_dsl::ast::Kind;
+
+use super::chunk::{Applied, Law, fresh};
+use super::rules::Exactness;
+use super::setting;
+use crate::ir::cascade::{At, Cascade, Dim, Einsum, ExprId, Op, RankId, Role, Step, Tensor, TensorId};
+use crate::ir::expr::{BinaryOp, Expr, UnaryOp, each_operand};
+use crate::schedule::exponents;
+
+/// The law.
+pub(super) const LAW: Law = Law {
+    name: "computed-once",
+    law: "f(g) = f(T), if T[i] = g(i)",
+    exactness: Exactness::Exact,
+};
+
+/// Operations at a point that take longer than to store their result and to load it again, where a function is ten of them.
+const DEAR: f64 = 10.0;
+/// A point would be computed again at least that often.
+const OFTEN: f64 = 4.0;
+
+/// Applies the law wherever it is worth it.
+pub(super) fn computed(cascade: &Cascade) -> Vec<Applied> {
+    let mut all: Vec<Applied> = Vec::new();
+    loop {
+        let last = all.last().map_or(cascade, |it| &it.cascade);
+        let Some(next) = next(last) else { return all };
+        all.push(Applied { law: &LAW, cascade: next });
+    }
+}
+
+/// The cascade with the law applied once, if there is something to apply it to.
+fn next(cascade: &Cascade) -> Option<Cascade> {
+    let sizes = setting::sizes_of_plan(cascade);
+    let size = |ranks: &[RankId]| ranks.iter().map(|it| sizes[it.idx()]).product::<f64>();
+    let inputs: Vec<Vec<RankId>> = cascade.inputs().map(|it| atoms(cascade, dims(cascade, it))).collect();
+    let einsums = cascade.einsums().filter(|it| matches!(it.op, Op::Map | Op::Reduce(..)));
+    let found = einsums.filter_map(|einsum| {
+        let space = atoms(cascade, einsum.iterated().into_iter().chain(einsum.op.reduced().iter().copied()));
+        let is_worth = |id: ExprId| {
+            let free = cascade.exprs.free(id);
+            cascade.exprs.kind(id) == Kind::Real
+                && !free.is_empty()
+                // A power stays with its sum, which keeps it in range, and a condition where it decides what is traversed.
+                && exponents(&cascade.exprs, id).is_empty()
+                && !matches!(cascade.exprs.get(id), Expr::Where(..))
+                && OFTEN * size(free) <= size(&space)
+                && cost(cascade, id) >= DEAR
+                && is_of_inputs(cascade, id)
+                && inputs.iter().any(|it| is_part_of(cascade, free, it))
+        };
+        first(cascade, einsum.value, &is_worth)
+    });
+    let value = found.into_iter().next()?;
+    Some(with(cascade, value))
+}
+
+/// Each of some ranks is one of others, or as long as one: what has them is no larger.
+fn is_part_of(cascade: &Cascade, ranks: &[RankId], of: &[RankId]) -> bool {
+    let is_alike = |a: RankId, b: RankId| a == b || cascade.have_same_extent(a, b);
+    let count = |all: &[RankId], rank: RankId| all.iter().filter(|it| is_alike(**it, rank)).count();
+    ranks.iter().all(|it| count(ranks, *it) <= count(of, *it))
+}
+
+/// The outermost expression in a value that something is true of.
+fn first(cascade: &Cascade, value: ExprId, holds: &impl Fn(ExprId) -> bool) -> Option<ExprId> {
+    let (mut todo, mut seen) = (vec![value], vec![false; value.idx() + 1]);
+    while let Some(id) = todo.pop() {
+        if std::mem::replace(&mut seen[id.idx()], true) {
+            continue;
+        }
+        if holds(id) {
+            return Some(id);
+        }
+        // An exponent is computed once for its power, and what is known of it tells whether that needs a scale.
+        if !matches!(cascade.exprs.get(id), Expr::Unary(UnaryOp::Exp | UnaryOp::Exp2, _)) {
+            each_operand(cascade.exprs.get(id), |it| todo.push(it));
+        }
+    }
+    None
+}
+
+/// The cascade with a value as a tensor of its own, wherever it is.
+fn with(cascade: &Cascade, value: ExprId) -> Cascade {
+    let mut new = cascade.clone();
+    let ranks = new.composed(&new.exprs.free(value).to_vec(), value);
+    let taken = |name: &str| new.tensors.iter().any(|(_, it)| it.name == name);
+    let name = fresh("once", taken);
+    let kind = new.exprs.kind(value);
+    let dims = ranks.iter().map(|&rank| Dim { rank, lag: 0 }).collect();
+    let tensor = new.tensors.push(Tensor { name, dims, kind, dtype: None, role: Role::Once });
+    let indices = ranks.iter().map(|&it| new.exprs.index(it)).collect();
+    let read = new.exprs.add(Expr::Read(tensor, indices, kind));
+    let exprs = &mut new.exprs;
+    for step in &mut new.steps {
+        step.einsums_mut().for_each(|it| it.value = exprs.replaced(it.value, value, read));
+    }
+    let at = ranks.iter().map(|&rank| At::Rank(rank, 0)).collect();
+    let read: Vec<TensorId> = new.exprs.reads(value).map(|it| it.0).collect();
+    let is_read = |step: &Step| matches!(step, Step::Einsum(it) if read.contains(&it.tensor));
+    let place = new.steps.iter().rposition(is_read).map_or(0, |it| it + 1);
+    new.steps.insert(place, Step::Einsum(Einsum { tensor, at, op: Op::Map, value, exact: false }));
+    new
+}
+
+/// Operations that depend on a coordinate, each with what it takes.
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+fn cost(cascade: &Cascade, value: ExprId) -> f64 {
+    let exprs = &cascade.exprs;
+    let changing = exprs.postorder(value).into_iter().filter(|it| !exprs.free(*it).is_empty());
+    let of = |id: ExprId| match exprs.get(id) {
+        Expr::Unary(op, _) if op.is_real_function() => 10.0,
+        Expr::Binary(BinaryOp::Pow, ..) => 20.0,
+        Expr::Binary(BinaryOp::Div, ..) => 4.0,
+        Expr::Unary(..) | Expr::Binary(..) | Expr::Compare(..) | Expr::Cast(..) => 1.0,
+        _ => 0.0,
+    };
+    changing.map(of).sum()
+}
+
+/// It reads nothing but inputs, and what is made of them once.
+fn is_of_inputs(cascade: &Cascade, value: ExprId) -> bool {
+    cascade.exprs.reads(value).all(|(it, _)| matches!(cascade.tensors[it].role, Role::Input | Role::Once))
+}
+
+fn dims(cascade: &Cascade, tensor: TensorId) -> impl Iterator<Item = RankId> {
+    cascade.tensors[tensor].dims.iter().map(|it| it.rank)
+}
+
+fn atoms(cascade: &Cascade, ranks: impl Iterator<Item = RankId>) -> Vec<RankId> {
+    let mut all: Vec<RankId> = ranks.flat_map(|it| cascade.exprs.atoms(it).to_vec()).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
