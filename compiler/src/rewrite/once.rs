@@ -15,14 +15,12 @@ use crate::ir::expr::{BinaryOp, Expr, UnaryOp, each_operand};
 use crate::schedule::exponents;
 
 /// The law.
-pub(super) const LAW: Law = Law {
-    name: "computed-once",
-    law: "f(g) = f(T), if T[i] = g(i)",
-    exactness: Exactness::Exact,
-};
+pub(super) const LAW: Law =
+    Law { name: "computed-once", law: "f(g) = f(T), if T[i] = g(i)", exactness: Exactness::Exact };
 
-/// Operations at a point that take longer than to store their result and to load it again, where a function is ten of them.
-const DEAR: f64 = 10.0;
+/// Operations at a point that are worth memory for their result. A tile of what takes less is computed again for each box of
+/// rows, which multiply it tens of times.
+const DEAR: f64 = 30.0;
 /// A point would be computed again at least that often.
 const OFTEN: f64 = 4.0;
 
@@ -116,8 +114,9 @@ fn cost(cascade: &Cascade, value: ExprId) -> f64 {
     let exprs = &cascade.exprs;
     let changing = exprs.postorder(value).into_iter().filter(|it| !exprs.free(*it).is_empty());
     let of = |id: ExprId| match exprs.get(id) {
+        // In f64 mostly, for angles may be large.
+        Expr::Unary(UnaryOp::Sin | UnaryOp::Cos, _) | Expr::Binary(BinaryOp::Pow, ..) => 40.0,
         Expr::Unary(op, _) if op.is_real_function() => 10.0,
-        Expr::Binary(BinaryOp::Pow, ..) => 20.0,
         Expr::Binary(BinaryOp::Div, ..) => 4.0,
         Expr::Unary(..) | Expr::Binary(..) | Expr::Compare(..) | Expr::Cast(..) => 1.0,
         _ => 0.0,

@@ -108,9 +108,7 @@ impl Range {
                 Extent::Fixed(extent) => Range::between(0.0, (extent - 1).max(0) as f64),
                 Extent::Carried | Extent::Derived(_) => Range::between(0.0, f64::INFINITY),
             },
-            Term::Extent(_) | Term::Reduce(ReduceOp::Count, ..) => {
-                Range::between(0.0, f64::INFINITY)
-            }
+            Term::Extent(_) | Term::Reduce(ReduceOp::Count, ..) => Range::between(0.0, f64::INFINITY),
             Term::Unary(op, [a]) => unary(*op, of(a)),
             Term::Binary(BinaryOp::Min, [a, b]) => smaller(of(a), of(b)),
             Term::Binary(BinaryOp::Max, [a, b]) => larger(of(a), of(b)),

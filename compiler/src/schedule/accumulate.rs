@@ -257,12 +257,7 @@ impl Weaver<'_> {
     /// The parts of a value, others than those seen before, that have to be there for it to be there, and may be absent though what they are
     /// made of is not. `None` where one of them matters only for some points.
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
-    fn partial_parts(
-        &self,
-        id: ExprId,
-        seen: &mut BTreeSet<ExprId>,
-        found: &mut Vec<ExprId>,
-    ) -> Option<()> {
+    fn partial_parts(&self, id: ExprId, seen: &mut BTreeSet<ExprId>, found: &mut Vec<ExprId>) -> Option<()> {
         if !seen.insert(id) {
             return Some(());
         }
@@ -303,7 +298,9 @@ impl Weaver<'_> {
                 let none = |it| super::presence::conditions(exprs, &self.held, it).is_empty();
                 !(none(*a) && none(*b))
             }
-            Expr::Binary(BinaryOp::FloorDiv | BinaryOp::Mod, _, b) => of_coordinate(self.cascade, *b).0 <= 0.0,
+            Expr::Binary(BinaryOp::FloorDiv | BinaryOp::Mod, _, b) => {
+                of_coordinate(self.cascade, *b).0 <= 0.0
+            }
             Expr::Binary(BinaryOp::Shl | BinaryOp::Shr, _, b) => {
                 let (low, high) = of_coordinate(self.cascade, *b);
                 low < 0.0 || high > 63.0

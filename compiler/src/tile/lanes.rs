@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use attnc_dsl::ast::{CompareOp, DType};
 
-use super::{Lanes, Tiling};
 use super::loops::{Lane, Rows};
+use super::{Lanes, Tiling};
 use crate::ir::cascade::{At, Einsum, ExprId, Extent, Op, RankId, ReduceOp, TensorId};
 use crate::ir::expr::{BinaryOp, Expr};
 use crate::ir::nest::{self, BufferId, Place, Scalar, ValueId};

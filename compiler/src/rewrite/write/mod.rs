@@ -310,7 +310,8 @@ impl Writer<'_> {
                 return tensor;
             }
         }
-        let dims = self.cascade.composed(&facts.free, value).into_iter().map(|rank| Dim { rank, lag: 0 }).collect();
+        let dims =
+            self.cascade.composed(&facts.free, value).into_iter().map(|rank| Dim { rank, lag: 0 }).collect();
         self.temporary(what, dims, facts.kind)
     }
 
