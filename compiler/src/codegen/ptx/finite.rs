@@ -148,10 +148,7 @@ impl Emitter<'_> {
         self.writer.copy(found, Value::Int(0));
         for chunk in self.chunks(load) {
             let Chunk { to, is_there, .. } = self.chunk(load, staged, (chunk, None));
-            let is_there = match is_there {
-                Value::Bool(true) => None,
-                other => Some(self.writer.reg(RegType::Pred, other)),
-            };
+            let is_there = (is_there != Value::Bool(true)).then(|| self.writer.reg(RegType::Pred, is_there));
             self.look_at(found, to, is_there, staged.dtype);
         }
         let told = self.told(found);
@@ -180,7 +177,7 @@ impl Emitter<'_> {
         w.copy(any, Value::Int(0));
         for first in (0..count).step_by(4) {
             let four = [(); 4].map(|()| w.fresh(RegType::B32));
-            w.add(Inst::new(load.clone(), args![four, from.plus((4 * first).cast_signed())]));
+            w.add(Inst::new(load, args![four, from.plus((4 * first).cast_signed())]));
             for word in four {
                 let or = Op::Logic { op: LogicOp::Or, ty: Logical::B32 };
                 w.add(Inst::new(or, args![any, any, word]));
