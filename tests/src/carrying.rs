@@ -142,6 +142,7 @@ pub fn held_in_registers() -> Vec<(String, Cascade, Vec<Gpu>)> {
         let gpus = |name: &str| match (name, dtype) {
             ("steps", "f32") => vec![Gpu::Sm90a],
             ("retention", "f32") => vec![Gpu::Sm80],
+            ("steps", "f16") => vec![Gpu::Sm90a],
             _ => Gpu::ALL.to_vec(),
         };
         let named = all(features, dtype).into_iter().map(|(name, cascade)| {
@@ -153,6 +154,7 @@ pub fn held_in_registers() -> Vec<(String, Cascade, Vec<Gpu>)> {
     let mut kernels = of((64, 64), "bf16");
     kernels.extend(of((128, 64), "bf16"));
     kernels.extend(of((64, 64), "f32"));
+    kernels.extend(of((64, 64), "f16"));
     kernels.push(("normalised".to_owned(), normalised(), Gpu::ALL.to_vec()));
     let grouped =
         [64, 128].map(|it| (format!("grouped, {it} features of keys"), grouped(it), Gpu::ALL.to_vec()));

@@ -15,8 +15,8 @@ use attnc_tests::{carrying, decoding, fixture};
 const EVERY: usize = 12;
 
 /// Variants of attention by the features that queries, keys and values have, each with what takes them without keeping registers
-/// in memory. With 256 features the sums of a thread are half of its registers: on sm_80, in f32 and with a sink the assembler
-/// keeps some.
+/// in memory. With 256 features the sums of a thread are half of its registers: of some variants the assembler keeps others, on
+/// sm_80 what a task is, and with a sink on sm_90a; and in f32.
 fn variants() -> Vec<(String, Cascade, Vec<Gpu>)> {
     let own = attention::VARIANTS.iter().map(|it| (it.name.to_owned(), it.cascade(), Gpu::ALL.to_vec()));
     let usual = || attention::VARIANTS.iter().filter(|it| it.features == (64, 64) && it.dtype != "f16");
@@ -27,8 +27,13 @@ fn variants() -> Vec<(String, Cascade, Vec<Gpu>)> {
         )
     };
     let many = usual().map(|it| with(it, 128)).map(|(name, it)| (name, it, Gpu::ALL.to_vec()));
-    let is_kept = |it: &&Attention| it.is_short() && it.name != "sink";
-    let most = usual().filter(is_kept).map(|it| with(it, 256)).map(|(name, it)| (name, it, vec![Gpu::Sm90a]));
+    let gpus = |name: &str| match name {
+        "sink" => vec![Gpu::Sm80],
+        "soft cap" | "bias" => Gpu::ALL.to_vec(),
+        _ => vec![Gpu::Sm90a],
+    };
+    let most = usual().filter(|it| it.is_short()).map(|it| (with(it, 256), gpus(it.name)));
+    let most = most.map(|((name, it), gpus)| (name, it, gpus));
     own.chain(many).chain(most).collect()
 }
 

@@ -453,6 +453,25 @@ fn what_a_row_does_not_see_influences_nothing_though_its_neighbour_does() {
     }
 }
 
+/// Where sums take half of the registers, products are added to them one by one if a tile is not finite.
+#[test]
+fn what_a_row_does_not_see_influences_nothing_of_many_features() {
+    let cases = [("bf16", f64::NAN), ("bf16", f64::NEG_INFINITY), ("f16", f64::INFINITY)];
+    on_all_cores(&cases, |&(dtype, poison)| {
+        let cascade = attention::Attention { dtype, features: (16, 192), ..attention::CAUSAL }.cascade();
+        let mut call = call(&cascade, &sized(&[("b", 1), ("h", 1), ("m", 70), ("n", 75)]), 4.0);
+        round_to_short(&mut call);
+        let Data::Real(it) = &mut call.inputs.get_mut("V").unwrap().data else { panic!("it is real") };
+        let start = it.len() - 30 * 192;
+        it[start..start + 2 * 192].fill(poison);
+        let right = expected(&cascade, &call);
+        for gpu in Gpu::ALL {
+            let found = emulated("poison", (&cascade, gpu), &call, Schedule::Random(5));
+            is_close(&format!("{poison} of {dtype} on {}", gpu.name()), &found, &right, TOLERANCE);
+        }
+    });
+}
+
 #[test]
 fn values_of_f32_may_be_so_large_that_a_part_of_them_is_infinite() {
     let cascade = attention::Attention { dtype: "f32", ..attention::CAUSAL }.cascade();

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::cascade::ReduceOp;
+use super::cascade::{RankId, ReduceOp};
 use super::expr::{BinaryOp, UnaryOp};
 use super::nest::{Block, Nest, Op, Stmt, ValueId};
 use attnc_dsl::ast::DType;
@@ -92,6 +92,18 @@ impl<'a> Factors<'a> {
         load.is_some_and(|it| nest.buffers[*it].dtype == DType::F32)
     }
 
+    /// Whether products that leave out some of their rows' elements take a factor on the right, with so many columns of sums
+    /// that they are added to what is there as they are taken where it is known to be finite. Of each tile there are so many
+    /// times as many columns.
+    pub(crate) fn is_looked_at(&self, nest: &Nest, factor: ValueId, rows: RankId, times: u32) -> bool {
+        !self.is_split(nest, factor)
+            && self.definitions.iter().any(|(value, op)| {
+                let takes = matches!(op, Op::Contract { b, there: Some(there), .. }
+                    if *b == factor && nest.values[*there].shape.iter().any(|it| it.rank == rows));
+                takes && times * columns(nest, *value, rows) > FEW
+            })
+    }
+
     /// The sum that products are added to as they are taken, and what it is before.
     pub(crate) fn sum(&self, products: ValueId) -> Option<(ValueId, ValueId)> {
         self.sums.get(&products).copied()
@@ -136,6 +148,12 @@ impl<'a> Factors<'a> {
         let Some(&Op::Binary(BinaryOp::Add, a, b)) = self.definition(value) else { return false };
         [a, b].into_iter().any(|it| self.sum(it).is_some_and(|(sum, _)| sum == value))
     }
+}
+
+/// The columns of a tile of rows.
+fn columns(nest: &Nest, value: ValueId, rows: RankId) -> u32 {
+    let dims = nest.values[value].shape.iter().filter(|dim| dim.rank != rows);
+    dims.map(|it| it.extent).product()
 }
 
 /// The values that are factors of products, and those that are used for anything else.

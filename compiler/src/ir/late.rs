@@ -1,5 +1,5 @@
-//! Values made of loads that lie in shared memory, which a block of threads computes element by element as products take them
-//! or as they are stored: a thread has no registers for all its elements, nor for their addresses.
+//! Values made of loads that lie in shared memory, which a block of threads computes element by element as products take them,
+//! as they are combined along rows, or as they are stored: a thread has no registers for all its elements, nor for their addresses.
 //!
 //! ```text
 //! %1 = load V;  %2 = %1 * %g;  %3 = round %2;  %o = contract %3, %k     ->   %1, %2 come late, %1 from shared memory
@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 use attnc_dsl::ast::DType;
 
 use super::cascade::RankId;
+use super::expr::UnaryOp;
 use super::factors::Factors;
 use super::nest::{Block, Nest, Op, Place, Scalar, Stmt, ValueId};
 
@@ -22,6 +23,7 @@ pub(crate) fn late(nest: &Nest, rows: RankId, block: &Block, factors: &Factors<'
         match stmt {
             Stmt::Store { value, .. } => uses.note(*value, false),
             Stmt::Let(_, Op::Contract { a, .. }) => uses.note(*a, true),
+            Stmt::Let(_, Op::Reduce(_, a)) => uses.note(*a, false),
             Stmt::Let(value, op) => {
                 let (count, taken) = uses.of(*value);
                 let by_element = count > 0 && factors.n_uses(*value) == count;
@@ -74,7 +76,7 @@ impl Uses {
 pub(crate) fn elements(op: &Op) -> Vec<ValueId> {
     match *op {
         Op::Binary(_, a, b) | Op::Select(_, a, b) => vec![a, b],
-        Op::Convert(a) | Op::Round(_, a) => vec![a],
+        Op::Convert(a) | Op::Round(_, a) | Op::Unary(UnaryOp::Abs, a) => vec![a],
         _ => Vec::new(),
     }
 }

@@ -31,7 +31,7 @@ pub enum Character {
     Poisoned,
     /// Here and there −∞ among positive reals, as masks that are added have it.
     Sunken,
-    /// Tokens of several chunks, where sums over them are taken in chunks.
+    /// Tokens of several chunks, where sums over them are taken in chunks, or keys of several tiles of a block of threads.
     Long,
 }
 
@@ -211,7 +211,7 @@ pub(super) fn demand(cascade: &Cascade, check: &Check) -> Option<(RankId, ExprId
 }
 
 /// How many points all einsums visit.
-fn points(cascade: &Cascade, extents: &[i64]) -> i64 {
+pub(super) fn points(cascade: &Cascade, extents: &[i64]) -> i64 {
     let extent = |rank: RankId| extents[rank.idx()].max(1);
     let of = |einsum: &Einsum| {
         let left = einsum.at.iter().filter_map(|it| match it {
@@ -267,6 +267,16 @@ pub(super) fn call(
         call.inputs.insert(tensor.name.clone(), Array { shape, data });
     }
     call
+}
+
+/// Sets inputs of integers to numbers that are near one and not above it, as far as their dtype has them.
+pub(super) fn bound(cascade: &Cascade, call: &mut Call, names: &[String], near: i64, random: &mut Random) {
+    for input in cascade.inputs().map(|it| &cascade.tensors[it]).filter(|it| names.contains(&it.name)) {
+        let (low, high) = input.dtype.and_then(DType::int_range).unwrap_or((i64::MIN, i64::MAX));
+        if let Some(Array { data: Data::Int(them), .. }) = call.inputs.get_mut(&input.name) {
+            them.iter_mut().for_each(|it| *it = (near - random.below(3)).clamp(low, high));
+        }
+    }
 }
 
 fn reals(len: usize, dtype: DType, character: Character, scale: f64, random: &mut Random) -> Vec<f64> {

@@ -48,21 +48,50 @@ pub fn key_ranks(cascade: &Cascade) -> Keys {
 /// Extents that meet the constraints of a kernel, with that many coordinates along a rank, or the next number of them
 /// that there can be, and few along others.
 pub fn with_keys(cascade: &Cascade, rank: RankId, keys: i64) -> Option<Vec<i64>> {
+    let powers = std::iter::successors(Some(1), |it| Some(2 * it));
+    let powers: Vec<i64> = powers.take_while(|it| *it <= MOST_FOR_ONE * keys).collect();
+    with_some(cascade, (rank, keys), &powers, &[])
+}
+
+/// The same with the least number of keys that there can be, and as many coordinates along some other ranks, if inputs carry
+/// what these follow from.
+pub(super) fn with_least(
+    cascade: &Cascade,
+    (rank, keys): (RankId, i64),
+    others: &[RankId],
+) -> Option<Vec<i64>> {
+    let all: Vec<i64> = (1..=keys).collect();
+    with_some(cascade, (rank, keys), &all, others)
+}
+
+/// Extents with enough keys; what these follow from has one of some numbers of coordinates, the first with which they are.
+fn with_some(
+    cascade: &Cascade,
+    (rank, keys): (RankId, i64),
+    numbers: &[i64],
+    others: &[RankId],
+) -> Option<Vec<i64>> {
+    let of_others = others.iter().filter_map(|it| drivers(cascade, *it).first().copied());
+    let of_others: Vec<RankId> = of_others.collect();
     let (drivers, random) = (drivers(cascade, rank), &mut Random::new(1));
     (0..TRIES).find_map(|attempt| {
         let most = 1 + attempt / 2;
-        let drawn: Vec<i64> = (0..cascade.ranks.len()).map(|_| 1 + random.below(most)).collect();
-        let found = drivers.iter().find_map(|&driver| grown(cascade, &drawn, driver, (rank, keys), random));
+        let mut drawn: Vec<i64> = (0..cascade.ranks.len()).map(|_| 1 + random.below(most)).collect();
+        of_others.iter().for_each(|it| drawn[it.idx()] = keys);
+        let grown =
+            |random: &mut Random, driver| grown(cascade, &drawn, (driver, numbers), (rank, keys), random);
+        let found = drivers.iter().find_map(|&driver| grown(random, driver));
         let fixed = |random: &mut Random| draw::settled(cascade, drawn.clone(), None, random);
         found.or_else(|| fixed(random)).filter(|it| it[rank.idx()] >= keys && it.iter().all(|it| *it > 0))
     })
 }
 
-/// The drawn extents with so much of one of them that the rank has enough coordinates: exactly as many, or a power of two.
+/// The drawn extents with so much of one of them that the rank has enough coordinates: exactly as many, or one of some
+/// numbers.
 fn grown(
     cascade: &Cascade,
     drawn: &[i64],
-    driver: RankId,
+    (driver, numbers): (RankId, &[i64]),
     (rank, keys): (RankId, i64),
     random: &mut Random,
 ) -> Option<Vec<i64>> {
@@ -70,9 +99,7 @@ fn grown(
     if let Some(exact) = with(keys).filter(|it| it[rank.idx()] == keys) {
         return Some(exact);
     }
-    let powers =
-        std::iter::successors(Some(1), |it| Some(2 * it)).take_while(|it| *it <= MOST_FOR_ONE * keys);
-    powers.filter_map(with).find(|it| it[rank.idx()] >= keys)
+    numbers.iter().filter_map(|it| with(*it)).find(|it| it[rank.idx()] >= keys)
 }
 
 /// The ranks that inputs carry and that the extent of a rank follows from, itself first.

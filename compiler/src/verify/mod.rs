@@ -10,6 +10,7 @@ mod compare;
 mod draw;
 mod equal;
 mod keys;
+mod long;
 mod noise;
 mod parallel;
 mod random;
@@ -19,6 +20,7 @@ pub use compare::{Distance, Reference};
 pub use draw::{Character, MOST_POINTS};
 pub use equal::Trial;
 pub use keys::{Keys, key_ranks, with_keys};
+pub use long::Tiles;
 pub use parallel::on_all_cores;
 pub use short::Short;
 
@@ -93,8 +95,20 @@ fn case(
     character: Character,
     random: &mut Random,
 ) -> Result<Option<Case>, CallError> {
+    case_of_bounds(cascade, extents, character, (&[], 0), random)
+}
+
+/// The same with inputs of integers that are near a number.
+fn case_of_bounds(
+    cascade: &Cascade,
+    extents: Vec<i64>,
+    character: Character,
+    (bounds, near): (&[String], i64),
+    random: &mut Random,
+) -> Result<Option<Case>, CallError> {
     for scale in draw::SCALES {
-        let call = draw::call(cascade, &extents, character, scale, random);
+        let mut call = draw::call(cascade, &extents, character, scale, random);
+        draw::bound(cascade, &mut call, bounds, near, random);
         match Reference::of(cascade, &call, &extents, random) {
             Ok(reference) => return Ok(Some(Case { character, extents, call, reference })),
             Err(CallError::Assume(_)) => {}

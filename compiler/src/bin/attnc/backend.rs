@@ -8,7 +8,7 @@ use attnc::ir::nest::Nest;
 use attnc::schedule::Mapping;
 use attnc::target::{Gpu, Target};
 use attnc::tile::tile;
-use attnc::verify::Short;
+use attnc::verify::{Short, Tiles};
 use attnc_runtime::Kernel;
 use clap::ValueEnum;
 
@@ -163,7 +163,14 @@ pub(crate) enum Engine<'a> {
     Interp(&'a Cascade),
     Compiled(&'a Cascade, Box<Kernel>),
     /// With the nest that it was made of.
-    OnGpu(&'a Cascade, Box<Kernel>, Box<Nest>),
+    OnGpu(&'a Cascade, Box<Kernel>, Box<OnGpu>),
+}
+
+/// What a kernel of a GPU was made of.
+pub(crate) struct OnGpu {
+    nest: Nest,
+    /// What its blocks of threads go along.
+    tiles: Vec<Tiles>,
 }
 
 impl Engine<'_> {
@@ -196,14 +203,27 @@ impl Engine<'_> {
     }
 
     fn with_nest<'a>(kernel: Kernel, cascade: &'a Cascade, mapping: &Mapping) -> Engine<'a> {
-        Engine::OnGpu(cascade, Box::new(kernel), Box::new(tile(&driver::plan(cascade, mapping))))
+        let plan = driver::plan(cascade, mapping);
+        let nest = tile(&plan);
+        let tiles = Tiles::of(cascade, &plan, &nest);
+        Engine::OnGpu(cascade, Box::new(kernel), Box::new(OnGpu { nest, tiles }))
+    }
+
+    /// What blocks of threads go along.
+    pub(crate) fn tiles(&self) -> &[Tiles] {
+        match self {
+            Engine::Interp(_) | Engine::Compiled(..) => &[],
+            Engine::OnGpu(.., made_of) => &made_of.tiles,
+        }
     }
 
     /// What rounding of factors of products may cost in a call.
     pub(crate) fn short(&self, call: &Call) -> Result<Short, String> {
         match self {
             Engine::Interp(_) | Engine::Compiled(..) => Ok(Short::default()),
-            Engine::OnGpu(cascade, _, nest) => Short::of(nest, cascade, call).map_err(|it| it.to_string()),
+            Engine::OnGpu(cascade, _, made_of) => {
+                Short::of(&made_of.nest, cascade, call).map_err(|it| it.to_string())
+            }
         }
     }
 

@@ -19,7 +19,8 @@ use crate::{folder, memory, output, report};
 /// Compare compiled kernels with the interpreter on random and adversarial inputs
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Extents that nothing fixes are drawn small, 0 and 1 included; a rank that nothing binds has an extent of 3. Reals are normal, zero, large, and here and there NaN.
+Extents that nothing fixes are drawn small, 0 and 1 included; a rank that nothing binds has an extent of 3. Where blocks of
+threads go along keys tile by tile, one call more has more than two tiles of them. Reals are normal, zero, large, and here and there NaN.
 An error may be as large as what a few roundings of the inputs would cause, and on GPUs what it costs at most that products
 of matrices round weights. One line for each kernel and back end: the
 largest error relative to the largest magnitude of its tensor, and relative to what is allowed there.
@@ -104,7 +105,11 @@ fn verify_spec(path: &Path, front: &Front, args: &Args, backends: &[Backend]) ->
     for cascade in &front.cascades {
         let engines = mappings.iter().map(|(it, mapping)| Engine::new(*it, cascade, mapping));
         let engines = engines.collect::<Outcome<Vec<_>>>()?;
-        let results = verify_kernel(cascade, &engines, cases(cascade, walker, args.seed))?;
+        let mut tiles: Vec<_> = engines.iter().flat_map(Engine::tiles).collect();
+        tiles.sort();
+        tiles.dedup();
+        let long = tiles.into_iter().filter_map(|it| it.case(cascade, args.seed).transpose());
+        let results = verify_kernel(cascade, &engines, cases(cascade, walker, args.seed).chain(long))?;
         rows.extend(backends.iter().zip(results).map(|(&backend, (calls, verdict))| Row {
             spec: path.display().to_string(),
             kernel: cascade.name.clone(),

@@ -148,7 +148,7 @@ impl<'a> Emitter<'a> {
         };
         ahead.used += 1;
         let (is_last, range) = (ahead.used == ahead.loads.len(), ahead.range.expect("a turn is under way"));
-        self.meet();
+        self.meet_at(load, self.together().staged[&load]);
         let now = Value::Reg(range.index);
         if !is_last {
             return self.copy_ahead(at + 1, Turn { number: now, is_there: Value::Bool(true) });
@@ -182,6 +182,8 @@ impl<'a> Emitter<'a> {
                     body.changes.insert(*value);
                     if let TileOp::Contract { a, b, .. } = op {
                         [a, b].into_iter().for_each(note);
+                    } else if let TileOp::Reduce(_, a) = op {
+                        note(a);
                     }
                 }
                 Stmt::Loop(it) => {

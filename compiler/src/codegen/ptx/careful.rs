@@ -122,6 +122,18 @@ impl Emitter<'_> {
         self.writer.place(end);
     }
 
+    /// Adds products to sums one by one.
+    pub(super) fn add_carefully(
+        &mut self,
+        factor: &Factor<'_>,
+        right: (Staged, bool),
+        first: u32,
+        sums: &[Reg],
+    ) {
+        let lies = self.in_memory(factor, right.0.size());
+        self.add_one_by_one((factor, lies), right, first, sums);
+    }
+
     fn one_by_one(
         &mut self,
         factor: &Factor<'_>,
@@ -129,11 +141,21 @@ impl Emitter<'_> {
         first: u32,
         sums: &[Value],
     ) {
-        let w = &self.writer;
         let lies = self.in_memory(factor, right.size());
-        let registers: Vec<Reg> = sums.iter().map(|it| w.reg(RegType::F32, *it)).collect();
-        registers.iter().for_each(|&sum| w.copy(sum, Value::F32(0)));
+        let registers: Vec<Reg> = sums.iter().map(|it| self.writer.reg(RegType::F32, *it)).collect();
+        registers.iter().for_each(|&sum| self.writer.copy(sum, Value::F32(0)));
+        self.add_one_by_one((factor, lies), (right, is_turned), first, &registers);
+    }
 
+    /// Adds the products of those elements that count to sums.
+    fn add_one_by_one(
+        &mut self,
+        (factor, lies): (&Factor<'_>, Lies),
+        (right, is_turned): (Staged, bool),
+        first: u32,
+        registers: &[Reg],
+    ) {
+        let w = &self.writer;
         // Where the left factor of the sum at hand lies, and its number.
         let (left, number) = (w.fresh(RegType::B32), w.fresh(RegType::B32));
         w.copy(left, lies.first);

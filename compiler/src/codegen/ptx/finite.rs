@@ -5,6 +5,10 @@
 //! their warps. Where all is finite, products are added as they are taken; elsewhere they are looked at first
 //! (`careful.rs`).
 //!
+//! Where nobody copies for others, each thread looks at what it has copied of a tile itself before all threads meet; a word
+//! for each warp says what was found. That is done for products of so many columns that there are no registers to hold some of
+//! them beside the sums.
+//!
 //! ```text
 //! wait full; read it; word = any exponent is the largest; arrive at known      |   wait known; words 0: O += P · V
 //! ```
@@ -14,12 +18,15 @@ use attnc_ptx::modifier::{
     Combine, Compare, IntOp, Lanes, LoadCache, LoadOrder, LogicOp, Space, StoreCache, StoreOrder, Vote,
 };
 use attnc_ptx::types::{Data, Int, Logical, RegType, Scalar as Type};
-use attnc_ptx::{Inst, Op, Operand, Reg, args, at};
+use attnc_ptx::{Address, Inst, Op, Operand, Reg, args, at};
 
 use super::block::Emitter;
+use super::layout::Staged;
 use super::ring::{BARRIER, Room, compare, word_logic};
+use super::shared::Chunk;
 use super::value::Value;
 use super::writer::Writer;
+use crate::ir::nest::ValueId;
 
 /// Where those that look at the tiles of a ring leave what they find.
 #[derive(Debug, Clone, Copy)]
@@ -68,32 +75,12 @@ impl Emitter<'_> {
         let own = word(IntOp::Sub, Value::Reg(team.thread), number(team.threads() + 32));
         let from = word(IntOp::Add, start, word(IntOp::MulLo, own, number(16)));
         let from = at(w.reg(RegType::B32, from));
-        // The largest exponent, to which one is added, carries into the place of the sign.
-        let (exponent, one): (u32, u32) =
-            if dtype == DType::F16 { (0x7c00, 0x0400) } else { (0x7f80, 0x0080) };
-        let [exponents, ones, signs] = [exponent, one, 0x8000].map(|it| i64::from(it << 16 | it));
         let found = w.fresh(RegType::B32);
         w.copy(found, Value::Int(0));
-        let logic = |op| Op::Logic { op, ty: Logical::B32 };
         for at_chunk in (0..bytes).step_by(16 * Finite::THREADS as usize) {
-            let four = [(); 4].map(|()| w.fresh(RegType::B32));
-            let (order, cache, lanes) = (LoadOrder::Weak, LoadCache::Default, Lanes::Four);
-            let load = Op::Ld { order, space: Space::Shared, cache, lanes, ty: Data::B32 };
-            w.add(Inst::new(load, args![four, from.plus(at_chunk.cast_signed())]));
-            for pair in four {
-                w.add(Inst::new(logic(LogicOp::And), args![pair, pair, exponents]));
-                let add = Op::IntBinary { op: IntOp::Add, ty: Int::U32 };
-                w.add(Inst::new(add, args![pair, pair, ones]));
-                w.add(Inst::new(logic(LogicOp::Or), args![found, found, pair]));
-            }
+            self.look_at(found, from.plus(at_chunk.cast_signed()), None, dtype);
         }
-        let (carried, some, any) = (w.fresh(RegType::B32), w.fresh(RegType::Pred), w.fresh(RegType::Pred));
-        w.add(Inst::new(logic(LogicOp::And), args![carried, found, signs]));
-        let differs = Op::IntSetp { cmp: Compare::Ne, combine: Combine::None, ty: Int::U32 };
-        w.add(Inst::new(differs, args![some, carried, 0]));
-        w.add(Inst::new(Op::Vote { mode: Vote::Any }, args![any, some, -1]));
-        let told = w.fresh(RegType::B32);
-        w.add(Inst::new(Op::Selp { ty: Type::B32 }, args![told, 1, 0, any]));
+        let told = self.told(found);
         let words = Room::at(w, finite.words, place, WORDS);
         let warp = word(IntOp::MulLo, word(IntOp::Div, own, number(32)), number(4));
         let words = at(w.reg(RegType::B32, word(IntOp::Add, words, warp)));
@@ -103,5 +90,99 @@ impl Emitter<'_> {
         w.add(Inst::new(store, args![words, told]).when(first));
         let known = at(w.reg(RegType::B32, finite.known(w, place)));
         w.add(Inst::new(Op::MbarrierArrive, args![Operand::Sink, known]).when(first));
+    }
+
+    /// Adds to what was found what is found in a chunk, if it is there: the sign of a half where the exponent of a number is the
+    /// largest.
+    fn look_at(&self, found: Reg, from: Address, is_there: Option<Reg>, dtype: DType) {
+        let w = &self.writer;
+        // The largest exponent, to which one is added, carries into the place of the sign.
+        let (exponent, one): (u32, u32) =
+            if dtype == DType::F16 { (0x7c00, 0x0400) } else { (0x7f80, 0x0080) };
+        let [exponents, ones] = [exponent, one].map(|it| i64::from(it << 16 | it));
+        let logic = |op| Op::Logic { op, ty: Logical::B32 };
+        let four = [(); 4].map(|()| w.fresh(RegType::B32));
+        let (order, cache, lanes) = (LoadOrder::Weak, LoadCache::Default, Lanes::Four);
+        let load = Op::Ld { order, space: Space::Shared, cache, lanes, ty: Data::B32 };
+        let load = Inst::new(load, args![four, from]);
+        match is_there {
+            Some(is_there) => {
+                four.iter().for_each(|it| w.copy(*it, Value::Int(0)));
+                w.add(load.when(is_there));
+            }
+            None => w.add(load),
+        }
+        for pair in four {
+            w.add(Inst::new(logic(LogicOp::And), args![pair, pair, exponents]));
+            let add = Op::IntBinary { op: IntOp::Add, ty: Int::U32 };
+            w.add(Inst::new(add, args![pair, pair, ones]));
+            w.add(Inst::new(logic(LogicOp::Or), args![found, found, pair]));
+        }
+    }
+
+    /// 1 if a lane of the warp has found anything, else 0.
+    fn told(&self, found: Reg) -> Reg {
+        let w = &self.writer;
+        let (carried, some, any) = (w.fresh(RegType::B32), w.fresh(RegType::Pred), w.fresh(RegType::Pred));
+        let and = Op::Logic { op: LogicOp::And, ty: Logical::B32 };
+        w.add(Inst::new(and, args![carried, found, i64::from(0x8000_8000_u32)]));
+        let differs = Op::IntSetp { cmp: Compare::Ne, combine: Combine::None, ty: Int::U32 };
+        w.add(Inst::new(differs, args![some, carried, 0]));
+        w.add(Inst::new(Op::Vote { mode: Vote::Any }, args![any, some, -1]));
+        let told = w.fresh(RegType::B32);
+        w.add(Inst::new(Op::Selp { ty: Type::B32 }, args![told, 1, 0, any]));
+        told
+    }
+
+    /// Waits until all threads have copied what they have to of a tile, and notes whether some of it is not finite.
+    pub(super) fn meet_looking(&mut self, load: ValueId, staged: Staged) {
+        self.writer.add(Inst::new(Op::CpAsyncWaitAll, args![]));
+        let warps = self.together().threads() / 32;
+        let words = match self.together().words.get(&load) {
+            Some(&words) => words,
+            None => self.writer.shared(4 * warps, 16),
+        };
+        self.together_mut().words.insert(load, words);
+        self.writer.open(false);
+        let found = self.writer.fresh(RegType::B32);
+        self.writer.copy(found, Value::Int(0));
+        for chunk in self.chunks(load) {
+            let Chunk { to, is_there, .. } = self.chunk(load, staged, (chunk, None));
+            let is_there = (is_there != Value::Bool(true)).then(|| self.writer.reg(RegType::Pred, is_there));
+            self.look_at(found, to, is_there, staged.dtype);
+        }
+        let told = self.told(found);
+        let w = &self.writer;
+        let thread = Value::Reg(self.together().thread);
+        let word = |op, a, b| w.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[a, Value::Int(b)]);
+        let own = at(w.reg(RegType::B32, Room::at(w, words, word(IntOp::Div, thread, 32), 4)));
+        let first = compare(w, Compare::Eq, word_logic(w, LogicOp::And, thread, 31), 0);
+        let (order, cache, lanes) = (StoreOrder::Weak, StoreCache::Default, Lanes::One);
+        let store = Op::St { order, space: Space::Shared, cache, lanes, ty: Data::B32 };
+        w.add(Inst::new(store, args![own, told]).when(first));
+        let closed = self.writer.close(&[]);
+        self.writer.append(closed);
+        self.gather();
+        let broken = self.any_of(words, warps);
+        self.together_mut().broken.insert(load, broken);
+    }
+
+    /// Whether one of some words, of which there is a multiple of four, is not 0.
+    fn any_of(&self, words: Value, count: u32) -> Reg {
+        let w = &self.writer;
+        let from = at(w.reg(RegType::B32, words));
+        let (order, cache, lanes) = (LoadOrder::Weak, LoadCache::Default, Lanes::Four);
+        let load = Op::Ld { order, space: Space::Shared, cache, lanes, ty: Data::B32 };
+        let any = w.fresh(RegType::B32);
+        w.copy(any, Value::Int(0));
+        for first in (0..count).step_by(4) {
+            let four = [(); 4].map(|()| w.fresh(RegType::B32));
+            w.add(Inst::new(load, args![four, from.plus((4 * first).cast_signed())]));
+            for word in four {
+                let or = Op::Logic { op: LogicOp::Or, ty: Logical::B32 };
+                w.add(Inst::new(or, args![any, any, word]));
+            }
+        }
+        compare(w, Compare::Ne, Value::Reg(any), 0)
     }
 }

@@ -135,6 +135,7 @@ impl<'a> Emitter<'a> {
             Some(&&Op::Convert(a)) => {
                 scalar::converted(w, scalar(a), scalar(value), self.element_of(a, ty, at))
             }
+            Some(&&Op::Unary(op, a)) => scalar::unary(w, op, scalar(a), self.element_of(a, ty, at)),
             Some(&&Op::Round(dtype, a)) => {
                 scalar::rounded(w, dtype, scalar(value), self.element_of(a, ty, at))
             }
@@ -194,19 +195,23 @@ impl<'a> Emitter<'a> {
 
     /// The value combined over the ranks that the result lacks.
     pub(super) fn reduce(&self, ty: &'a TileType, op: ReduceOp, a: ValueId) -> Tile<'a> {
+        self.combined(ty, op, self.by_row(ty, a))
+    }
+
+    /// The elements of each combined.
+    pub(super) fn combined(&self, ty: &'a TileType, op: ReduceOp, all: Vec<Vec<Value>>) -> Tile<'a> {
         let combined = |all: Vec<Value>| {
             let one = |a, b| scalar::binary(&self.writer, combination(op), ty.scalar, a, b);
             all.into_iter().reduce(one).expect("tiles have elements")
         };
-        Tile { ty, elements: self.by_row(ty, a).into_iter().map(combined).collect() }
+        Tile { ty, elements: all.into_iter().map(combined).collect() }
     }
 
     /// By element of a result: the elements that it is combined of, over the ranks that it lacks.
     pub(super) fn by_row(&self, ty: &TileType, a: ValueId) -> Vec<Vec<Value>> {
-        let tile = self.tile(a);
-        let mut shape = lacking(&ty.shape, &tile.ty.shape);
+        let mut shape = lacking(&ty.shape, &self.nest.values[a].shape);
         shape.extend(&ty.shape);
-        let all = tile.spread(&TileType { scalar: ty.scalar, shape });
+        let all = self.elements(a, &TileType { scalar: ty.scalar, shape });
         let points = ty.points();
         (0..points).map(|at| all.chunks(points).map(|it| it[at]).collect()).collect()
     }

@@ -31,6 +31,9 @@ pub(super) const SQUARE: u32 = 16;
 /// Bytes of what is summed over that go into one product.
 const DEPTH: u32 = 32;
 
+/// How many columns of sums products are added to one by one at a time.
+const APART: u32 = 64;
+
 /// Which of four matrices the eight lanes from each multiple of eight on have rows of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
@@ -38,6 +41,18 @@ enum Order {
     Down,
     /// Those beside the first come next, then those below them.
     Along,
+}
+
+/// The first of each few columns, and the places of the sums of a thread that are theirs.
+fn slices_of(sums: usize, columns: u32, few: u32) -> impl Iterator<Item = (u32, Vec<usize>)> {
+    (0..columns).step_by(few as usize).map(move |first| {
+        let count = few.min(columns - first);
+        let own = (0..2).flat_map(|row| {
+            let start = row * sums / 2 + first as usize / 4;
+            start..start + count as usize / 4
+        });
+        (first, own.collect())
+    })
 }
 
 impl<'a> Emitter<'a> {
@@ -84,12 +99,13 @@ impl<'a> Emitter<'a> {
             };
             let factor = Factor { left: &left, there, columns: depth, room };
             let sums = self.registers_of(sum, &before);
-            match self.broken(b) {
+            // What is beside is 0 where something on the left may be infinite.
+            match self.broken(b).filter(|_| beside.is_none()) {
                 // Where something else is under way it is known that all is finite.
                 Some(_) if !self.together().waits => {
                     self.by_group(&left, (right, is_turned), (depth / SQUARE, columns), (&sums, false));
                 }
-                Some(broken) => self.whole_or_slices(broken, &factor, (right, is_turned), columns, &sums),
+                Some(broken) => self.whole_or_apart(broken, &factor, (right, is_turned), columns, &sums),
                 None => self.slices(&factor, (right, is_turned), columns, &sums),
             }
             sums.into_iter().map(Value::Reg).collect()
@@ -152,7 +168,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// The same where it is known whether what is multiplied by what a factor leaves out is finite.
-    fn whole_or_slices(
+    fn whole_or_apart(
         &mut self,
         broken: Reg,
         factor: &Factor<'_>,
@@ -165,16 +181,40 @@ impl<'a> Emitter<'a> {
             let closed = it.writer.close(&[]);
             it.writer.append(closed);
         };
+        let groups = self.together().groups;
         self.writer.bra(apart, Some((broken, true)));
         self.writer.open(true);
-        self.by_group(factor.left, right, (factor.columns / SQUARE, columns), (sums, false));
+        if groups {
+            self.by_group(factor.left, right, (factor.columns / SQUARE, columns), (sums, false));
+        } else {
+            let before: Vec<Value> = sums.iter().copied().map(Value::Reg).collect();
+            let size = (factor.columns / SQUARE, columns / SQUARE);
+            let after = self.by_warps(factor.left, right, size, &before);
+            sums.iter().zip(after).for_each(|(sum, it)| self.writer.copy(*sum, it));
+        }
         finish(self);
         self.writer.bra(end, None);
         self.writer.place(apart);
         self.writer.open(true);
-        self.slices(factor, right, columns, sums);
+        if groups {
+            self.slices(factor, right, columns, sums);
+        } else {
+            self.apart(factor, right, columns, sums);
+        }
         finish(self);
         self.writer.place(end);
+    }
+
+    /// Adds products to sums one by one, some columns at a time: nothing is held beside the sums.
+    fn apart(&mut self, factor: &Factor<'_>, (right, is_turned): (Staged, bool), columns: u32, sums: &[Reg]) {
+        for (first, own) in slices_of(sums.len(), columns, APART) {
+            let right = right.from(&self.writer, is_turned, Value::Int(first.into()));
+            let own: Vec<Reg> = own.into_iter().map(|it| sums[it]).collect();
+            self.writer.open(true);
+            self.add_carefully(factor, (right, is_turned), first, &own);
+            let closed = self.writer.close(&[]);
+            self.writer.append(closed);
+        }
     }
 
     /// Adds products to sums without what a factor leaves out. Products are looked at before they are added to what is there, some
@@ -187,20 +227,14 @@ impl<'a> Emitter<'a> {
         sums: &[Reg],
     ) {
         let in_groups = self.together().groups && right.size() == HALF;
-        let width = sums.len() / 2;
         // The same registers for all slices of a size, since they have to follow each other.
         let room = |it: &Self, count: u32| {
             (0..count / 2).map(|_| it.writer.fresh(RegType::F32)).collect::<Vec<Reg>>()
         };
         let slice = slice(columns, right.size() != HALF, in_groups);
         let whole = room(self, slice.min(columns));
-        for first in (0..columns).step_by(slice as usize) {
+        for (first, own) in slices_of(sums.len(), columns, slice) {
             let count = slice.min(columns - first);
-            let own = (0..2).flat_map(|row| {
-                let start = row * width + first as usize / 4;
-                start..start + count as usize / 4
-            });
-            let own: Vec<usize> = own.collect();
             let right = right.from(&self.writer, is_turned, Value::Int(first.into()));
             let products = if in_groups {
                 let room = if own.len() == whole.len() { whole.clone() } else { room(self, count) };

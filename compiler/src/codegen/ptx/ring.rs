@@ -229,7 +229,8 @@ impl<'a> Emitter<'a> {
 
     /// Whether some of a tile at hand is not finite, if somebody has looked.
     pub(super) fn broken(&self, load: ValueId) -> Option<Reg> {
-        self.rings.as_ref()?.held.get(&load)?.broken
+        let looked = self.together().broken.get(&load).copied();
+        looked.or_else(|| self.rings.as_ref()?.held.get(&load)?.broken)
     }
 
     /// Waits for the phase of a parity.

@@ -41,6 +41,16 @@ pub(super) struct Turn {
     pub(super) is_there: Value,
 }
 
+/// A chunk that a thread copies.
+pub(super) struct Chunk {
+    /// Its place in shared memory.
+    pub(super) to: Address,
+    /// Whether the thread has one.
+    pub(super) is_there: Value,
+    /// Its first element.
+    point: [(RankId, Value); 2],
+}
+
 impl<'a> Emitter<'a> {
     /// Copies a tile that is loaded to shared memory, if nobody else does.
     pub(super) fn lay_out(&mut self, value: ValueId) {
@@ -50,7 +60,7 @@ impl<'a> Emitter<'a> {
         let staged = self.room(value);
         self.gather();
         self.fill(value, staged, None);
-        self.meet();
+        self.meet_at(value, staged);
         self.together_mut().staged.insert(value, staged);
     }
 
@@ -91,6 +101,14 @@ impl<'a> Emitter<'a> {
             self.writer.add(Inst::new(Op::FenceProxy { space: ProxySpace::Shared }, args![]));
         }
         self.gather();
+    }
+
+    /// The same for a tile, which they look at if it has to be known whether it is finite.
+    pub(super) fn meet_at(&mut self, load: ValueId, staged: Staged) {
+        match self.together().looks_at(self.nest, load) {
+            true => self.meet_looking(load, staged),
+            false => self.meet(),
+        }
     }
 
     /// Waits for all threads that compute.
@@ -163,35 +181,51 @@ impl<'a> Emitter<'a> {
 
     fn copy_chunks(&mut self, value: ValueId, staged: Staged, turn: Option<Turn>) {
         let source = self.source(value, turn);
-        let (rows, columns) = self.sides(value, &source);
-        let team = self.team.as_ref().expect("a block works together");
-        let thread = Value::Reg(team.thread);
-        let [height, width] = [rows, columns].map(|it| team.whole(it));
-        let each = CHUNK / self.size(&source);
-        let (per_row, threads) = (width / each, team.threads());
-        // Where a turn of all threads has whole rows, chunks of a thread lie below each other.
-        let below = threads.is_multiple_of(per_row).then_some(threads / per_row);
-        for first in (0..height * per_row).step_by(threads as usize) {
-            let w = &self.writer;
-            let word = |op, a, b: u32| {
-                w.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[a, Value::Int(b.into())])
-            };
-            let chunk = word(IntOp::Add, thread, first);
-            let (start, down) = if below.is_some() { (thread, first / per_row) } else { (chunk, 0) };
-            let (row, column) = (word(IntOp::Div, start, per_row), word(IntOp::Rem, start, per_row));
-            let wide = |it| convert(w, CvtRound::Exact, (RegType::B64, Number::U64), Number::U32, it);
-            let is_there = if first + threads <= height * per_row {
-                Value::Bool(true)
-            } else {
-                int_compare(w, Compare::Lt, wide(chunk), Value::Int((height * per_row).into()))
-            };
-            let is_there = turn.map_or(is_there, |it| and(w, it.is_there, is_there));
-            let to = staged.chunk(w, (row, down), column);
-            let column = int(w, IntOp::MulLo, wide(column), Value::Int(each.into()));
-            let row = int(w, IntOp::Add, wide(row), Value::Int(down.into()));
-            let point = [(rows.rank, row), (columns.rank, column)];
+        for first in self.chunks(value) {
+            let Chunk { to, is_there, point } = self.chunk(value, staged, (first, turn));
             self.copy(&source, point, to, is_there);
         }
+    }
+
+    /// The numbers of the first thread's chunks of a tile.
+    pub(super) fn chunks(&self, value: ValueId) -> impl Iterator<Item = u32> + use<> {
+        let (height, per_row) = self.height(value);
+        (0..height * per_row).step_by(self.together().threads() as usize)
+    }
+
+    /// The rows of a tile, and how many chunks each has.
+    fn height(&self, value: ValueId) -> (u32, u32) {
+        let source = self.source(value, None);
+        let (rows, columns) = self.sides(value, &source);
+        let [height, width] = [rows, columns].map(|it| self.together().whole(it));
+        (height, width * self.size(&source) / CHUNK)
+    }
+
+    /// The chunk of a tile that a thread copies when the first one copies that of a number.
+    pub(super) fn chunk(&self, value: ValueId, staged: Staged, (first, turn): (u32, Option<Turn>)) -> Chunk {
+        let source = self.source(value, turn);
+        let ((rows, columns), (height, per_row)) = (self.sides(value, &source), self.height(value));
+        let (w, each, threads) = (&self.writer, CHUNK / self.size(&source), self.together().threads());
+        let thread = Value::Reg(self.together().thread);
+        let word = |op, a, b: u32| {
+            w.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[a, Value::Int(b.into())])
+        };
+        let chunk = word(IntOp::Add, thread, first);
+        // Where a turn of all threads has whole rows, chunks of a thread lie below each other.
+        let (start, down) =
+            if threads.is_multiple_of(per_row) { (thread, first / per_row) } else { (chunk, 0) };
+        let (row, column) = (word(IntOp::Div, start, per_row), word(IntOp::Rem, start, per_row));
+        let wide = |it| convert(w, CvtRound::Exact, (RegType::B64, Number::U64), Number::U32, it);
+        let is_there = if first + threads <= height * per_row {
+            Value::Bool(true)
+        } else {
+            int_compare(w, Compare::Lt, wide(chunk), Value::Int((height * per_row).into()))
+        };
+        let is_there = turn.map_or(is_there, |it| and(w, it.is_there, is_there));
+        let to = staged.chunk(w, (row, down), column);
+        let column = int(w, IntOp::MulLo, wide(column), Value::Int(each.into()));
+        let row = int(w, IntOp::Add, wide(row), Value::Int(down.into()));
+        Chunk { to, is_there, point: [(rows.rank, row), (columns.rank, column)] }
     }
 
     /// Copies a chunk: at once where it lies in memory as it has to, else element by element.

@@ -52,6 +52,9 @@ pub(super) struct Team<'a> {
     pub(super) staged: HashMap<ValueId, Staged>,
     /// The room that they have there.
     pub(super) rooms: Rooms,
+    /// Words for those that threads look at as they have copied them, and whether what they saw last is not finite.
+    pub(super) words: HashMap<ValueId, Value>,
+    pub(super) broken: HashMap<ValueId, Reg>,
     /// Each four of its warps take products of short floats together.
     pub(super) groups: bool,
     /// Products of groups are waited for when they have begun.
@@ -102,9 +105,24 @@ impl<'a> Team<'a> {
         let factors = Factors::of(&nest.prologue, &stage.body);
         let Value::Reg(thread) = thread else { unreachable!("a special register is read into one") };
         let (staged, rooms) = (HashMap::new(), Rooms::default());
+        let (words, broken) = (HashMap::new(), HashMap::new());
         let splits = factors.products().any(|it| factors.is_split(nest, it.1));
         let groups = gpu == Gpu::Sm90a;
-        Team { rows, thread, row, column, factors, staged, rooms, groups, waits: true, packed: None, splits }
+        Team {
+            rows,
+            thread,
+            row,
+            column,
+            factors,
+            staged,
+            rooms,
+            words,
+            broken,
+            groups,
+            waits: true,
+            packed: None,
+            splits,
+        }
     }
 
     /// How many threads a block has.
@@ -128,6 +146,11 @@ impl<'a> Team<'a> {
             Some(TileOp::Round(_, of)) if self.factors.is_factor(factor) => *of,
             Some(_) | None => factor,
         }
+    }
+
+    /// Whether threads look at a tile that they have copied before products take it.
+    pub(super) fn looks_at(&self, nest: &Nest, load: ValueId) -> bool {
+        !self.groups && self.factors.is_looked_at(nest, load, self.rows.rank, ACROSS)
     }
 
     /// A tile that all rows share: its elements lie in shared memory when they are needed.
@@ -200,13 +223,16 @@ impl<'a> Emitter<'a> {
 
     /// The value combined along rows. Whether any of a row differs from -inf is known of the largest.
     fn reduction(&mut self, ty: &'a TileType, op: ReduceOp, a: ValueId) -> Tile<'a> {
+        if self.late.contains_key(&a) {
+            self.arrive(a);
+        }
         let all = self.by_row(ty, a);
         if op == ReduceOp::Any
             && let Some(elements) = all.iter().map(|it| self.any_by_peak(it)).collect()
         {
             return Tile { ty, elements };
         }
-        let own = self.reduce(ty, op, a);
+        let own = self.combined(ty, op, all.clone());
         let elements: Vec<Value> =
             own.elements.into_iter().map(|it| self.across(op, ty.scalar, it)).collect();
         if op == ReduceOp::Max && ty.scalar == Scalar::F32 {

@@ -34,6 +34,9 @@ const OF_THREAD: u32 = 255;
 /// The most columns of a factor of f32 in registers: with more, ptxas keeps some in memory, whatever else is held.
 const PARTED: u32 = 64;
 
+/// The most bytes of words that say whether a tile is finite.
+const WORDS: u32 = 64;
+
 /// The registers that scale weights into the range of f16.
 const TO_SCALE: u32 = 8;
 
@@ -243,9 +246,10 @@ impl<'a> Count<'a> {
         if let Op::Contract { a, b, there, .. } = op {
             // What products are taken of one by one is written down for each warp, if it does not lie there.
             let points = self.nest.values[*a].shape.iter().map(|it| it.extent).product::<u32>();
+            let words = if self.factors.is_looked_at(self.nest, *b, self.rows.rank, 1) { WORDS } else { 0 };
             return match self.factors.is_split(self.nest, *b) {
                 true if !self.factors.is_loaded(*a) => 4 * points,
-                false if there.is_some() => 2 * points,
+                false if there.is_some() => 2 * points + words,
                 true | false => 0,
             };
         }
