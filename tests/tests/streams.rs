@@ -272,7 +272,8 @@ fn one_query_without_a_rank_of_its_own_streams_over_its_keys() {
 
 fn in_gallery(name: &str) -> Plan {
     let path = format!("{}/../examples/gallery/{name}.attn", env!("CARGO_MANIFEST_DIR"));
-    let cascade = spec::cascade(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let text = std::fs::read_to_string(path).expect("the gallery has it");
+    let cascade = spec::cascade(&text).expect("the spec is right");
     attnc::driver::plan(&cascade, &Mapping::default())
 }
 

@@ -88,7 +88,7 @@ fn first(cascade: &Cascade, value: ExprId, holds: &impl Fn(ExprId) -> bool) -> O
 /// The cascade with a value as a tensor of its own, wherever it is.
 fn with(cascade: &Cascade, value: ExprId) -> Cascade {
     let mut new = cascade.clone();
-    let ranks = new.composed(&new.exprs.free(value).to_vec(), value);
+    let ranks = new.composed(new.exprs.free(value), value);
     let taken = |name: &str| new.tensors.iter().any(|(_, it)| it.name == name);
     let name = fresh("once", taken);
     let kind = new.exprs.kind(value);
