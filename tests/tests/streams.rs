@@ -336,6 +336,75 @@ fn heads_that_are_a_part_of_features_are_projected_in_tiles() {
     assert!(points.contains(&32), "{points:?}");
 }
 
+/// A sum of powers, the last of which is large and hidden by what its weight lacks.
+fn hidden(weight: &str) -> String {
+    format!(
+        "kernel hidden {{
+  rank m, n, d, e
+  input q[m, d]: f32
+  input k[n, d]: f32
+  input v[n, e]: f32
+  input r[n]: f32
+  last[n] = n == |n| - 1
+  S[m, n] = sum[d](q * k) + (if last then 1000.0 else 0.0)
+  W[n, e] = {weight}
+  output o[m, e] = sum[n](exp(S) * W) / sum[n](exp(S) where not last)
+}}"
+    )
+}
+
+#[test]
+fn what_is_hidden_decides_on_no_scale() {
+    let weights = [
+        "r[n + 1] * v",
+        "(if r > -9.0 then (1.0 where not last) else 0.5) * v",
+        "(if ((r > 0.0) where not last) and n >= 0 then 1.0 else 0.5) * v",
+        "tanh(r[n + 1] * v)",
+        "(if n >= 0 then r[n + 1] else 2.0) * v",
+    ];
+    for weight in weights {
+        let cascade = compiled(weight, hidden(weight));
+        let call = call(&cascade, &sized(&[("m", 7), ("n", 70), ("d", 5), ("e", 9)]), 1.0);
+        let expected = expected(&cascade, &call);
+        agree(weight, &on_nest(&cascade, &call, false), &expected, 2e-5);
+        all_agree(weight, &on_machine(&cascade, &call), &expected, 2e-5);
+    }
+}
+
+#[test]
+fn indices_under_conditions_are_read_at_any_stride() {
+    for index in ["(d where d > 1)", "(d else 0)", "(if m > 2 then d else d)", "d + 2", "d - 1"] {
+        let text = format!(
+            "kernel strides {{
+  rank m, d
+  input q[m, d]: f32
+  input k[m, d]: f32
+  output o[m, d] = q[m, {index}] * k else 3.0
+}}"
+        );
+        let cascade = compiled(index, text);
+        let call = call(&cascade, &sized(&[("m", 5), ("d", 70)]), 1.0);
+        all_agree(index, &on_machine(&cascade, &call), &expected(&cascade, &call), 1e-6);
+    }
+}
+
+#[test]
+fn nothing_is_computed_once_for_no_points() {
+    let text = "kernel none {
+  rank m, n, d, e
+  rank z = 0
+  input q[m, d]: f32
+  input k[n, d]: f32
+  input t[z, n]: f32
+  input v[n, e]: f32
+  S[m, n] = sum[d](q * k) + sum[z](cos(sin(z * 1.5) ^ 2.5) * t)
+  output o[m, e] = sum[n](softmax[n](S) * v)
+}";
+    let cascade = compiled("none", text.to_owned());
+    let call = call(&cascade, &sized(&[("m", 5), ("n", 70), ("d", 3), ("e", 4)]), 1.0);
+    all_agree("none", &on_machine(&cascade, &call), &expected(&cascade, &call), 2e-5);
+}
+
 #[test]
 fn rows_do_not_depend_on_threads_or_on_the_batch() {
     for (name, sizes) in [CASES[0], CASES[3]] {

@@ -18,8 +18,8 @@ use crate::schedule::exponents;
 pub(super) const LAW: Law =
     Law { name: "computed-once", law: "f(g) = f(T), if T[i] = g(i)", exactness: Exactness::Exact };
 
-/// Operations at a point that are worth memory for their result. A tile of what takes less is computed again for each box of
-/// rows, which multiply it tens of times.
+/// Operations at a point that are worth memory for their result. What takes less is computed again for each box of rows; each
+/// of those multiplies it tens of times.
 const DEAR: f64 = 30.0;
 /// A point would be computed again at least that often.
 const OFTEN: f64 = 4.0;
@@ -37,7 +37,7 @@ pub(super) fn computed(cascade: &Cascade) -> Vec<Applied> {
 /// The cascade with the law applied once, if there is something to apply it to.
 fn next(cascade: &Cascade) -> Option<Cascade> {
     let sizes = setting::sizes_of_plan(cascade);
-    let size = |ranks: &[RankId]| ranks.iter().map(|it| sizes[it.idx()]).product::<f64>();
+    let size = |ranks: &[RankId]| ranks.iter().map(|it| sizes[it.idx()].max(1.0)).product::<f64>();
     let inputs: Vec<Vec<RankId>> = cascade.inputs().map(|it| atoms(cascade, dims(cascade, it))).collect();
     let einsums = cascade.einsums().filter(|it| matches!(it.op, Op::Map | Op::Reduce(..)));
     let found = einsums.filter_map(|einsum| {
@@ -46,7 +46,10 @@ fn next(cascade: &Cascade) -> Option<Cascade> {
             let free = cascade.exprs.free(id);
             cascade.exprs.kind(id) == Kind::Real
                 && !free.is_empty()
-                // A power stays with its sum, which keeps it in range, and a condition where it decides what is traversed.
+                // What is a tensor of its own already has all ranks of its einsum.
+                && free.len() < space.len()
+                // A power stays with its sum, which keeps it in range; a condition on all of it stays in its einsum, where it
+                // decides what is traversed.
                 && exponents(&cascade.exprs, id).is_empty()
                 && !matches!(cascade.exprs.get(id), Expr::Where(..))
                 && OFTEN * size(free) <= size(&space)
@@ -60,7 +63,7 @@ fn next(cascade: &Cascade) -> Option<Cascade> {
     Some(with(cascade, value))
 }
 
-/// Each of some ranks is one of others, or as long as one: what has them is no larger.
+/// What has some ranks is no larger than what has others: each of them is one of those, or as long as one that no other is.
 fn is_part_of(cascade: &Cascade, ranks: &[RankId], of: &[RankId]) -> bool {
     let is_alike = |a: RankId, b: RankId| a == b || cascade.have_same_extent(a, b);
     let count = |all: &[RankId], rank: RankId| all.iter().filter(|it| is_alike(**it, rank)).count();

@@ -221,11 +221,12 @@ impl Weaver<'_> {
         x == exponent && is_sunken(limit)
     }
 
-    /// What must hold, beside what `where` says, for a value to be present where the exponent is: that coordinates are
-    /// inside, and that what it is made of is there. `None` where it may be absent for reasons that are no list of conditions.
+    /// What must hold, beside what `where` says, for a value to be present where the exponent is: coordinates lie inside, and
+    /// what is read from memory is present. `None` where it may be absent for reasons that are no list of conditions.
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn otherwise(&mut self, value: ExprId, exponent: ExprId) -> Option<Vec<ExprId>> {
-        let mut seen: BTreeSet<ExprId> = self.cascade.exprs.postorder(exponent).into_iter().collect();
+        let mut seen = BTreeSet::new();
+        self.strict_parts(exponent, &mut seen);
         let mut partial = Vec::new();
         self.partial_parts(value, &mut seen, &mut partial)?;
         let mut inside = Vec::new();
@@ -234,7 +235,7 @@ impl Weaver<'_> {
                 Expr::Read(tensor, coords, _) if self.cascade.tensors[tensor].role == Role::Input => {
                     (tensor, coords)
                 }
-                // What an operand lacks, they lack.
+                // That it is present says so of its operands, too.
                 Expr::Read(..) | Expr::Binary(..) | Expr::Unary(..) => {
                     inside.push(self.cascade.exprs.add(Expr::Present(id)));
                     continue;
@@ -254,33 +255,56 @@ impl Weaver<'_> {
         Some(inside)
     }
 
-    /// The parts of a value, others than those seen before, that have to be there for it to be there, and may be absent though what they are
-    /// made of is not. `None` where one of them matters only for some points.
+    /// The parts of a value that have to be present for it to be, and that may be absent though what they are made of is
+    /// present; others than those that were seen before. `None` where a branch that may not be taken has such a part.
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn partial_parts(&self, id: ExprId, seen: &mut BTreeSet<ExprId>, found: &mut Vec<ExprId>) -> Option<()> {
         if !seen.insert(id) {
             return Some(());
         }
         let exprs = &self.cascade.exprs;
-        let is_whole = |seen: &BTreeSet<ExprId>, it: ExprId| {
-            let mut all = exprs.postorder(it).into_iter().filter(|it| !seen.contains(it));
-            !all.any(|it| self.is_partial(it))
-        };
-        match exprs.get(id) {
-            Expr::Present(_) => return Some(()),
-            Expr::If(condition, a, b) => {
-                self.partial_parts(*condition, seen, found)?;
-                return [*a, *b].into_iter().all(|it| is_whole(seen, it)).then_some(());
-            }
-            Expr::Binary(BinaryOp::And | BinaryOp::Or, a, b) => {
-                return [*a, *b].into_iter().all(|it| is_whole(seen, it)).then_some(());
-            }
-            _ => {}
+        if let Expr::If(_, a, b) | Expr::Binary(BinaryOp::And | BinaryOp::Or, a, b) = exprs.get(id)
+            && !(self.is_whole(*a, seen) && self.is_whole(*b, seen))
+        {
+            return None;
         }
         if self.is_partial(id) {
             found.push(id);
         }
-        operands(exprs.get(id)).into_iter().try_for_each(|it| self.partial_parts(it, seen, found))
+        self.strict_operands(id).into_iter().try_for_each(|it| self.partial_parts(it, seen, found))
+    }
+
+    /// All that has to be present for a value to be.
+    fn strict_parts(&self, id: ExprId, seen: &mut BTreeSet<ExprId>) {
+        if seen.insert(id) {
+            self.strict_operands(id).into_iter().for_each(|it| self.strict_parts(it, seen));
+        }
+    }
+
+    /// The operands without which an operation has no value; of a tile that is held, those of what it holds.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+    fn strict_operands(&self, id: ExprId) -> Vec<ExprId> {
+        let exprs = &self.cascade.exprs;
+        match exprs.get(id) {
+            Expr::Present(_) | Expr::Else(..) | Expr::Pick(..) => Vec::new(),
+            Expr::Binary(BinaryOp::And | BinaryOp::Or, ..) => Vec::new(),
+            Expr::If(condition, ..) => vec![*condition],
+            Expr::Read(tensor, ..) if self.held.contains_key(tensor) => vec![self.held[tensor]],
+            other => operands(other),
+        }
+    }
+
+    /// Nothing that a value consists of may be absent, other than what was seen.
+    fn is_whole(&self, value: ExprId, seen: &BTreeSet<ExprId>) -> bool {
+        let exprs = &self.cascade.exprs;
+        let all = exprs.postorder(value).into_iter().filter(|it| !seen.contains(it));
+        all.into_iter().all(|it| match exprs.get(it) {
+            Expr::Where(..) => false,
+            Expr::Read(tensor, ..) if self.held.contains_key(tensor) => {
+                self.is_whole(self.held[tensor], seen)
+            }
+            _ => !self.is_partial(it),
+        })
     }
 
     /// A coordinate is that of the point at hand, along a rank as long as this one.

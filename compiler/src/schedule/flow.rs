@@ -84,6 +84,7 @@ impl<'a> Flow<'a> {
                 // What is selected is few, and mostly read at once.
                 flow.stored.insert(einsum.tensor);
             }
+            // A law made it so that nobody computes it again.
             if cascade.tensors[einsum.tensor].role == Role::Once {
                 flow.stored.insert(einsum.tensor);
             }

@@ -290,7 +290,7 @@ impl Shapes {
         let is_dear = |it: &TensorId| {
             let own = flow.ranks(*it);
             let mut all: Ranks = flow.space(flow.einsums[it]).union(rows).copied().collect();
-            // It is computed again for each tile of what is traversed together.
+            // A tile of it is computed again for each tile of all ranks that are traversed together with one of its own.
             let folds = cone.iter().map(|it| &self.of[it].fold).chain([&shape.fold]);
             folds.filter(|it| !it.is_disjoint(own)).for_each(|it| all.extend(it));
             let is_of_pairs = !own.is_disjoint(&lacked) && !own.is_disjoint(&shape.streams);

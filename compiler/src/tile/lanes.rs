@@ -10,7 +10,7 @@ use crate::ir::cascade::{At, Einsum, ExprId, Extent, Op, RankId, ReduceOp, Tenso
 use crate::ir::expr::{BinaryOp, Expr};
 use crate::ir::nest::{self, BufferId, Place, Scalar, ValueId};
 
-/// So many accesses to elements that lie apart take as long as a function of one of them.
+/// A function of an element takes as long as so many accesses to elements that lie apart.
 const FUNCTION: i64 = 4;
 
 impl Tiling<'_> {
@@ -167,18 +167,19 @@ impl Tiling<'_> {
         self.cascade.exprs.atoms(last).last() == Some(&rank)
     }
 
-    /// Holds where the arguments that are walked through have neighbours next to each other.
+    /// Holds where the arguments that may be walked through have neighbours next to each other.
     pub(super) fn unit_strides(&mut self, einsum: &Einsum, rank: RankId) -> Option<ValueId> {
         let exprs = &self.cascade.exprs;
         let mut walked: BTreeSet<TensorId> = BTreeSet::new();
         for id in exprs.postorder(einsum.value) {
+            // Under conditions and in branches an index is one, too.
             if let Expr::Read(tensor, coords, _) = exprs.get(id)
-                && self.walks(*tensor, coords, rank)
+                && coords.last().is_some_and(|it| exprs.free(*it).contains(&rank))
             {
                 walked.insert(*tensor);
             }
         }
-        if self.writes_along(einsum, rank) {
+        if matches!(einsum.at.last(), Some(At::Rank(last, _)) if exprs.atoms(*last).contains(&rank)) {
             walked.insert(einsum.tensor);
         }
         let mut all: Option<ValueId> = None;
@@ -204,7 +205,7 @@ impl Tiling<'_> {
         }
     }
 
-    /// The elements of a tile follow one another in memory: the lane is the last coordinate and no other.
+    /// The elements of a tile follow one another in memory: the last coordinate goes up with the lane, and no other has it.
     pub(super) fn is_contiguous(&self, buffer: BufferId, index: &[ValueId]) -> bool {
         let in_scratch = matches!(self.builder.nest.buffers[buffer].place, Place::Scratch(_));
         let lane = self.lane.or(self.rows.filter(|_| in_scratch));
