@@ -105,11 +105,13 @@ impl Weaver<'_> {
         }
     }
 
-    /// Ranks of a tile in the order that they have in what the stage stores, so that the same rank comes last in both. What
-    /// is stored first may lack features of what is stored later: they come last.
+    /// Ranks of a tile in the order that they have in what the stage stores, so that the same rank comes last in both: in the
+    /// first that has all of them, if one does.
     fn as_the_root(&self, mut ranks: Vec<RankId>) -> Vec<RankId> {
-        let order = self.ranks_of(self.group.roots[0]);
-        ranks.sort_by_key(|it| order.iter().position(|other| other == it).unwrap_or(order.len()));
+        let mut roots = self.group.roots.iter().map(|it| self.ranks_of(*it));
+        let order = roots.find(|order| ranks.iter().all(|it| order.contains(it)));
+        let order = order.unwrap_or_else(|| self.ranks_of(self.group.roots[0]));
+        ranks.sort_by_key(|it| order.iter().position(|other| other == it));
         ranks
     }
 
@@ -295,6 +297,7 @@ impl Weaver<'_> {
     }
 
     /// Nothing that a value consists of may be absent, other than what was seen.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
     fn is_whole(&self, value: ExprId, seen: &BTreeSet<ExprId>) -> bool {
         let exprs = &self.cascade.exprs;
         let all = exprs.postorder(value).into_iter().filter(|it| !seen.contains(it));
