@@ -122,8 +122,13 @@ impl Tiling<'_> {
                 && exprs.free(id).contains(&rank)
                 && is_often_read(exprs.free(id))
             {
-                let walks = self.walks(*tensor, coords, rank);
-                gain += if walks { 1 } else { -1 };
+                let is_shifted = |it: &ExprId| !matches!(exprs.get(*it), Expr::Index(_));
+                gain += match self.walks(*tensor, coords, rank) {
+                    // Part of a tile may lie outside.
+                    true if coords.last().is_some_and(is_shifted) => 0,
+                    true => 1,
+                    false => -1,
+                };
             }
             // A function of elements that are gathered is still computed faster for many at a time.
             if let Expr::Unary(op, _) = exprs.get(id)
