@@ -203,7 +203,8 @@ fn with(cascade: &Cascade, made: &Einsum, reading: &Reading) -> Cascade {
     new
 }
 
-fn atoms(cascade: &Cascade, ranks: impl Iterator<Item = RankId>) -> BTreeSet<RankId> {
+/// The part-less ranks that these stand for.
+pub(super) fn atoms(cascade: &Cascade, ranks: impl Iterator<Item = RankId>) -> BTreeSet<RankId> {
     ranks.flat_map(|it| cascade.exprs.atoms(it).to_vec()).collect()
 }
 

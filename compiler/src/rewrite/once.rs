@@ -5,9 +5,12 @@
 //! S[m, n] = sum[d](q * k * cos(n * w ^ d))   ->   C[n, d] = cos(n * W);  W[d] = w ^ d;  S[m, n] = sum[d](q * k * C)
 //! ```
 
+use std::collections::BTreeSet;
+
 use attnc_dsl::ast::Kind;
 
 use super::chunk::{Applied, Law, fresh};
+use super::elsewhere::atoms;
 use super::rules::Exactness;
 use super::setting;
 use crate::ir::cascade::{At, Cascade, Dim, Einsum, ExprId, Op, RankId, Role, Step, Tensor, TensorId};
@@ -37,13 +40,14 @@ pub(super) fn computed(cascade: &Cascade) -> Vec<Applied> {
 /// The cascade with the law applied once, if there is something to apply it to.
 fn next(cascade: &Cascade) -> Option<Cascade> {
     let sizes = setting::sizes_of_plan(cascade);
-    let size = |ranks: &[RankId]| ranks.iter().map(|it| sizes[it.idx()].max(1.0)).product::<f64>();
-    let inputs: Vec<Vec<RankId>> = cascade.inputs().map(|it| atoms(cascade, dims(cascade, it))).collect();
+    let size = |ranks: &BTreeSet<RankId>| ranks.iter().map(|it| sizes[it.idx()].max(1.0)).product::<f64>();
+    let inputs: Vec<BTreeSet<RankId>> =
+        cascade.inputs().map(|it| atoms(cascade, dims(cascade, it))).collect();
     let einsums = cascade.einsums().filter(|it| matches!(it.op, Op::Map | Op::Reduce(..)));
     let found = einsums.filter_map(|einsum| {
         let space = atoms(cascade, einsum.iterated().into_iter().chain(einsum.op.reduced().iter().copied()));
         let is_worth = |id: ExprId| {
-            let free = cascade.exprs.free(id);
+            let free: BTreeSet<RankId> = cascade.exprs.free(id).iter().copied().collect();
             cascade.exprs.kind(id) == Kind::Real
                 && !free.is_empty()
                 // What is a tensor of its own already has all ranks of its einsum.
@@ -52,10 +56,10 @@ fn next(cascade: &Cascade) -> Option<Cascade> {
                 // decides what is traversed.
                 && exponents(&cascade.exprs, id).is_empty()
                 && !matches!(cascade.exprs.get(id), Expr::Where(..))
-                && OFTEN * size(free) <= size(&space)
+                && OFTEN * size(&free) <= size(&space)
                 && cost(cascade, id) >= DEAR
                 && is_of_inputs(cascade, id)
-                && inputs.iter().any(|it| is_part_of(cascade, free, it))
+                && inputs.iter().any(|it| is_part_of(cascade, &free, it))
         };
         first(cascade, einsum.value, &is_worth)
     });
@@ -64,9 +68,9 @@ fn next(cascade: &Cascade) -> Option<Cascade> {
 }
 
 /// What has some ranks is no larger than what has others: each of them is one of those, or as long as one that no other is.
-fn is_part_of(cascade: &Cascade, ranks: &[RankId], of: &[RankId]) -> bool {
+fn is_part_of(cascade: &Cascade, ranks: &BTreeSet<RankId>, of: &BTreeSet<RankId>) -> bool {
     let is_alike = |a: RankId, b: RankId| a == b || cascade.have_same_extent(a, b);
-    let count = |all: &[RankId], rank: RankId| all.iter().filter(|it| is_alike(**it, rank)).count();
+    let count = |all: &BTreeSet<RankId>, rank: RankId| all.iter().filter(|it| is_alike(**it, rank)).count();
     ranks.iter().all(|it| count(ranks, *it) <= count(of, *it))
 }
 
@@ -134,11 +138,4 @@ fn is_of_inputs(cascade: &Cascade, value: ExprId) -> bool {
 
 fn dims(cascade: &Cascade, tensor: TensorId) -> impl Iterator<Item = RankId> {
     cascade.tensors[tensor].dims.iter().map(|it| it.rank)
-}
-
-fn atoms(cascade: &Cascade, ranks: impl Iterator<Item = RankId>) -> Vec<RankId> {
-    let mut all: Vec<RankId> = ranks.flat_map(|it| cascade.exprs.atoms(it).to_vec()).collect();
-    all.sort_unstable();
-    all.dedup();
-    all
 }

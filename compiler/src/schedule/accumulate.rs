@@ -288,8 +288,10 @@ impl Weaver<'_> {
     fn strict_operands(&self, id: ExprId) -> Vec<ExprId> {
         let exprs = &self.cascade.exprs;
         match exprs.get(id) {
-            Expr::Present(_) | Expr::Else(..) | Expr::Pick(..) => Vec::new(),
-            Expr::Binary(BinaryOp::And | BinaryOp::Or, ..) => Vec::new(),
+            Expr::Present(_)
+            | Expr::Else(..)
+            | Expr::Pick(..)
+            | Expr::Binary(BinaryOp::And | BinaryOp::Or, ..) => Vec::new(),
             Expr::If(condition, ..) => vec![*condition],
             Expr::Read(tensor, ..) if self.held.contains_key(tensor) => vec![self.held[tensor]],
             other => operands(other),
