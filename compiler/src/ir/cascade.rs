@@ -364,12 +364,7 @@ impl Cascade {
 
     /// All einsums, in order of evaluation.
     pub fn einsums(&self) -> impl Iterator<Item = &Einsum> {
-        self.steps.iter().flat_map(|step| -> Box<dyn Iterator<Item = &Einsum>> {
-            match step {
-                Step::Einsum(einsum) => Box::new(std::iter::once(einsum)),
-                Step::Recurrence(it) => Box::new(it.bases.iter().chain(&it.body)),
-            }
-        })
+        self.steps.iter().flat_map(Step::einsums)
     }
 
     /// Part-less ranks, put together to the composite ones whose index an expression mentions: beyond their extents
@@ -408,6 +403,23 @@ impl Cascade {
 }
 
 impl Step {
+    /// Its einsums, in order of evaluation.
+    pub(crate) fn einsums(&self) -> impl Iterator<Item = &Einsum> {
+        let (one, bases, body) = match self {
+            Step::Einsum(it) => (Some(it), None, None),
+            Step::Recurrence(it) => (None, Some(&it.bases), Some(&it.body)),
+        };
+        one.into_iter().chain(bases.into_iter().flatten()).chain(body.into_iter().flatten())
+    }
+
+    /// What a recurrence goes along.
+    pub(crate) fn walked(&self) -> Option<RankId> {
+        match self {
+            Step::Einsum(_) => None,
+            Step::Recurrence(it) => Some(it.rank),
+        }
+    }
+
     /// Its einsums, in order of evaluation, to be changed.
     pub(crate) fn einsums_mut(&mut self) -> impl Iterator<Item = &mut Einsum> {
         let (one, bases, body) = match self {

@@ -3,6 +3,7 @@
 pub mod arena;
 pub mod array;
 pub mod cascade;
+pub(crate) mod cover;
 pub mod expr;
 pub(crate) mod factors;
 pub mod interp;

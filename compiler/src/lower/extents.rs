@@ -205,6 +205,9 @@ impl<'a> Lowering<'a> {
                 self.require(relation);
             }
         }
+        // Where all extents are known, none of the points of its parts is beyond a rank that has as many.
+        let cascade = &self.cascade;
+        self.partial.retain(|it| cascade.is_ragged(*it));
         for rank in self.cascade.ranks.ids() {
             if !self.known(rank) {
                 // Either nothing uses it, or the cascade is only looked at.

@@ -7,11 +7,12 @@
 
 use std::collections::BTreeSet;
 
-use attnc_dsl::ast::CompareOp;
+use attnc_dsl::ast::{CompareOp, Kind};
 
 use super::facts::{Graph, free_of};
 use super::term::{Class, Term};
 use crate::ir::cascade::RankId;
+use crate::ir::cover::{Affine, Piece, covers};
 
 /// Conditions, all of which hold; none for what is present everywhere.
 pub(crate) type Domain = BTreeSet<Atom>;
@@ -93,15 +94,61 @@ pub(crate) fn is_extent(graph: &Graph, condition: Class, rank: RankId) -> bool {
 }
 
 /// Where one of these terms is present.
-pub(crate) fn one_of(domains: impl Iterator<Item = Domain>) -> Domain {
+pub(crate) fn one_of(graph: &Graph, domains: impl Iterator<Item = Domain>) -> Domain {
     let mut some: Vec<Domain> = domains.collect();
     some.sort();
     some.dedup();
     match some.as_slice() {
         [only] => only.clone(),
         all if all.iter().any(Domain::is_empty) => Domain::new(),
+        all if covers(&graph.analysis.cascade, &pieces(graph, all)) => Domain::new(),
         _ => Domain::from([Atom::OneOf(some)]),
     }
+}
+
+/// Those domains, and those that they are one of, that are a range of coordinates.
+fn pieces(graph: &Graph, domains: &[Domain]) -> Vec<Piece> {
+    let one = |domain: &Domain| -> Vec<Piece> {
+        let alone = domain.first().filter(|_| domain.len() == 1);
+        match alone {
+            Some(Atom::OneOf(some)) => pieces(graph, some),
+            _ => {
+                let bounds: Option<Vec<_>> = domain.iter().map(|it| bound(graph, it)).collect();
+                bounds.and_then(Piece::of).into_iter().collect()
+            }
+        }
+    };
+    domains.iter().flat_map(one).collect()
+}
+
+/// The comparison of numbers that a condition is.
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+fn bound(graph: &Graph, atom: &Atom) -> Option<(CompareOp, Affine, Affine)> {
+    let Atom::Holds(class) = atom else { return None };
+    graph[graph.find(*class)].nodes.iter().find_map(|it| match it {
+        Term::Compare(op, [a, b]) => Some((*op, affine(graph, *a, DEPTH)?, affine(graph, *b, DEPTH)?)),
+        _ => None,
+    })
+}
+
+/// Terms of terms that are asked for a number.
+const DEPTH: u32 = 8;
+
+/// An integer as a sum of multiples.
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+fn affine(graph: &Graph, class: Class, depth: u32) -> Option<Affine> {
+    let cascade = &graph.analysis.cascade;
+    let below = depth.checked_sub(1)?;
+    graph[graph.find(class)].nodes.iter().find_map(|it| match it {
+        Term::Int(value) => Some(Affine::number(*value)),
+        Term::Index(rank) => Affine::index(cascade, *rank),
+        Term::Extent(rank) => Some(Affine::extent(cascade, *rank)),
+        Term::Param(param, Kind::Int) => Affine::param(cascade, *param),
+        Term::Binary(op, [a, b]) => {
+            Affine::combined(*op, &affine(graph, *a, below)?, &affine(graph, *b, below)?)
+        }
+        _ => None,
+    })
 }
 
 /// The part-less ranks that a condition depends on.

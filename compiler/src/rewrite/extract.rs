@@ -51,7 +51,7 @@ struct Timing {
     states: Vec<State>,
     /// The most passes along each family of ranks of the term and what it is made of.
     passes: Vec<u32>,
-    /// All passes, then how late the values are there; smaller is better.
+    /// All passes that count, then how late the values are there; smaller is better.
     key: (u32, u32),
 }
 
@@ -108,7 +108,7 @@ impl Set {
 /// What a choice costs; smaller is better.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub(crate) struct Cost {
-    /// Passes, summed over the families of ranks.
+    /// Passes, summed over the families of ranks that are more than features.
     pub(crate) passes: u32,
     /// Operations, weighted by what they take.
     pub(crate) work: f64,
@@ -139,7 +139,7 @@ impl Choice {
         let chosen: Vec<&Chosen> = roots.iter().filter_map(|it| self.of(graph.find(*it))).collect();
         let families = graph.analysis.families.len();
         let most = |family: usize| chosen.iter().map(|it| it.timing.passes[family]).max().unwrap_or(0);
-        let passes = (0..families).map(most).sum();
+        let passes = graph.analysis.counted((0..families).map(most));
         Cost { passes, work: self.sum(&self.needs(graph, roots)) }
     }
 
@@ -376,7 +376,9 @@ impl Asked<'_> {
         };
         let passes: Vec<u32> = states.iter().enumerate().map(most).collect();
         let late = |it: Stage| 2 * it.pass - u32::from(it.open);
-        let key = (passes.iter().sum(), states.iter().flat_map(State::stages).map(late).sum());
+        let lateness = states.iter().map(|it| it.stages().map(late).sum());
+        let setting = &self.graph.analysis;
+        let key = (setting.counted(passes.iter().copied()), setting.counted(lateness));
         Timing { states, passes, key }
     }
 }

@@ -155,7 +155,7 @@ fn domain(graph: &Graph, term: &Term, id: Class) -> Domain {
             domain
         }
         Term::Else([_, other]) if of(other).is_empty() => Domain::new(),
-        Term::Else([value, other]) => one_of([of(value).clone(), of(other).clone()].into_iter()),
+        Term::Else([value, other]) => one_of(graph, [of(value).clone(), of(other).clone()].into_iter()),
         Term::If([condition, a, b]) if of(a).is_empty() && of(b).is_empty() => of(condition).clone(),
         Term::If(_) | Term::Pick(_) => opaque(),
         Term::Input(tensor, _, coordinates) => match graph.analysis.bounds(graph, *tensor, coordinates) {
@@ -174,7 +174,7 @@ fn domain(graph: &Graph, term: &Term, id: Class) -> Domain {
             exists(graph, &atoms, of(body))
         }
         Term::Reduce(..) => Domain::new(),
-        Term::Union(_, ids) => one_of(ids.iter().map(|it| of(it).clone())),
+        Term::Union(_, ids) => one_of(graph, ids.iter().map(|it| of(it).clone())),
         Term::Binary(BinaryOp::FloorDiv | BinaryOp::Mod, [_, b]) => match graph[*b].data.constant {
             Some(Term::Int(value)) if value != 0 => all(operands),
             _ => opaque(),

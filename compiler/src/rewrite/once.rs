@@ -24,6 +24,8 @@ pub(super) const LAW: Law =
 /// Operations at a point that are worth memory for their result. What takes less is computed again for each box of rows; each
 /// of those multiplies it tens of times.
 const DEAR: f64 = 30.0;
+/// The same of what a walk would compute again at each of its coordinates: a function.
+const STAYING: f64 = 10.0;
 /// A point would be computed again at least that often.
 const OFTEN: f64 = 4.0;
 
@@ -41,37 +43,51 @@ pub(super) fn computed(cascade: &Cascade) -> Vec<Applied> {
 fn next(cascade: &Cascade) -> Option<Cascade> {
     let sizes = setting::sizes_of_plan(cascade);
     let size = |ranks: &BTreeSet<RankId>| ranks.iter().map(|it| sizes[it.idx()].max(1.0)).product::<f64>();
-    let inputs: Vec<BTreeSet<RankId>> =
-        cascade.inputs().map(|it| atoms(cascade, dims(cascade, it))).collect();
-    let einsums = cascade.einsums().filter(|it| matches!(it.op, Op::Map | Op::Reduce(..)));
-    let found = einsums.filter_map(|einsum| {
+    let inputs: Vec<Vec<RankId>> = cascade.inputs().map(|it| parts(cascade, it)).collect();
+    let steps = cascade.steps.iter().flat_map(|step| step.einsums().map(move |it| (step.walked(), it)));
+    let einsums = steps.filter(|(_, it)| matches!(it.op, Op::Map | Op::Reduce(..)));
+    let found = einsums.filter_map(|(walked, einsum)| {
         let space = atoms(cascade, einsum.iterated().into_iter().chain(einsum.op.reduced().iter().copied()));
         let is_worth = |id: ExprId| {
             let free: BTreeSet<RankId> = cascade.exprs.free(id).iter().copied().collect();
+            let stays = walked.is_some_and(|it| cascade.exprs.atoms(it).iter().all(|it| !free.contains(it)));
             cascade.exprs.kind(id) == Kind::Real
                 && !free.is_empty()
                 // What is a tensor of its own already has all ranks of its einsum.
                 && free.len() < space.len()
                 // A power stays with its sum, which keeps it in range; a condition on all of it stays in its einsum, where it
                 // decides what is traversed.
-                && exponents(&cascade.exprs, id).is_empty()
+                && (stays || exponents(&cascade.exprs, id).is_empty())
                 && !matches!(cascade.exprs.get(id), Expr::Where(..))
                 && OFTEN * size(&free) <= size(&space)
-                && cost(cascade, id) >= DEAR
+                && cost(cascade, id) >= if stays { STAYING } else { DEAR }
                 && is_of_inputs(cascade, id)
-                && inputs.iter().any(|it| is_part_of(cascade, &free, it))
+                && inputs.iter().any(|it| places(cascade, cascade.exprs.free(id), it).is_some())
         };
         first(cascade, einsum.value, &is_worth)
     });
     let value = found.into_iter().next()?;
-    Some(with(cascade, value))
+    let free = cascade.exprs.free(value);
+    let (own, others): (Vec<_>, Vec<_>) =
+        inputs.iter().partition(|it| free.iter().all(|rank| it.contains(rank)));
+    let places = own.into_iter().chain(others).find_map(|it| places(cascade, free, it))?;
+    let mut ranks: Vec<RankId> = free.to_vec();
+    ranks.sort_by_key(|rank| free.iter().zip(&places).find(|it| it.0 == rank).map(|it| *it.1));
+    Some(with(cascade, value, &ranks))
 }
 
-/// What has some ranks is no larger than what has others: each of them is one of those, or as long as one that no other is.
-fn is_part_of(cascade: &Cascade, ranks: &BTreeSet<RankId>, of: &BTreeSet<RankId>) -> bool {
-    let is_alike = |a: RankId, b: RankId| a == b || cascade.have_same_extent(a, b);
-    let count = |all: &BTreeSet<RankId>, rank: RankId| all.iter().filter(|it| is_alike(**it, rank)).count();
-    ranks.iter().all(|it| count(ranks, *it) <= count(of, *it))
+/// Where some ranks are among others: each is one of those, or as long as one that no other is; `None` if what has them
+/// may be larger than what has the others.
+fn places(cascade: &Cascade, ranks: &[RankId], among: &[RankId]) -> Option<Vec<usize>> {
+    let mut places: Vec<usize> = Vec::new();
+    for &rank in ranks {
+        let is_alike = |(at, of): &(usize, &RankId)| {
+            !ranks.contains(of) && !places.contains(at) && cascade.have_same_extent(**of, rank)
+        };
+        let own = among.iter().position(|it| *it == rank);
+        places.push(own.or_else(|| Some(among.iter().enumerate().find(is_alike)?.0))?);
+    }
+    Some(places)
 }
 
 /// The outermost expression in a value that something is true of.
@@ -92,10 +108,11 @@ fn first(cascade: &Cascade, value: ExprId, holds: &impl Fn(ExprId) -> bool) -> O
     None
 }
 
-/// The cascade with a value as a tensor of its own, wherever it is.
-fn with(cascade: &Cascade, value: ExprId) -> Cascade {
+/// The cascade with a value as a tensor of its own, which has these part-less ranks in that order, wherever it is.
+fn with(cascade: &Cascade, value: ExprId, order: &[RankId]) -> Cascade {
     let mut new = cascade.clone();
-    let ranks = new.composed(new.exprs.free(value), value);
+    let mut ranks = new.composed(order, value);
+    ranks.sort_by_key(|it| order.iter().position(|of| new.exprs.atoms(*it).first() == Some(of)));
     let taken = |name: &str| new.tensors.iter().any(|(_, it)| it.name == name);
     let name = fresh("once", taken);
     let kind = new.exprs.kind(value);
@@ -131,11 +148,22 @@ fn cost(cascade: &Cascade, value: ExprId) -> f64 {
     changing.map(of).sum()
 }
 
-/// It reads nothing but inputs, and what is made of them once.
+/// It reads nothing but inputs and what is made of them, point by point.
 fn is_of_inputs(cascade: &Cascade, value: ExprId) -> bool {
-    cascade.exprs.reads(value).all(|(it, _)| matches!(cascade.tensors[it].role, Role::Input | Role::Once))
+    let is_made = |tensor: TensorId| {
+        let mut writers = cascade.steps.iter().filter(|it| it.einsums().any(|it| it.tensor == tensor));
+        match (writers.next(), writers.next()) {
+            (Some(Step::Einsum(it)), None) => it.op == Op::Map && is_of_inputs(cascade, it.value),
+            _ => false,
+        }
+    };
+    cascade.exprs.reads(value).all(|(it, _)| match cascade.tensors[it].role {
+        Role::Input | Role::Once => true,
+        Role::Output | Role::Intermediate | Role::Temporary => is_made(it),
+    })
 }
 
-fn dims(cascade: &Cascade, tensor: TensorId) -> impl Iterator<Item = RankId> {
-    cascade.tensors[tensor].dims.iter().map(|it| it.rank)
+/// The part-less ranks of a tensor, in order.
+fn parts(cascade: &Cascade, tensor: TensorId) -> Vec<RankId> {
+    cascade.tensors[tensor].dims.iter().flat_map(|it| cascade.exprs.atoms(it.rank).to_vec()).collect()
 }

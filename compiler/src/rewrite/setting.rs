@@ -20,6 +20,9 @@ pub(crate) struct Setting {
     /// The part-less ranks of each rank that something reduces over, and each of them by itself where no input has them
     /// all: passes are counted by the elements of inputs.
     pub(crate) families: Vec<Vec<RankId>>,
+    /// For each family, whether passes along it are worth work: fibers of features lie near once a point is there, where
+    /// what is traversed is long.
+    pub(crate) is_far: Vec<bool>,
     /// For each family, what every tensor as written needs of its sources.
     pub(crate) written: Vec<BTreeMap<TensorId, State>>,
     /// Part-less ranks of which it is seen that they have no coordinates.
@@ -55,7 +58,14 @@ impl Setting {
             count(*part);
         }
         let (sizes, guarded) = (sizes(cascade), empty::guarded(cascade));
-        Setting { cascade: cascade.clone(), families, written, guarded, sizes, round: 0, changed: Vec::new() }
+        let is_far = are_far(cascade, &families);
+        let cascade = cascade.clone();
+        Setting { cascade, families, is_far, written, guarded, sizes, round: 0, changed: Vec::new() }
+    }
+
+    /// Passes along all families that are worth work.
+    pub(crate) fn counted(&self, passes: impl IntoIterator<Item = u32>) -> u32 {
+        passes.into_iter().zip(&self.is_far).filter(|(_, is_far)| **is_far).map(|(it, _)| it).sum()
     }
 
     /// Another round of the search begins.
@@ -160,6 +170,14 @@ impl Setting {
     }
 }
 
+/// Which families are more than features that every sum is free of; all, if none is.
+fn are_far(cascade: &Cascade, families: &[Vec<RankId>]) -> Vec<bool> {
+    let (features, made) = (crate::schedule::features(cascade), made(cascade));
+    let is_far = |family: &Vec<RankId>| family.iter().any(|it| !features.contains(it) || made.contains(it));
+    let any = families.iter().any(is_far);
+    families.iter().map(|it| !any || is_far(it)).collect()
+}
+
 /// A long extent, and a short one.
 const LONG: f64 = 4096.0;
 const SHORT: f64 = 64.0;
@@ -170,14 +188,7 @@ pub(crate) fn sizes(cascade: &Cascade) -> Vec<f64> {
     if let Some(known) = crate::ir::interp::extents(cascade) {
         return known.into_iter().map(|it| it as f64).collect();
     }
-    let made: Vec<TensorId> = cascade
-        .einsums()
-        .filter(|it| matches!(it.op, Op::Reduce(ReduceOp::Sum, _)))
-        .map(|it| it.tensor)
-        .filter(|it| cascade.tensors[*it].role != Role::Output)
-        .collect();
-    let long: Vec<RankId> =
-        made.iter().flat_map(|it| cascade.tensors[*it].dims.iter().map(|dim| dim.rank)).collect();
+    let long = made(cascade);
     cascade
         .ranks
         .iter()
@@ -187,6 +198,13 @@ pub(crate) fn sizes(cascade: &Cascade) -> Vec<f64> {
             Extent::Carried | Extent::Derived(_) => SHORT,
         })
         .collect()
+}
+
+/// The ranks of sums that are no outputs, such as those of scores.
+fn made(cascade: &Cascade) -> BTreeSet<RankId> {
+    let sums = cascade.einsums().filter(|it| matches!(it.op, Op::Reduce(ReduceOp::Sum, _)));
+    let made = sums.map(|it| &cascade.tensors[it.tensor]).filter(|it| it.role != Role::Output);
+    made.flat_map(|it| it.dims.iter().map(|dim| dim.rank)).collect()
 }
 
 /// The same where sums that are written out may have features: those are short.

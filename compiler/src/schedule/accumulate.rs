@@ -17,6 +17,7 @@ use super::range::of_coordinate;
 use super::scaled::{self, Scaled};
 use super::weave::{Weaver, left};
 use crate::ir::cascade::{Einsum, ExprId, Op, RankId, ReduceOp, Role, TensorId};
+use crate::ir::cover::is_covered;
 use crate::ir::expr::{BinaryOp, Expr, UnaryOp, operands};
 
 /// What a fold is along, and for what.
@@ -322,7 +323,8 @@ impl Weaver<'_> {
     fn is_partial(&self, id: ExprId) -> bool {
         let exprs = &self.cascade.exprs;
         match exprs.get(id) {
-            Expr::Pick(..) | Expr::Else(..) => true,
+            Expr::Pick(..) => true,
+            Expr::Else(..) => !is_covered(self.cascade, id),
             Expr::If(_, a, b) => {
                 let none = |it| super::presence::conditions(exprs, &self.held, it).is_empty();
                 !(none(*a) && none(*b))

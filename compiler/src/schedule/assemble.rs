@@ -77,11 +77,13 @@ impl Weaver<'_> {
         let (flow, exprs) = (self.flow, &self.flow.cascade.exprs);
         let mut reads = self.group.cone.iter().flat_map(|it| exprs.reads(flow.einsums[it].value));
         self.ranks_of(self.group.roots[0]).last() == Some(&row)
+            && self.cascade.most_coordinates(row) >= self.mapping.defaults.lanes
             && reads.any(|(_, coords)| {
                 let (last, outer) =
                     coords.split_last().map_or((None, &[][..]), |(it, outer)| (Some(*it), outer));
                 let along = outer.iter().any(|it| exprs.free(*it).iter().any(|it| self.streams.contains(it)));
-                along && last.is_some_and(|it| *exprs.get(it) == Expr::Index(row))
+                let is_row = |it: ExprId| matches!(*exprs.get(it), Expr::Index(of) if exprs.atoms(of).last() == Some(&row));
+                along && last.is_some_and(is_row)
             })
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::flow::{Flow, Ranks};
 use super::shape::Shapes;
-use super::walk::{self, Walks};
+use super::walk::Walks;
 use crate::ir::cascade::{Step, TensorId};
 
 /// One stage in the making.
@@ -36,7 +36,7 @@ pub(super) fn drafts<'a>(flow: &Flow<'a>, shapes: &Shapes, walks: &Walks) -> Vec
             if walks.groups[walk].steps.first() == Some(&at) {
                 drafts.push(Draft::Walk(walk));
             }
-            made.extend(walk::einsums(step).iter().map(|it| (it.tensor, drafts.len() - 1)));
+            made.extend(step.einsums().map(|it| (it.tensor, drafts.len() - 1)));
             continue;
         }
         match step {

@@ -5,6 +5,7 @@ use attnc_dsl::ast::{CompareOp, DType, Kind};
 use super::Tiling;
 use super::builder::Known;
 use crate::ir::cascade::{ExprId, Extent, RankId, TensorId};
+use crate::ir::cover::is_covered;
 use crate::ir::expr::{BinaryOp, Expr, UnaryOp, operands};
 use crate::ir::nest::{Op, Scalar, ValueId};
 use crate::schedule::range::of_coordinate;
@@ -97,7 +98,8 @@ impl Tiling<'_> {
                     return Self::always(x.value);
                 }
                 let value = self.builder.select(there, x.value, y.value);
-                Known { value, present: y.present.map(|it| self.builder.or(there, it)) }
+                let otherwise = y.present.filter(|_| !is_covered(cascade, id));
+                Known { value, present: otherwise.map(|it| self.builder.or(there, it)) }
             }
             Expr::Present(x) => {
                 let present = self.known(*x).present;

@@ -262,7 +262,7 @@ impl<'a> Carry<'a> {
         }
         let inside: BTreeSet<TensorId> = all.iter().map(|it| it.1.tensor).collect();
         let others = cascade.steps.iter().enumerate().filter(|(at, _)| !group.steps.contains(at));
-        let others = others.flat_map(|(_, step)| super::einsums(step));
+        let others = others.flat_map(|(_, step)| step.einsums());
         let others = others.filter(|it| weaver.flow.live.contains(&it.tensor));
         let mut stored: BTreeSet<TensorId> =
             others.flat_map(|it| cascade.exprs.reads(it.value).map(|it| it.0).collect::<Vec<_>>()).collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use attnc_dsl::ast::Kind;
 
-use super::{Finder, Group, einsums};
+use super::{Finder, Group};
 use crate::ir::cascade::{
     At, Cascade, Einsum, ExprId, Extent, Op, RankId, Recurrence, ReduceOp, Role, ScanOp, Step, TensorId,
 };
@@ -242,7 +242,7 @@ impl Finder<'_> {
 
     /// The tensors that a walk defines.
     pub(super) fn inside(&self, group: &Group) -> BTreeSet<TensorId> {
-        let steps = group.steps.iter().flat_map(|&it| einsums(&self.cascade.steps[it]));
+        let steps = group.steps.iter().flat_map(|&it| self.cascade.steps[it].einsums());
         steps.map(|it| it.tensor).collect()
     }
 
@@ -272,10 +272,13 @@ impl Finder<'_> {
 
     /// A step that reads what the walk carries.
     pub(super) fn reads_state(&self, group: &Group, step: usize) -> bool {
+        self.cascade.steps[step].einsums().any(|it| self.reads_states(group, it))
+    }
+
+    /// The same of one einsum.
+    pub(super) fn reads_states(&self, group: &Group, einsum: &Einsum) -> bool {
         let states = self.states(group);
-        let exprs = &self.cascade.exprs;
-        let mut all = einsums(&self.cascade.steps[step]).into_iter();
-        all.any(|it| exprs.reads(it.value).any(|(tensor, _)| states.contains(&tensor)))
+        self.cascade.exprs.reads(einsum.value).any(|(tensor, _)| states.contains(&tensor))
     }
 
     /// The tensors of a walk that depend on what it carries.

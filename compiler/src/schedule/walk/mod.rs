@@ -64,16 +64,8 @@ pub(super) fn gathered(cascade: &Cascade, walker: Walker) -> (Cascade, Walks) {
     let mut cascade = cascade.clone();
     cascade.steps = order.iter().map(|&it| cascade.steps[it].clone()).collect();
     let steps = groups.iter().flat_map(|it| &it.steps);
-    let tensors = steps.flat_map(|&it| einsums(&cascade.steps[it])).map(|it| it.tensor).collect();
+    let tensors = steps.flat_map(|&it| cascade.steps[it].einsums()).map(|it| it.tensor).collect();
     (cascade, Walks { groups, tensors })
-}
-
-/// Everything that a step evaluates.
-pub(super) fn einsums(step: &Step) -> Vec<&Einsum> {
-    match step {
-        Step::Einsum(it) => vec![it],
-        Step::Recurrence(it) => it.bases.iter().chain(&it.body).collect(),
-    }
 }
 
 /// A cascade with what its steps need of each other, and the walks found so far.
@@ -97,14 +89,14 @@ impl<'a> Finder<'a> {
     fn of(cascade: &'a Cascade, walker: Walker) -> Finder<'a> {
         let mut defined: BTreeMap<TensorId, usize> = BTreeMap::new();
         for (at, step) in cascade.steps.iter().enumerate() {
-            defined.extend(einsums(step).iter().map(|it| (it.tensor, at)));
+            defined.extend(step.einsums().map(|it| (it.tensor, at)));
         }
         let live = flow::live(cascade);
         let mut readers: BTreeMap<TensorId, BTreeSet<usize>> = BTreeMap::new();
         let mut reads = Vec::new();
         for (at, step) in cascade.steps.iter().enumerate() {
             let mut read = BTreeSet::new();
-            for einsum in einsums(step).into_iter().filter(|it| live.contains(&it.tensor)) {
+            for einsum in step.einsums().filter(|it| live.contains(&it.tensor)) {
                 for (tensor, _) in cascade.exprs.reads(einsum.value) {
                     readers.entry(tensor).or_default().insert(at);
                     read.extend(defined.get(&tensor).filter(|it| **it != at));
@@ -142,7 +134,8 @@ impl<'a> Finder<'a> {
         let (first, second): (Vec<_>, Vec<_>) = steps.partition(|(_, it)| is_recurrence(it));
         for (at, step) in first.into_iter().chain(second) {
             if self.is_free(at)
-                && let Some(group) = self.begun_with(at, step).map(|it| self.grown(it))
+                && let Some(group) =
+                    self.begun_with(at, step).map(|it| self.without_functions(self.grown(it)))
                 && (group.steps.len() > 1 || is_recurrence(step))
             {
                 let first = *group.steps.first().expect("a walk has steps");
@@ -277,7 +270,7 @@ impl<'a> Finder<'a> {
 
     /// Whether a step next to a walk is better off inside.
     fn is_welcome(&self, group: &Group, step: usize) -> bool {
-        let all = einsums(&self.cascade.steps[step]);
+        let all: Vec<&Einsum> = self.cascade.steps[step].einsums().collect();
         if !all.iter().any(|it| self.live.contains(&it.tensor)) {
             return false;
         }
@@ -301,6 +294,43 @@ impl<'a> Finder<'a> {
                     && (self.reads_state(group, step) || !self.is_better_outside(group, it))
             }
         }
+    }
+
+    /// The walk without steps at its ends that are better spread over its coordinates.
+    fn without_functions(&self, mut group: Group) -> Group {
+        let is_end = |group: &Group, step: usize| {
+            let is_read = |it: &Einsum| {
+                self.readers.get(&it.tensor).is_some_and(|readers| !readers.is_disjoint(&group.steps))
+            };
+            match &self.cascade.steps[step] {
+                Step::Einsum(it) => {
+                    self.is_better_spread(group, it)
+                        && (self.reads[step].is_disjoint(&group.steps) || !is_read(it))
+                }
+                Step::Recurrence(_) => false,
+            }
+        };
+        while let Some(end) = group.steps.iter().copied().find(|it| is_end(&group, *it)) {
+            group.steps.remove(&end);
+        }
+        group
+    }
+
+    /// Functions of one element at a time, which lanes along what is walked take many of at a time: memory for the results is
+    /// no more than that of an input.
+    fn is_better_spread(&self, group: &Group, einsum: &Einsum) -> bool {
+        let exprs = &self.cascade.exprs;
+        let boxed = group.rows.last().filter(|it| self.features.contains(it));
+        let rows = group.rows.iter().filter(|it| Some(*it) != boxed).chain([&group.rank]);
+        let single: Ranks = rows.flat_map(|&it| exprs.atoms(it).to_vec()).collect();
+        let atoms =
+            |ranks: &[RankId]| ranks.iter().flat_map(|&it| exprs.atoms(it).to_vec()).collect::<Ranks>();
+        let takes = |id: &ExprId| matches!(exprs.get(*id), Expr::Unary(op, _) if op.is_real_function());
+        self.walker == Walker::Thread
+            && einsum.op == Op::Map
+            && atoms(&einsum.iterated()) == single
+            && !self.reads_states(group, einsum)
+            && exprs.postorder(einsum.value).iter().any(takes)
     }
 
     /// A contraction of one value with what is the same at all coordinates gains from many of them at a time; and what a
