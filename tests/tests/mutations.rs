@@ -319,3 +319,26 @@ fn neither_can_it_where_a_group_of_warps_copies_for_others() {
     assert!(n_mutants >= 40, "{n_mutants} mutants");
     few_survive(n_mutants, &survivors);
 }
+
+#[test]
+fn reads_of_tiles_that_others_copy_end_with_fences() {
+    let variant = attention::VARIANTS.iter().find(|it| it.name == "causal").unwrap();
+    let subject = Subject::new(variant, Gpu::Sm90a, "_maps");
+    let module = &subject.parts.module;
+    let mut without = Vec::new();
+    for (which, kernel) in subject.kernels(module) {
+        for (at, _) in kernel.insts().filter(|it| matches!(it.1.op, Op::FenceProxy { .. })) {
+            let mut module = module.clone();
+            module.kernels[which].body.remove(at);
+            without.push((at, module));
+        }
+    }
+    let faults = on_all_cores(&without, |(at, module)| {
+        let found = SCHEDULES.iter().find_map(|it| subject.run(module, *it).err())?;
+        assert!(found.contains("and no fence.proxy.async follows"), "{at}: {found}");
+        Some(*at)
+    });
+    // Those that look do so in two loops; where something is not finite, each of two slices of columns is read in both.
+    let n_needed = faults.iter().flatten().count();
+    assert!(n_needed >= 4, "{n_needed} of {} fences are needed: {faults:?}", without.len());
+}

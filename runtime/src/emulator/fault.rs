@@ -58,7 +58,7 @@ pub enum Problem {
     Race { address: u64, other: String, warp: u32 },
     /// Shared memory is touched that an asynchronous copy still fills or reads.
     InFlight { address: u64, by: String, warp: u32 },
-    /// Shared memory that was written by instructions is read by an asynchronous unit without a fence.
+    /// Shared memory that instructions wrote or read is read or written by an asynchronous unit without a fence.
     Proxy { address: u64, by: String, warp: u32 },
     /// Lanes that have to come together do not.
     Divergence { missing: u32 },
@@ -172,7 +172,7 @@ impl Display for Problem {
             }
             Problem::Proxy { address, by, warp } => write!(
                 f,
-                "shared address {address:#x} was written by `{by}` of warp {warp}, and no fence.proxy.async follows"
+                "shared address {address:#x} was touched by `{by}` of warp {warp}, and no fence.proxy.async follows"
             ),
             Problem::Divergence { missing } => {
                 write!(f, "lanes {missing:#010x} of the warp do not run this instruction with the others")

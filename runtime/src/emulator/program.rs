@@ -3,7 +3,9 @@
 use attnc_ptx::modifier::special::Special;
 use attnc_ptx::signature::{Kind, Slot};
 use attnc_ptx::types::Type;
-use attnc_ptx::{Address, Base, Inst, Kernel, Module, Op, Operand, ParseError, Stmt, VarPlace, parse};
+use attnc_ptx::{
+    Address, Base, Inst, Kernel, Module, Op, Operand, ParseError, Stmt, Target, VarPlace, parse,
+};
 
 use super::number::low;
 
@@ -25,7 +27,8 @@ impl Program {
     ///
     /// Where the text is none that [`attnc_ptx::parse`] takes.
     pub fn parse(text: &str) -> Result<Program, ParseError> {
-        Ok(Program { kernels: parse(text)?.kernels.into_iter().map(Decoded::new).collect() })
+        let Module { kernels, target, .. } = parse(text)?;
+        Ok(Program { kernels: kernels.into_iter().map(|it| Decoded::new(it, target)).collect() })
     }
 
     /// A module as its text reads: it is printed and read back, so that the text is what is tested.
@@ -47,6 +50,8 @@ impl Program {
 #[derive(Debug, Clone)]
 pub(super) struct Decoded {
     pub(super) kernel: Kernel,
+    /// The machine that it is for.
+    pub(super) target: Target,
     pub(super) codes: Vec<Code>,
     /// The bits that each register keeps.
     pub(super) masks: Vec<u64>,
@@ -101,7 +106,7 @@ pub(super) struct Place {
 }
 
 impl Decoded {
-    fn new(kernel: Kernel) -> Decoded {
+    fn new(kernel: Kernel, target: Target) -> Decoded {
         let mut decoded = Decoded {
             codes: Vec::new(),
             masks: kernel.regs.iter().map(|reg| low(u64::MAX, reg.ty.bits())).collect(),
@@ -112,6 +117,7 @@ impl Decoded {
             dynamic_start: 0,
             local: 0,
             kernel,
+            target,
         };
         decoded.lay_out();
         let mut targets = vec![0; decoded.kernel.labels.len()];

@@ -5,6 +5,10 @@
 //! period of that one is known; of two that touch the same bytes, one a write, one has to be ordered
 //! after the other. A barrier gives what those know that come to it to those that wait for it.
 //!
+//! Copies and products of warp groups see memory on a way of their own. Between what an instruction did and what they do
+//! there has to be a fence besides, also between a read and the copy that overwrites it; what they did is seen by whoever
+//! has waited for it.
+//!
 //! Lanes of one warp run in lockstep here, so an order that `bar.warp.sync` would have to make within a
 //! warp is not checked.
 
@@ -74,7 +78,7 @@ pub(super) struct Access {
     pub(super) pc: u32,
     /// Whether it is atomic, volatile or ordered: such accesses do not race with each other.
     pub(super) strong: bool,
-    /// Whether an asynchronous unit makes it, which sees what was written only after a fence.
+    /// Whether an asynchronous unit makes it, which needs a fence between what instructions did and what it does.
     pub(super) proxy: bool,
 }
 
@@ -106,9 +110,9 @@ pub(super) struct Races {
     reads: Vec<u64>,
     /// What each warp is ordered after.
     pub(super) clocks: Vec<Clock>,
-    /// The writes of each warp up to this period are seen by asynchronous units.
-    fenced: Vec<u32>,
-    /// What asynchronous units see that a warp starts: writes of all up to these periods.
+    /// The periods that each warp ended with a fence for asynchronous units.
+    fences: Vec<Vec<u32>>,
+    /// What asynchronous units that a warp starts come after: accesses of all up to these periods.
     seen: Vec<Clock>,
 }
 
@@ -137,7 +141,7 @@ impl Races {
             cells: vec![free; cells],
             reads: vec![0; cells * slots(warps)],
             clocks,
-            fenced: vec![0; warps],
+            fences: vec![Vec::new(); warps],
             seen: vec![NOTHING; warps],
         }
     }
@@ -166,9 +170,9 @@ impl Races {
         self.clocks[warp][warp] += 1;
     }
 
-    /// Makes what a warp wrote, or knows of, visible to asynchronous units.
+    /// Lets asynchronous units come after what a warp did, or knows of.
     pub(super) fn fence_proxy(&mut self, warp: usize) {
-        self.fenced[warp] = self.clocks[warp][warp];
+        self.fences[warp].push(self.clocks[warp][warp]);
         self.seen[warp] = self.clocks[warp];
         self.tick(warp);
     }
@@ -190,10 +194,7 @@ impl Races {
                 return Err(self.in_flight(cell, flight).into());
             }
             self.ordered_after_write(cell, &state, access)?;
-            if access.proxy && !state.proxy && !self.is_seen(&state, access.warp) {
-                let (by, warp) = (state.pc.to_string(), state.warp.into());
-                return Err(Problem::Proxy { address: self.address(cell), by, warp }.into());
-            }
+            self.fenced_after_write(cell, &state, access)?;
             let state = &mut self.cells[cell];
             state.readers |= 1 << slot;
             state.plain |= u128::from(!access.strong) << slot;
@@ -234,15 +235,20 @@ impl Races {
             return Err(self.in_flight(cell, flight).into());
         }
         self.ordered_after_write(cell, state, access)?;
+        self.fenced_after_write(cell, state, access)?;
         let mut others = if access.strong { state.plain } else { state.readers };
         while others != 0 {
             let slot = others.trailing_zeros() as usize;
             others &= others - 1;
             let (reader, warp) = self.reader(slot);
             let read = self.reads[cell * slots(self.warps) + slot];
+            let (period, pc) = ((read >> 32) as u32, read as u32);
             let known = self.clocks[access.warp][reader.index()];
-            if reader != access.agent && (read >> 32) as u32 > known {
-                return Err(self.race(cell, warp, read as u32).into());
+            if reader != access.agent && period > known {
+                return Err(self.race(cell, warp, pc).into());
+            }
+            if access.proxy && slot < self.warps && !self.is_seen(reader, period, access.warp) {
+                return Err(self.unfenced(cell, warp, pc).into());
             }
         }
         Ok(())
@@ -268,15 +274,30 @@ impl Races {
         Err(self.race(cell, state.warp.into(), state.pc).into())
     }
 
-    /// Whether asynchronous units that a warp starts see what was written.
-    fn is_seen(&self, state: &Cell, warp: usize) -> bool {
-        let fenced = self.fenced.get(state.writer.index()).is_some_and(|period| state.period <= *period);
-        fenced || state.period <= self.seen[warp][state.writer.index()]
+    /// Refuses an access of an asynchronous unit to what instructions wrote without a fence since.
+    fn fenced_after_write(&self, cell: usize, state: &Cell, access: Access) -> Done {
+        if !access.proxy || state.proxy || self.is_seen(state.writer, state.period, access.warp) {
+            return Ok(());
+        }
+        Err(self.unfenced(cell, state.warp.into(), state.pc).into())
+    }
+
+    /// Whether asynchronous units that a warp starts come after what somebody did in a period: there is a fence, of whoever
+    /// did it and known to the warp, or of the warp itself.
+    fn is_seen(&self, by: Agent, period: u32, warp: usize) -> bool {
+        let fences = self.fences.get(by.index()).map_or(&[][..], Vec::as_slice);
+        let next = fences.get(fences.partition_point(|it| *it < period));
+        let known = self.clocks[warp][by.index()];
+        next.is_some_and(|it| *it <= known) || period <= self.seen[warp][by.index()]
     }
 
     /// An instruction is given by its position; [`super::block`] puts its text in.
     fn race(&self, cell: usize, warp: usize, pc: u32) -> Problem {
         Problem::Race { address: self.address(cell), other: pc.to_string(), warp: warp as u32 }
+    }
+
+    fn unfenced(&self, cell: usize, warp: usize, pc: u32) -> Problem {
+        Problem::Proxy { address: self.address(cell), by: pc.to_string(), warp: warp as u32 }
     }
 
     fn in_flight(&self, cell: usize, (warp, pc): (u8, u32)) -> Problem {

@@ -211,6 +211,29 @@ fn barriers_in_memory_count_copies_of_both_kinds() {
 }
 
 #[test]
+fn copies_come_after_what_instructions_did_where_they_go() {
+    // A warp touches words; then another has a copy of them begun and waits for it.
+    let body = |touch: &str, before: &str, after: &str, own: &str| {
+        format!(
+            "mov.u32 %r0, tile; setp.eq.u32 %p0, %tx, 0; @!%p0 bra $made; mbarrier.init.shared::cta.b64 [%r0+512], 1;
+            fence.mbarrier_init.release.cluster; $made: setp.lt.u32 %p2, %tx, 32; add.u32 %r1, %r0, %s; st.shared.u32 [%r1], 0;
+            fence.proxy.async.shared::cta; bar.sync 0; @%p2 bra $on; {touch} {before} $on: bar.sync 0;
+            @%p2 bra $copy; {after} bra $done; $copy: {own} @!%p0 bra $wait;
+            mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r0+512], 128;
+            cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r0+128], [%x], 128, [%r0+512];
+            $wait: mbarrier.try_wait.parity.shared::cta.b64 %p1, [%r0+512], 0; @!%p1 bra $wait; $done: bar.sync 0;"
+        )
+    };
+    let fence = "fence.proxy.async.shared::cta;";
+    for touch in ["ld.shared.u32 %r2, [%r1];", "st.shared.u32 [%r1], 1;"] {
+        run(&body(touch, fence, "", ""), 64);
+        run(&body(touch, "", "", fence), 64);
+        check_fault(&body(touch, "", "", ""), 64, "and no fence.proxy.async follows");
+        check_fault(&body(touch, "", fence, ""), 64, "and no fence.proxy.async follows");
+    }
+}
+
+#[test]
 fn numbers_are_added_to_global_memory_in_one_piece() {
     let body = |fence: &str, wait: &str| {
         format!(

@@ -5,7 +5,7 @@ use attnc_ptx::modifier::*;
 use attnc_ptx::types::*;
 use half::{bf16, f16};
 
-use crate::one::{check1, check2, check3, random};
+use crate::one::{In, check1, check2, check3, compute, random};
 
 /// Numbers of f32: corners, and some of many magnitudes.
 fn singles() -> Vec<u64> {
@@ -152,7 +152,6 @@ fn extremes_and_comparisons_know_nan_and_zero() {
 fn functions_are_those_of_the_host() {
     let values = singles();
     let function = |f| Op::Function { f, flush: Flush::Keep, ty: Float::F32 };
-    check1(function(Function::Ex2), &values, |a| bits(value(a).exp2()));
     check1(function(Function::Lg2), &values, |a| bits(value(a).log2()));
     check1(function(Function::Rcp), &values, |a| bits(1.0 / value(a)));
     check1(function(Function::Tanh), &values, |a| bits(value(a).tanh()));
@@ -160,4 +159,19 @@ fn functions_are_those_of_the_host() {
     let near: Vec<u64> = (1..50).map(|it| bits(it as f32 * 0.37)).collect();
     check1(function(Function::Sin), &near, |a| bits(value(a).sin()));
     check1(function(Function::Rsqrt), &near, |a| bits((1.0 / f64::from(value(a)).sqrt()) as f32));
+}
+
+#[test]
+fn powers_are_as_far_off_as_they_may_be() {
+    let ex2 = Op::Function { f: Function::Ex2, flush: Flush::Keep, ty: Float::F32 };
+    let exact = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 0.0, 1.0, -7.0, -126.0, -149.0, 200.0];
+    check1(ex2, &exact.map(bits), |a| bits(value(a).exp2()));
+    let exponents: Vec<u64> = (0..500).map(|it| bits(it as f32 * 0.37 - 90.0)).collect();
+    let found = compute(ex2, &[In::Each(exponents.clone())]);
+    let off = exponents.iter().zip(found).map(|(exponent, found)| {
+        let exact = f64::from(value(*exponent)).exp2();
+        (f64::from(value(found)) / exact - 1.0) * 2f64.powi(22)
+    });
+    let (least, most) = off.fold((0.0, 0.0), |(a, b): (f64, f64), it| (a.min(it), b.max(it)));
+    assert!((-1.0..-0.8).contains(&least) && (0.8..=1.0).contains(&most), "{least} to {most}");
 }

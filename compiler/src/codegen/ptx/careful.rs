@@ -196,6 +196,7 @@ impl Emitter<'_> {
         w.bra(top, Some((more, true)));
         let closed = w.close(&[]);
         w.append(closed);
+        self.end_reads();
     }
 
     /// Whether an element of the right factor counts, at a number along what is summed over and so many columns behind those

@@ -10,7 +10,7 @@
 //! them beside the sums.
 //!
 //! ```text
-//! wait full; read it; word = any exponent is the largest; arrive at known      |   wait known; words 0: O += P · V
+//! wait full; read it; fence; word = any exponent is the largest; arrive at known      |   wait known; words 0: O += P · V
 //! ```
 
 use attnc_dsl::ast::DType;
@@ -80,6 +80,9 @@ impl Emitter<'_> {
         for at_chunk in (0..bytes).step_by(16 * Finite::THREADS as usize) {
             self.look_at(found, from.plus(at_chunk.cast_signed()), None, dtype);
         }
+        // What all lanes have read is over when the first one says what was found.
+        self.end_reads();
+        w.add(Inst::new(Op::BarWarp, args![-1]));
         let told = self.told(found);
         let words = Room::at(w, finite.words, place, WORDS);
         let warp = word(IntOp::MulLo, word(IntOp::Div, own, number(32)), number(4));

@@ -3,7 +3,8 @@
 //! A ring has room for a few tiles, each with two barriers in shared memory. `full` awaits the bytes of a copy, `empty`
 //! one lane of each warp that computes. Both sides count the tiles of a ring: tile `i` is in place `i % stages`, and it
 //! is the `i / stages`-th one there, whose parity tells the phase of a barrier. What the warps that copy run is the
-//! stage without all that is not needed to know where and how often they do.
+//! stage without all that is not needed to know where and how often they do. Products see memory as copies do; who reads a
+//! tile by other instructions ends that with a fence before its place is told to be empty.
 //!
 //! ```text
 //! one lane of the last group                     all others
@@ -14,7 +15,7 @@
 use std::collections::HashMap;
 
 use attnc_ptx::modifier::{
-    Combine, Compare, CvtRound, CvtaSpace, IntOp, LogicOp, PhaseWait, TensorRank, Toward,
+    Combine, Compare, CvtRound, CvtaSpace, IntOp, LogicOp, PhaseWait, ProxySpace, TensorRank, Toward,
 };
 use attnc_ptx::types::{Int, Logical, Number, RegType, Scalar as Type};
 use attnc_ptx::{Builder, Inst, Op, Operand, ParamId, ParamType, Reg, args, at};
@@ -317,6 +318,13 @@ impl<'a> Emitter<'a> {
     /// From now on a tile is at hand.
     pub(super) fn hold(&mut self, load: ValueId, held: Held) {
         self.rings.as_mut().expect("there are rings").held.insert(load, held);
+    }
+
+    /// Ends what instructions read of tiles that are copied by others: the next copy writes memory on a way of its own.
+    pub(super) fn end_reads(&self) {
+        if self.rings.is_some() {
+            self.writer.add(Inst::new(Op::FenceProxy { space: ProxySpace::Shared }, args![]));
+        }
     }
 
     /// Lets go of a tile.

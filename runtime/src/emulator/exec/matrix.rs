@@ -8,6 +8,7 @@ use attnc_ptx::modifier::*;
 use super::access::in_lane;
 use super::{Cx, bank};
 use crate::emulator::fault::Done;
+use crate::emulator::number::tensor::Adder;
 use crate::emulator::number::{float, format, signed};
 use crate::emulator::warp::{LANES, Wide};
 
@@ -46,9 +47,24 @@ impl Element {
             Element::U8 => (bits & 0xff) as f32,
         }
     }
+
+    /// The exponent of its least normal number.
+    fn least(self) -> i32 {
+        match self {
+            Element::F16 => -14,
+            Element::BF16 | Element::Tf32 => -126,
+            Element::E4M3 => -6,
+            Element::S8 | Element::U8 => 0,
+        }
+    }
 }
 
 impl Cx<'_, '_> {
+    /// How products of such elements are added.
+    pub(super) fn adder(&self, element: Element) -> Adder {
+        Adder::new(self.block.decoded.target, element.bits(), element.least())
+    }
+
     pub(super) fn ldmatrix(&mut self, matrices: Matrices, transpose: Transpose) -> Done {
         self.whole()?;
         let (at, code) = (self.rows(1, matrices)?, self.code);
@@ -129,25 +145,27 @@ impl Cx<'_, '_> {
     fn mma_float(&mut self, form: Mma, element: Element) -> Done {
         let k = form.fragments().shape[2] as usize;
         let (a, b) = self.factors(k, element, element)?;
-        let products = products(&a, &b, k);
+        let adder = self.adder(element);
+        let [a, b] = [&a[..16 * k], &b[..8 * k]].map(|it| adder.factor(it.to_vec()));
         let code = self.code;
         let halves = form == Mma::F16F16K16;
         let sums: Vec<Wide> =
             code.args[3].each().iter().map(|arg| self.read_arg(arg)).collect::<Done<_>>()?;
         for (position, (into, sum)) in code.args[0].each().iter().zip(&sums).enumerate() {
             let value: Wide = std::array::from_fn(|lane| {
-                let at = |position: usize| {
-                    products[(lane / 4 + 8 * (position / 2)) * 8 + 2 * (lane % 4) + position % 2]
+                let add = |before: f32, position: usize| {
+                    let (row, column) = (lane / 4 + 8 * (position / 2), 2 * (lane % 4) + position % 2);
+                    adder.add(before, (&a, row * k), (&b, column * k), k)
                 };
                 if halves {
                     let add = |shift: u32| {
                         let before = half::f16::from_bits((sum[lane] >> shift) as u16).to_f32();
-                        let result = half::f16::from_f32(before + at(2 * position + shift as usize / 16));
+                        let result = half::f16::from_f32(add(before, 2 * position + shift as usize / 16));
                         u64::from(result.to_bits()) << shift
                     };
                     add(0) | add(16)
                 } else {
-                    float::single(float::from_single(sum[lane]) + at(position))
+                    float::single(add(float::from_single(sum[lane]), position))
                 }
             });
             self.write_arg(into, &value)?;

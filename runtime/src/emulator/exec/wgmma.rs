@@ -149,12 +149,15 @@ impl Cx<'_, '_> {
         let descriptor = Descriptor::decode(right)?;
         let rows = u64::from(form.columns);
         let b = self.tile(Tile { descriptor, first: 0, rows, transposed: turned_b }, element)?;
-        self.sum(form, &a, &b, sign, adds)
+        let a = a.into_iter().map(|it| sign * it).collect();
+        self.sum(form, (a, b), element, adds)
     }
 
     /// Adds the products to the sums, or puts them in their place, and holds the registers.
-    fn sum(&mut self, form: Wgmma, a: &[f32], b: &[f32], sign: f32, adds: bool) -> Done {
+    fn sum(&mut self, form: Wgmma, (a, b): (Vec<f32>, Vec<f32>), element: Element, adds: bool) -> Done {
         let k = form.types.depth() as usize;
+        let adder = self.adder(element);
+        let [a, b] = [a, b].map(|it| adder.factor(it));
         let code = self.code;
         let what = if adds { Use::Sum } else { Use::Start };
         for (position, arg) in code.args[0].each().iter().enumerate() {
@@ -163,15 +166,12 @@ impl Cx<'_, '_> {
             let value: Wide = std::array::from_fn(|lane| {
                 let row = lane / 4 + 8 * (position % 4 / 2);
                 let column = 8 * (position / 4) + 2 * (lane % 4) + position % 2;
-                let (x, y) = (&a[row * k..(row + 1) * k], &b[column * k..(column + 1) * k]);
-                let product = sign * x.iter().zip(y).map(|(x, y)| x * y).sum::<f32>();
                 if form.types == WgmmaTypes::S8 {
                     let start = if adds { before[lane] as i32 } else { 0 };
-                    start.wrapping_add(product as i32).cast_unsigned().into()
-                } else if adds {
-                    float::single(float::from_single(before[lane]) + product)
+                    start.wrapping_add(a.product(row * k, &b, column * k, k) as i32).cast_unsigned().into()
                 } else {
-                    float::single(product)
+                    let start = if adds { float::from_single(before[lane]) } else { 0.0 };
+                    float::single(adder.add(start, (&a, row * k), (&b, column * k), k))
                 }
             });
             self.warp.put(reg, &value);

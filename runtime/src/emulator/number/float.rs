@@ -298,9 +298,21 @@ pub(in super::super) fn function(f: Function, flush: Flush, ty: Float, a: u64) -
     }
 }
 
+/// A power of two, nearly as far off as `ex2.approx` may be: by up to 2^-22 of itself, up or down as the exponent's bits have it.
+/// Powers with whole exponents are exact.
+fn about_power(x: f32) -> f32 {
+    if !x.is_finite() || x == x.trunc() {
+        return x.exp2();
+    }
+    let up = x.to_bits().wrapping_mul(0x9e37_79b9) >> 31 == 1;
+    // With the rounding of the result that is all of it.
+    let off = 0.75 / f64::from(1 << 22) * if up { 1.0 } else { -1.0 };
+    (f64::from(x).exp2() * (1.0 + off)) as f32
+}
+
 fn function_single(f: Function, x: f32) -> f32 {
     match f {
-        Function::Ex2 => x.exp2(),
+        Function::Ex2 => about_power(x),
         Function::Lg2 => x.log2(),
         Function::Rcp | Function::RcpExact => 1.0 / x,
         Function::Rsqrt => (1.0 / f64::from(x).sqrt()) as f32,
