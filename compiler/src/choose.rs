@@ -38,7 +38,17 @@ impl Chosen {
 pub fn choose(variants: &Variants, mapping: &Mapping) -> Chosen {
     let (mut parting, mut storing): (Vec<Chosen>, Vec<Chosen>) = (Vec::new(), Vec::new());
     let candidates = |them: Vec<Chosen>| them.into_iter().map(|it| it.candidate).collect();
+    // Products of matrices are worth more than less work for one token after the other.
+    let written = variants.as_written();
+    let takes_chunks = |it: &Candidate| {
+        let chunks = in_chunks(&it.cascade, mapping.walker());
+        chunks.ranks.ids().count() > it.cascade.ranks.ids().count()
+    };
+    let is_chunked = takes_chunks(&written);
     for candidate in variants.candidates() {
+        if is_chunked && candidate.passes == written.passes && !takes_chunks(&candidate) {
+            continue;
+        }
         if storing.first().is_some_and(|it: &Chosen| candidate.passes > it.candidate.passes) {
             break;
         }

@@ -284,11 +284,12 @@ impl Variants {
     /// may have had a reason to write it so, comes after that; what is worse does not come.
     pub fn candidates(&self) -> impl Iterator<Item = Candidate> + '_ {
         let first = self.candidate(self.extracted(&|_, _| false));
-        let worth = self.is_worth(first.cost());
+        let worth = self.is_worth(first.cost()) && self.is_as_light(&first);
         let others = move |it: &Candidate| self.others(it, |cost| self.is_worth(cost));
         let rest = first.clone();
         let lead = worth.then_some(first).into_iter();
-        let flat = std::iter::once_with(|| self.flat()).flatten().filter(|it| self.is_worth(it.cost()));
+        let flat = std::iter::once_with(|| self.flat()).flatten();
+        let flat = flat.filter(|it| self.is_worth(it.cost()) && self.is_as_light(it));
         let rest = std::iter::once(rest).filter(move |_| worth).flat_map(move |it| others(&it));
         lead.chain(flat).chain(rest).chain(std::iter::once_with(|| self.as_written()))
     }
@@ -308,6 +309,14 @@ impl Variants {
         let fewer = cost.passes < self.written.passes;
         let cheaper = cost.passes == self.written.passes && cost.work < (1.0 - WORTH) * self.written.work;
         fewer || cheaper
+    }
+
+    /// It has fewer passes than the cascade as written, or no more operations once it is written: terms that share what they
+    /// are made of need not be written so.
+    fn is_as_light(&self, candidate: &Candidate) -> bool {
+        let flops = |it: &Cascade| crate::analyze::flops(it, &self.likely_extents());
+        candidate.passes < self.written.passes
+            || flops(&candidate.cascade) <= flops(&self.graph.analysis.cascade)
     }
 
     /// The best cascade in which no sum is over sums, other than those over features: whatever is summed over can be

@@ -182,22 +182,36 @@ fn are_far(cascade: &Cascade, families: &[Vec<RankId>]) -> Vec<bool> {
 const LONG: f64 = 4096.0;
 const SHORT: f64 = 64.0;
 
-/// Extents that are not known are guessed: long for the ranks of intermediate tensors that are reduced
-/// again, such as queries and keys, short for all others, such as the features of a head.
+/// Extents that are not known are guessed: long for what inputs have before their features, and for the ranks of
+/// intermediate tensors that are reduced again, such as queries and keys, short for features and all others.
 pub(crate) fn sizes(cascade: &Cascade) -> Vec<f64> {
     if let Some(known) = crate::ir::interp::extents(cascade) {
         return known.into_iter().map(|it| it as f64).collect();
     }
     let long = made(cascade);
+    let (features, outer) = (crate::schedule::features(cascade), outer(cascade));
+    let is_long = |rank: &RankId| !features.contains(rank) && (long.contains(rank) || outer.contains(rank));
     cascade
         .ranks
         .iter()
         .map(|(rank, it)| match it.extent {
             Extent::Fixed(extent) => extent as f64,
-            Extent::Carried | Extent::Derived(_) if long.contains(&rank) => LONG,
+            Extent::Carried | Extent::Derived(_) if is_long(&rank) => LONG,
             Extent::Carried | Extent::Derived(_) => SHORT,
         })
         .collect()
+}
+
+/// The part-less ranks that are the last of no input, but come before others in one.
+fn outer(cascade: &Cascade) -> BTreeSet<RankId> {
+    let (mut last, mut outer) = (BTreeSet::<RankId>::new(), BTreeSet::<RankId>::new());
+    for input in cascade.inputs() {
+        let Some((end, others)) = cascade.tensors[input].dims.split_last() else { continue };
+        last.extend(cascade.exprs.atoms(end.rank));
+        outer.extend(others.iter().flat_map(|it| cascade.exprs.atoms(it.rank)).copied());
+    }
+    outer.retain(|it| !last.contains(it));
+    outer
 }
 
 /// The ranks of sums that are no outputs, such as those of scores.

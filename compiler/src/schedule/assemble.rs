@@ -24,7 +24,7 @@ impl Weaver<'_> {
         let mut order: Vec<RankId> = self.ranks_of(self.group.roots[0]);
         order.retain(|it| self.group.rows.contains(it));
         let mut shared = self.lacked();
-        if shared.is_empty() {
+        if shared.is_empty() && !self.holds_matrices() {
             shared.extend(order.last());
         }
         // Where the major parts are given, the minor one ends where a ragged rank does.
@@ -70,6 +70,15 @@ impl Weaver<'_> {
         }
         axes.reverse();
         axes
+    }
+
+    /// A row is a matrix, which takes long enough by itself.
+    fn holds_matrices(&self) -> bool {
+        let fills = |rank: &RankId| {
+            !self.group.rows.contains(rank)
+                && self.cascade.most_coordinates(*rank) >= self.mapping.defaults.stream
+        };
+        self.ranks_of(self.group.roots[0]).iter().filter(|it| fills(it)).count() > 1
     }
 
     /// What is stored lies along that row in memory, and so does something that is read along a stream.

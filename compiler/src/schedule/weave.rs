@@ -240,9 +240,7 @@ impl<'a> Weaver<'a> {
         else {
             return value;
         };
-        if !self.streams.contains(last) {
-            return value;
-        }
+        let is_streamed = self.streams.contains(last);
         // Bytes are multiplied in words, which both factors have to be put in.
         let in_words = self.mapping.defaults.words && [a, b].iter().all(|it| is_byte(self.cascade, *it));
         let factors = [a, b].map(|it| {
@@ -259,8 +257,20 @@ impl<'a> Weaver<'a> {
             let is_read = matches!(read, Expr::Read(_, _, Kind::Real | Kind::Int));
             let across = exprs.reads(it).any(|(_, coords)| is_across(coords));
             let mut lacked = ranks.iter().filter(|it| !free.contains(it));
+            let is_costly = !is_read && self.is_costly(it);
+            if !is_streamed {
+                // All of it is at hand, for each of the features that it lacks.
+                let whole = |it: &RankId| self.streams.contains(it) || self.flow.is_feature(*it);
+                let is_used = lacked.any(|it| self.flow.is_feature(*it));
+                if !(is_costly && is_used && over.iter().all(whole)) {
+                    return it;
+                }
+                let kept: Vec<RankId> =
+                    ranks.iter().chain(over).copied().filter(|rank| free.contains(rank)).collect();
+                return self.tile(&format!("{name}.packed"), &kept, Op::Map, it, level);
+            }
             let shared = lacked.any(|it| self.streams.contains(it) || self.has_many_rows(*it));
-            let is_dear = !is_read && (across || self.is_costly(it));
+            let is_dear = !is_read && across || is_costly;
             if !shared || !(is_read && across || is_dear) {
                 return it;
             }
