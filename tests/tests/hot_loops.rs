@@ -132,7 +132,7 @@ fn what_is_read_once_is_fetched_ahead() {
     insta::assert_snapshot!(report);
 }
 
-/// Its weights are polynomials of scores, for which LLVM keeps so many registers that sums of 6 rows do not fit.
+/// What it takes of each score keeps so many registers that sums of 6 rows do not fit.
 #[cfg(feature = "llvm")]
 #[test]
 fn a_tile_that_does_not_fit_has_fewer_rows() {
@@ -140,7 +140,7 @@ fn a_tile_that_does_not_fit_has_fewer_rows() {
     use attnc::target::Tiles;
 
     let machine = Target::named("x86-64-v4").unwrap();
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/gallery/based_taylor_causal.attn");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/gallery/cosformer.attn");
     let front = spec::front_of(&std::fs::read_to_string(path).unwrap()).unwrap();
     let usual = Mapping::of(&machine, Backend::Llvm);
     let fits = |object: &[u8]| hot_loops(object, &machine).unwrap().iter().all(HotLoop::fits);
