@@ -40,19 +40,15 @@ pub fn choose(variants: &Variants, mapping: &Mapping) -> Chosen {
     let candidates = |them: Vec<Chosen>| them.into_iter().map(|it| it.candidate).collect();
     // Products of matrices are worth more than less work for one token after the other.
     let written = variants.as_written();
-    let takes_chunks = |it: &Candidate| {
-        let chunks = in_chunks(&it.cascade, mapping.walker());
-        chunks.ranks.ids().count() > it.cascade.ranks.ids().count()
-    };
-    let is_chunked = takes_chunks(&written);
+    let is_chunked = takes_chunks(&written.cascade, &in_chunks(&written.cascade, mapping.walker()));
     for candidate in variants.candidates() {
-        if is_chunked && candidate.passes == written.passes && !takes_chunks(&candidate) {
+        let cascade = in_chunks(&candidate.cascade, mapping.walker());
+        if is_chunked && candidate.passes == written.passes && !takes_chunks(&candidate.cascade, &cascade) {
             continue;
         }
         if storing.first().is_some_and(|it: &Chosen| candidate.passes > it.candidate.passes) {
             break;
         }
-        let cascade = in_chunks(&candidate.cascade, mapping.walker());
         let plan = schedule(&cascade, mapping);
         let it = Chosen { candidate, cascade, plan, passed: Vec::new(), stored: Vec::new() };
         if it.plan.parts_powers {
@@ -73,6 +69,11 @@ pub fn choose(variants: &Variants, mapping: &Mapping) -> Chosen {
         it.candidate.passes < first.candidate.passes || it.candidate.work < first.candidate.work
     });
     Chosen { passed: candidates(parting), ..first }
+}
+
+/// Some ranks of a cascade are split in the one in chunks.
+fn takes_chunks(cascade: &Cascade, in_chunks: &Cascade) -> bool {
+    cascade.ranks.iter().any(|(rank, it)| it.parts.is_empty() && !in_chunks.ranks[rank].parts.is_empty())
 }
 
 /// What is compiled for any machine: a mapping decides on tiles, not on what can be streamed.

@@ -5,12 +5,12 @@
 //! 0 <= j < |n|                        |n| <= j < |n| + |r|      together all of j
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use attnc_dsl::ast::CompareOp;
 
 use super::cascade::{Cascade, ExprId, Extent, ParamId, ParamValue, RankId, Role};
-use super::expr::{BinaryOp, Expr, UnaryOp};
+use super::expr::{BinaryOp, Expr, UnaryOp, parts};
 
 /// What an integer is a multiple of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,11 +39,13 @@ pub(crate) struct Piece {
 
 /// Extents of extents that are followed.
 const DEPTH: u32 = 8;
+/// Larger numbers are none: sums with them might wrap around.
+const LARGEST: u64 = 1 << 40;
 
 impl Affine {
-    /// A number.
-    pub(crate) fn number(number: i64) -> Affine {
-        Affine { number, ..Affine::default() }
+    /// A number that is not so large that a sum with it may wrap around.
+    pub(crate) fn number(number: i64) -> Option<Affine> {
+        (number.unsigned_abs() <= LARGEST).then(|| Affine { number, ..Affine::default() })
     }
 
     /// The coordinate along a rank without parts.
@@ -66,7 +68,7 @@ impl Affine {
 
     fn extent_within(cascade: &Cascade, rank: RankId, depth: u32) -> Affine {
         let made = match cascade.ranks[rank].extent {
-            Extent::Fixed(extent) => return Affine::number(extent),
+            Extent::Fixed(extent) => Affine::number(extent),
             Extent::Derived(by) if depth > 0 => Affine::expr_within(cascade, by, depth - 1),
             Extent::Carried | Extent::Derived(_) => None,
         };
@@ -82,7 +84,7 @@ impl Affine {
     fn expr_within(cascade: &Cascade, id: ExprId, depth: u32) -> Option<Affine> {
         let of = |id: ExprId| Affine::expr_within(cascade, id, depth);
         match *cascade.exprs.get(id) {
-            Expr::Int(it) => Some(Affine::number(it)),
+            Expr::Int(it) => Affine::number(it),
             Expr::Index(rank) => Affine::index(cascade, rank),
             Expr::Extent(rank) => Some(Affine::extent_within(cascade, rank, depth)),
             Expr::Param(param, _) => Affine::param(cascade, param),
@@ -110,21 +112,27 @@ impl Affine {
 
     fn plus(&self, other: &Affine) -> Option<Affine> {
         let mut sum = self.clone();
-        sum.number = sum.number.checked_add(other.number)?;
+        sum.number += other.number;
         for (&symbol, &times) in &other.multiples {
-            let all = sum.multiples.entry(symbol).or_insert(0);
-            *all = all.checked_add(times)?;
+            *sum.multiples.entry(symbol).or_insert(0) += times;
         }
         sum.multiples.retain(|_, times| *times != 0);
-        Some(sum)
+        sum.small()
     }
 
-    pub(crate) fn times(&self, times: i64) -> Option<Affine> {
-        let mut product = Affine::number(self.number.checked_mul(times)?);
+    fn times(&self, times: i64) -> Option<Affine> {
+        let mut product = Affine { number: self.number.checked_mul(times)?, ..Affine::default() };
         for (&symbol, own) in self.multiples.iter().filter(|_| times != 0) {
             product.multiples.insert(symbol, own.checked_mul(times)?);
         }
-        Some(product)
+        product.small()
+    }
+
+    /// Itself, if no number of it is too large.
+    fn small(self) -> Option<Affine> {
+        let is_small = |it: &i64| it.unsigned_abs() <= LARGEST;
+        let all = is_small(&self.number) && self.multiples.values().all(is_small);
+        all.then_some(self)
     }
 
     /// In no call is it more than another one.
@@ -136,7 +144,7 @@ impl Affine {
 
 impl Piece {
     /// Where all of these comparisons hold; `None` if they are not bounds of one coordinate.
-    pub(crate) fn of(bounds: impl IntoIterator<Item = (CompareOp, Affine, Affine)>) -> Option<Piece> {
+    pub(crate) fn of(bounds: impl IntoIterator<Item = Bound>) -> Option<Piece> {
         let mut piece: Option<Piece> = None;
         for (op, a, b) in bounds {
             let mut apart = a.plus(&b.times(-1)?)?;
@@ -154,7 +162,7 @@ impl Piece {
             // `i + c < 0`, or `-i + c < 0`.
             let op = if times < 0 { mirrored(op) } else { op };
             let at = apart.times(-times)?;
-            let next = |it: &Affine| it.plus(&Affine::number(1));
+            let next = |it: &Affine| it.plus(&Affine { number: 1, ..Affine::default() });
             match op {
                 CompareOp::Lt => piece.to.push(at),
                 CompareOp::Le => piece.to.push(next(&at)?),
@@ -178,29 +186,36 @@ fn mirrored(op: CompareOp) -> CompareOp {
     }
 }
 
-/// Every coordinate of the rank of some pieces is in one of them.
+/// Every coordinate of a rank is in one of its pieces.
 pub(crate) fn covers(cascade: &Cascade, pieces: &[Piece]) -> bool {
-    let Some(rank) = pieces.first().map(|it| it.rank) else { return false };
-    let extent = Affine::extent(cascade, rank);
-    let mut left: Vec<&Piece> = pieces.iter().filter(|it| it.rank == rank).collect();
-    // All below are covered.
-    let mut end = Affine::default();
-    while !extent.is_at_most(&end) {
-        let goes_on = |it: &&Piece| it.from.iter().all(|from| from.is_at_most(&end));
-        let Some(at) = left.iter().position(goes_on) else { return false };
-        let piece = left.remove(at);
-        let Some((first, others)) = piece.to.split_first() else { return true };
-        let Some(least) = others
-            .iter()
-            .try_fold(first, |a, b| if a.is_at_most(b) { Some(a) } else { b.is_at_most(a).then_some(b) })
-        else {
-            continue;
-        };
-        if end.is_at_most(least) {
-            end = least.clone();
+    let ranks: BTreeSet<RankId> = pieces.iter().map(|it| it.rank).collect();
+    ranks.into_iter().any(|rank| {
+        let extent = Affine::extent(cascade, rank);
+        let mut left: Vec<&Piece> = pieces.iter().filter(|it| it.rank == rank).collect();
+        // All below are covered.
+        let mut end = Affine::default();
+        while !extent.is_at_most(&end) {
+            let goes_on = |it: &&Piece| it.from.iter().all(|from| from.is_at_most(&end));
+            let Some(at) = left.iter().position(goes_on) else { return false };
+            let to = &left.remove(at).to;
+            // What ends nowhere ends where the rank does.
+            let Some(least) = least(to) else {
+                if to.is_empty() {
+                    return true;
+                }
+                continue;
+            };
+            if end.is_at_most(least) {
+                end = least.clone();
+            }
         }
-    }
-    true
+        true
+    })
+}
+
+/// The one that is at most as large as each of the others, if that is known.
+fn least(of: &[Affine]) -> Option<&Affine> {
+    of.iter().find(|it| of.iter().all(|other| it.is_at_most(other)))
 }
 
 /// One of the values that stand in for one another is present wherever a value is asked for.
@@ -212,18 +227,25 @@ pub(crate) fn is_covered(cascade: &Cascade, value: ExprId) -> bool {
             _ => (id, None),
         };
         rest = others;
-        let mut bounds = Vec::new();
-        match bound(cascade, first, &mut bounds) {
-            Some(()) if bounds.is_empty() => return true,
-            Some(()) => pieces.extend(Piece::of(bounds)),
-            None => {}
+        match bounds(cascade, first) {
+            Some(all) if all.is_empty() => return true,
+            all => pieces.extend(all.and_then(Piece::of)),
         }
     }
     covers(cascade, &pieces)
 }
 
-/// Adds comparisons that all hold exactly where a value is present; `None` where more than that decides.
-fn bound(cascade: &Cascade, value: ExprId, found: &mut Vec<(CompareOp, Affine, Affine)>) -> Option<()> {
+/// A comparison of two integers.
+type Bound = (CompareOp, Affine, Affine);
+
+/// Comparisons that, if they all hold, make a value present; `None` where more than comparisons decides.
+fn bounds(cascade: &Cascade, value: ExprId) -> Option<Vec<Bound>> {
+    let mut found = Vec::new();
+    bound(cascade, value, &mut found)?;
+    Some(found)
+}
+
+fn bound(cascade: &Cascade, value: ExprId, found: &mut Vec<Bound>) -> Option<()> {
     match cascade.exprs.get(value) {
         Expr::Int(_)
         | Expr::Real(_)
@@ -247,7 +269,7 @@ fn bound(cascade: &Cascade, value: ExprId, found: &mut Vec<(CompareOp, Affine, A
         }
         Expr::Where(x, condition) => {
             bound(cascade, *x, found)?;
-            for part in crate::schedule::presence::parts(&cascade.exprs, *condition) {
+            for part in parts(&cascade.exprs, *condition) {
                 let Expr::Compare(op, a, b) = *cascade.exprs.get(part) else { return None };
                 found.push((op, Affine::expr(cascade, a)?, Affine::expr(cascade, b)?));
             }

@@ -321,6 +321,19 @@ impl Exprs {
     }
 }
 
+/// The parts that all hold where a condition does.
+pub(crate) fn parts(exprs: &Exprs, condition: ExprId) -> Vec<ExprId> {
+    let (mut parts, mut todo) = (Vec::new(), vec![condition]);
+    while let Some(it) = todo.pop() {
+        if let Expr::Binary(BinaryOp::And, a, b) = exprs.get(it) {
+            todo.extend([*b, *a]);
+        } else {
+            parts.push(it);
+        }
+    }
+    parts
+}
+
 /// The result of an operation on integer constants, where it is one that extents are made with.
 #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn folded(op: BinaryOp, a: i64, b: i64) -> Option<i64> {

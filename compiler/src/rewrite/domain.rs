@@ -140,7 +140,7 @@ fn affine(graph: &Graph, class: Class, depth: u32) -> Option<Affine> {
     let cascade = &graph.analysis.cascade;
     let below = depth.checked_sub(1)?;
     graph[graph.find(class)].nodes.iter().find_map(|it| match it {
-        Term::Int(value) => Some(Affine::number(*value)),
+        Term::Int(value) => Affine::number(*value),
         Term::Index(rank) => Affine::index(cascade, *rank),
         Term::Extent(rank) => Some(Affine::extent(cascade, *rank)),
         Term::Param(param, Kind::Int) => Affine::param(cascade, *param),

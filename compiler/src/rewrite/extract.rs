@@ -334,12 +334,32 @@ impl Asked<'_> {
         if !is_far && order == Ordering::Equal && !is_less {
             return None;
         }
+        if self.is_needed_for(&way.operands) {
+            return None;
+        }
         // What is the same stays so for all that is made of it.
         if let Some(old) = old.filter(|it| it.timing == timing) {
             timing = Rc::clone(&old.timing);
         }
         needs.insert(self.place);
         Some(Chosen { term: way.term.clone(), timing, needs, work, extra })
+    }
+
+    /// Some of these are made of the class. What their choices need was noted when they were made, and what they are made of
+    /// may have been chosen anew since.
+    fn is_needed_for(&self, places: &[usize]) -> bool {
+        let (mut todo, mut seen) = (places.to_vec(), Set::of(self.choice.chosen.len()));
+        while let Some(it) = todo.pop() {
+            if it == self.place {
+                return true;
+            }
+            if !seen.contains(it) {
+                seen.insert(it);
+                let operands = self.choice.chosen[it].iter().flat_map(|it| it.term.children());
+                todo.extend(operands.map(|it| self.choice.places.of[usize::from(*it)]));
+            }
+        }
+        false
     }
 
     /// What it takes to compute these beside what is computed anyway.

@@ -291,6 +291,7 @@ impl Variants {
         let flat = std::iter::once_with(|| self.flat()).flatten();
         let flat = flat.filter(|it| self.is_worth(it.cost()) && self.is_as_light(it));
         let rest = std::iter::once(rest).filter(move |_| worth).flat_map(move |it| others(&it));
+        let rest = rest.filter(|it| self.is_as_light(it));
         lead.chain(flat).chain(rest).chain(std::iter::once_with(|| self.as_written()))
     }
 

@@ -44,6 +44,7 @@ fn next(cascade: &Cascade) -> Option<Cascade> {
     let sizes = setting::sizes_of_plan(cascade);
     let size = |ranks: &BTreeSet<RankId>| ranks.iter().map(|it| sizes[it.idx()].max(1.0)).product::<f64>();
     let inputs: Vec<Vec<RankId>> = cascade.inputs().map(|it| parts(cascade, it)).collect();
+    let of_inputs = of_inputs(cascade);
     let steps = cascade.steps.iter().flat_map(|step| step.einsums().map(move |it| (step.walked(), it)));
     let einsums = steps.filter(|(_, it)| matches!(it.op, Op::Map | Op::Reduce(..)));
     let found = einsums.filter_map(|(walked, einsum)| {
@@ -61,7 +62,7 @@ fn next(cascade: &Cascade) -> Option<Cascade> {
                 && !matches!(cascade.exprs.get(id), Expr::Where(..))
                 && OFTEN * size(&free) <= size(&space)
                 && cost(cascade, id) >= if stays { STAYING } else { DEAR }
-                && is_of_inputs(cascade, id)
+                && cascade.exprs.reads(id).all(|(it, _)| of_inputs.contains(&it))
                 && inputs.iter().any(|it| places(cascade, cascade.exprs.free(id), it).is_some())
         };
         first(cascade, einsum.value, &is_worth)
@@ -148,19 +149,19 @@ fn cost(cascade: &Cascade, value: ExprId) -> f64 {
     changing.map(of).sum()
 }
 
-/// It reads nothing but inputs and what is made of them, point by point.
-fn is_of_inputs(cascade: &Cascade, value: ExprId) -> bool {
-    let is_made = |tensor: TensorId| {
-        let mut writers = cascade.steps.iter().filter(|it| it.einsums().any(|it| it.tensor == tensor));
-        match (writers.next(), writers.next()) {
-            (Some(Step::Einsum(it)), None) => it.op == Op::Map && is_of_inputs(cascade, it.value),
-            _ => false,
+/// Inputs, and what is made of them point by point.
+fn of_inputs(cascade: &Cascade) -> BTreeSet<TensorId> {
+    let mut of_inputs: BTreeSet<TensorId> = cascade.inputs().collect();
+    for step in &cascade.steps {
+        if let Step::Einsum(it) = step
+            && it.op == Op::Map
+            && cascade.exprs.reads(it.value).all(|(it, _)| of_inputs.contains(&it))
+            && cascade.einsums().filter(|other| other.tensor == it.tensor).count() == 1
+        {
+            of_inputs.insert(it.tensor);
         }
-    };
-    cascade.exprs.reads(value).all(|(it, _)| match cascade.tensors[it].role {
-        Role::Input | Role::Once => true,
-        Role::Output | Role::Intermediate | Role::Temporary => is_made(it),
-    })
+    }
+    of_inputs
 }
 
 /// The part-less ranks of a tensor, in order.

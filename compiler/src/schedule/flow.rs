@@ -141,14 +141,15 @@ impl<'a> Flow<'a> {
         atoms(self.cascade, einsum.op.reduced().iter().copied())
     }
 
-    /// What a reduction traverses that is worth it: what is not taken whole, if any of that has no known extent.
+    /// What a reduction traverses that is worth it: what is not taken whole, if any of that is long or has no known extent.
     pub(super) fn long(&self, einsum: &Einsum) -> Ranks {
         if !matches!(einsum.op, Op::Reduce(..)) {
             return Ranks::new();
         }
         let over: Ranks = self.reduced(einsum).into_iter().filter(|it| !self.is_feature(*it)).collect();
-        let is_open = |it: &RankId| !matches!(self.cascade.ranks[*it].extent, Extent::Fixed(_));
-        if over.iter().any(is_open) { over } else { Ranks::new() }
+        let is_short =
+            |it: &RankId| matches!(self.cascade.ranks[*it].extent, Extent::Fixed(extent) if extent <= SHORT);
+        if !over.iter().all(is_short) { over } else { Ranks::new() }
     }
 
     /// The tensors that an einsum reads, each once.
@@ -220,6 +221,9 @@ fn generations(cascade: &Cascade) -> BTreeMap<TensorId, u32> {
     }
     generations
 }
+
+/// What has at most so many coordinates is taken whole.
+const SHORT: i64 = 128;
 
 /// The ranks that are the last of every real input with more than one dimension that has them.
 pub(crate) fn features(cascade: &Cascade) -> Ranks {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ir::cascade::{ExprId, ReduceOp, TensorId};
-use crate::ir::expr::{BinaryOp, Expr, Exprs};
+use crate::ir::expr::{BinaryOp, Expr, Exprs, parts};
 
 /// The values of maps that are held as tiles, which a read is seen through.
 pub(super) type Held = BTreeMap<TensorId, ExprId>;
@@ -26,19 +26,6 @@ pub(super) fn matters(exprs: &Exprs, held: &Held, op: ReduceOp, value: ExprId) -
         ReduceOp::All => {}
     }
     search.found
-}
-
-/// The parts that all hold where a condition does.
-pub(crate) fn parts(exprs: &Exprs, condition: ExprId) -> Vec<ExprId> {
-    let (mut parts, mut todo) = (Vec::new(), vec![condition]);
-    while let Some(it) = todo.pop() {
-        if let Expr::Binary(BinaryOp::And, a, b) = exprs.get(it) {
-            todo.extend([*b, *a]);
-        } else {
-            parts.push(it);
-        }
-    }
-    parts
 }
 
 struct Search<'a> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use attnc_dsl::ast::CompareOp;
 
 use crate::ir::cascade::{Cascade, ExprId, Extent, TensorId};
-use crate::ir::expr::{BinaryOp, Expr, Exprs, UnaryOp};
+use crate::ir::expr::{BinaryOp, Expr, Exprs, UnaryOp, parts};
 
 /// The least and the greatest value of all present points.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,7 +21,7 @@ const ANY: Range = Range { low: f64::NEG_INFINITY, high: f64::INFINITY };
 pub(super) fn promised(cascade: &Cascade) -> BTreeMap<ExprId, Range> {
     let mut promised = BTreeMap::new();
     for assume in &cascade.assumes {
-        for part in super::presence::parts(&cascade.exprs, assume.condition) {
+        for part in parts(&cascade.exprs, assume.condition) {
             promise(&cascade.exprs, part, &mut promised);
         }
     }

@@ -260,9 +260,8 @@ impl<'a> Weaver<'a> {
             let is_costly = !is_read && self.is_costly(it);
             if !is_streamed {
                 // All of it is at hand, for each of the features that it lacks.
-                let whole = |it: &RankId| self.streams.contains(it) || self.flow.is_feature(*it);
                 let is_used = lacked.any(|it| self.flow.is_feature(*it));
-                if !(is_costly && is_used && over.iter().all(whole)) {
+                if !(is_costly && is_used && over.iter().all(|it| self.flow.is_feature(*it))) {
                     return it;
                 }
                 let kept: Vec<RankId> =

@@ -26,7 +26,7 @@ use super::builder::Known;
 use super::loops::Lane;
 use super::stream::split;
 use crate::ir::cascade::{Einsum, ExprId, Op, RankId, ReduceOp, TensorId};
-use crate::ir::expr::{BinaryOp, Expr, UnaryOp};
+use crate::ir::expr::{BinaryOp, Expr, UnaryOp, parts};
 use crate::ir::nest::{Scalar, ValueId};
 use crate::schedule::{Act, Gauge, Loop, MOST_POWERS};
 
@@ -159,7 +159,7 @@ impl Tiling<'_> {
         let &Expr::Compare(_, mut value, _) = exprs.get(comparison) else { return Vec::new() };
         let mut found = Vec::new();
         while let &Expr::Where(of, condition) = exprs.get(value) {
-            found.extend(crate::schedule::presence::parts(exprs, condition));
+            found.extend(parts(exprs, condition));
             value = of;
         }
         found
@@ -172,7 +172,7 @@ impl Tiling<'_> {
         let finite = self.cascade.exprs.unconditioned(exponent);
         let sunken = Expr::Real(f64::NEG_INFINITY.to_bits());
         let all = exprs.postorder(value).into_iter().filter_map(|id| match *exprs.get(id) {
-            Expr::Where(_, condition) => Some(crate::schedule::presence::parts(exprs, condition)),
+            Expr::Where(_, condition) => Some(parts(exprs, condition)),
             _ => None,
         });
         all.flatten()

@@ -6,9 +6,9 @@ use attnc_dsl::ast::{CompareOp, Kind};
 
 use super::Tiling;
 use crate::ir::cascade::{Einsum, ExprId, Extent, RankId};
-use crate::ir::expr::{BinaryOp, Expr, UnaryOp};
+use crate::ir::expr::{BinaryOp, Expr, UnaryOp, parts};
 use crate::ir::nest::ValueId;
-use crate::schedule::{Act, presence};
+use crate::schedule::Act;
 
 /// The first coordinate of a rank in a box, and one past the last.
 type Span = (ValueId, ValueId);
@@ -200,7 +200,7 @@ impl Tiling<'_> {
         for einsum in acts.iter().filter_map(einsum) {
             for id in self.cascade.exprs.postorder(einsum.value) {
                 let Expr::Where(_, condition) = *self.cascade.exprs.get(id) else { continue };
-                for part in presence::parts(&self.cascade.exprs, condition) {
+                for part in parts(&self.cascade.exprs, condition) {
                     tell(self, part);
                 }
             }

@@ -13,7 +13,7 @@ use super::memory::Stored;
 use super::strip::mentions;
 use super::{Region, Tasks, Tiling};
 use crate::ir::cascade::{Einsum, ExprId, Op, RankId, TensorId};
-use crate::ir::expr::{BinaryOp, Expr, operands};
+use crate::ir::expr::{BinaryOp, Expr, operands, parts};
 use crate::ir::nest::{Buffer, BufferId, Place, Scalar, TileType, ValueId};
 use crate::schedule::{Act, Axis, Loop, Plan, Stream, loops};
 
@@ -432,9 +432,7 @@ impl Tiling<'_> {
     /// Whether a condition holds at all points of the box.
     pub(super) fn is_holding(&self, condition: ExprId) -> bool {
         !self.holding.is_empty()
-            && crate::schedule::presence::parts(&self.cascade.exprs, condition)
-                .iter()
-                .all(|it| self.holding.contains(it))
+            && parts(&self.cascade.exprs, condition).iter().all(|it| self.holding.contains(it))
     }
 }
 

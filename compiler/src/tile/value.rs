@@ -179,7 +179,7 @@ impl Tiling<'_> {
         if op == BinaryOp::Div && scalar == Scalar::F32 && self.has_good_inverse(b) {
             return self.times_inverse(a, b);
         }
-        let (divisor, count, exponent) = (b, b, b);
+        let right = b;
         let (a, b) = (self.operand(a, scalar), self.operand(b, scalar));
         match op {
             BinaryOp::And => return self.decided(a, b, false),
@@ -187,15 +187,15 @@ impl Tiling<'_> {
             _ => {}
         }
         let is_square =
-            op == BinaryOp::Pow && *self.cascade.exprs.get(exponent) == Expr::Real(2.0_f64.to_bits());
+            op == BinaryOp::Pow && *self.cascade.exprs.get(right) == Expr::Real(2.0_f64.to_bits());
         let value = match is_square {
             true => self.builder.binary(BinaryOp::Mul, a.value, a.value),
             false => self.builder.binary(op, a.value, b.value),
         };
         let present = self.builder.both(a.present, b.present);
         let defined = match op {
-            BinaryOp::FloorDiv | BinaryOp::Mod => self.nonzero(divisor, b.value),
-            BinaryOp::Shl | BinaryOp::Shr => self.shift_count(count, b.value),
+            BinaryOp::FloorDiv | BinaryOp::Mod => self.nonzero(right, b.value),
+            BinaryOp::Shl | BinaryOp::Shr => self.shift_count(right, b.value),
             _ => None,
         };
         Known { value, present: self.builder.both(present, defined) }

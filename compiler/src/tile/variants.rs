@@ -19,9 +19,9 @@ use super::Tiling;
 use super::bounds::einsum;
 use super::loops::Folding;
 use crate::ir::cascade::{Einsum, ExprId, Op, RankId, ReduceOp, TensorId};
-use crate::ir::expr::Expr;
+use crate::ir::expr::{Expr, parts};
 use crate::ir::nest::{Op as TileOp, Scalar, TileDim, ValueId};
-use crate::schedule::{Act, Loop, presence};
+use crate::schedule::{Act, Loop};
 
 /// A condition on what a tile holds.
 struct Told {
@@ -65,7 +65,7 @@ impl Tiling<'_> {
         let mut values = einsum(act).into_iter().flat_map(|it| exprs.postorder(it.value));
         values.any(|id| {
             let Expr::Where(_, condition) = *exprs.get(id) else { return false };
-            presence::parts(exprs, condition).iter().any(|it| conditions.contains(it))
+            parts(exprs, condition).iter().any(|it| conditions.contains(it))
         })
     }
 
@@ -138,7 +138,7 @@ impl Tiling<'_> {
         };
         let conditions = all.iter().flat_map(|it| exprs.postorder(it.value)).filter_map(|it| {
             let Expr::Where(_, condition) = exprs.get(it) else { return None };
-            Some(presence::parts(exprs, *condition))
+            Some(parts(exprs, *condition))
         });
         conditions.flatten().filter(|it| !self.holding.contains(it)).find_map(|condition| {
             let &Expr::Compare(_, a, _) = exprs.get(condition) else { return None };

@@ -9,9 +9,8 @@
 
 use super::Tiling;
 use crate::ir::cascade::{ExprId, RankId};
-use crate::ir::expr::{BinaryOp, Expr};
+use crate::ir::expr::{BinaryOp, Expr, parts};
 use crate::ir::nest::ValueId;
-use crate::schedule::presence;
 
 /// The coordinates that a loop goes along.
 pub(super) struct Cut {
@@ -26,7 +25,7 @@ impl Tiling<'_> {
     pub(super) fn conditions_on(&self, mut value: ExprId) -> Vec<ExprId> {
         let mut all = Vec::new();
         while let &Expr::Where(x, condition) = self.cascade.exprs.get(value) {
-            all.extend(presence::parts(&self.cascade.exprs, condition));
+            all.extend(parts(&self.cascade.exprs, condition));
             value = x;
         }
         all.retain(|it| !self.is_holding(*it));

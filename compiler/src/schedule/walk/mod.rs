@@ -134,8 +134,7 @@ impl<'a> Finder<'a> {
         let (first, second): (Vec<_>, Vec<_>) = steps.partition(|(_, it)| is_recurrence(it));
         for (at, step) in first.into_iter().chain(second) {
             if self.is_free(at)
-                && let Some(group) =
-                    self.begun_with(at, step).map(|it| self.without_functions(self.grown(it)))
+                && let Some(group) = self.begun_with(at, step).map(|it| self.without_functions(&it))
                 && (group.steps.len() > 1 || is_recurrence(step))
             {
                 let first = *group.steps.first().expect("a walk has steps");
@@ -170,14 +169,15 @@ impl<'a> Finder<'a> {
         }
     }
 
-    /// The walk with all steps around it that it can take in.
-    fn grown(&self, mut group: Group) -> Group {
+    /// The walk with all steps around it that it can take in, other than some.
+    fn grown(&self, mut group: Group, barred: &BTreeSet<usize>) -> Group {
         loop {
             let before = group.steps.len();
             for step in 0..self.cascade.steps.len() {
                 if !group.steps.contains(&step)
                     && self.is_free(step)
                     && let Some(larger) = self.with(&group, step)
+                    && larger.steps.is_disjoint(barred)
                 {
                     group = larger;
                 }
@@ -296,39 +296,47 @@ impl<'a> Finder<'a> {
         }
     }
 
-    /// The walk without steps at its ends that are better spread over its coordinates.
-    fn without_functions(&self, mut group: Group) -> Group {
-        let is_end = |group: &Group, step: usize| {
-            let is_read = |it: &Einsum| {
-                self.readers.get(&it.tensor).is_some_and(|readers| !readers.is_disjoint(&group.steps))
-            };
-            match &self.cascade.steps[step] {
+    /// The walk with all steps around it that are not better spread over its coordinates: those before it that read nothing
+    /// of it, and those after it.
+    fn without_functions(&self, begun: &Group) -> Group {
+        let mut barred = BTreeSet::new();
+        loop {
+            let group = self.grown(begun.clone(), &barred);
+            let is_end = |step: &usize| match &self.cascade.steps[*step] {
                 Step::Einsum(it) => {
-                    self.is_better_spread(group, it)
-                        && (self.reads[step].is_disjoint(&group.steps) || !is_read(it))
+                    let readers = self.readers.get(&it.tensor);
+                    let is_read = readers.is_some_and(|it| !it.is_disjoint(&group.steps));
+                    (self.reads[*step].is_disjoint(&group.steps) || !is_read)
+                        && self.is_better_spread(&group, it)
                 }
                 Step::Recurrence(_) => false,
+            };
+            let ends: Vec<usize> = group.steps.iter().copied().filter(is_end).collect();
+            if ends.is_empty() {
+                return group;
             }
-        };
-        while let Some(end) = group.steps.iter().copied().find(|it| is_end(&group, *it)) {
-            group.steps.remove(&end);
+            barred.extend(ends);
         }
-        group
     }
 
-    /// Functions of one element at a time, which lanes along what is walked take many of at a time: memory for the results is
-    /// no more than that of an input.
+    /// Functions of one element at a time, which lanes along what is walked take many of at a time. Memory for the results,
+    /// and for what they are made of, is no more than that of an input each.
     fn is_better_spread(&self, group: &Group, einsum: &Einsum) -> bool {
         let exprs = &self.cascade.exprs;
+        let atoms = |ranks: &mut dyn Iterator<Item = RankId>| -> Ranks {
+            ranks.flat_map(|it| exprs.atoms(it).to_vec()).collect()
+        };
+        let dims = |it: TensorId| atoms(&mut self.cascade.tensors[it].dims.iter().map(|it| it.rank));
         let boxed = group.rows.last().filter(|it| self.features.contains(it));
         let rows = group.rows.iter().filter(|it| Some(*it) != boxed).chain([&group.rank]);
-        let single: Ranks = rows.flat_map(|&it| exprs.atoms(it).to_vec()).collect();
-        let atoms =
-            |ranks: &[RankId]| ranks.iter().flat_map(|&it| exprs.atoms(it).to_vec()).collect::<Ranks>();
+        let single = atoms(&mut rows.copied());
+        let inside = self.inside(group);
         let takes = |id: &ExprId| matches!(exprs.get(*id), Expr::Unary(op, _) if op.is_real_function());
         self.walker == Walker::Thread
             && einsum.op == Op::Map
-            && atoms(&einsum.iterated()) == single
+            && atoms(&mut einsum.iterated().into_iter()) == single
+            && self.cascade.inputs().any(|it| single.is_subset(&dims(it)))
+            && exprs.reads(einsum.value).all(|(it, _)| !inside.contains(&it) || dims(it).is_subset(&single))
             && !self.reads_states(group, einsum)
             && exprs.postorder(einsum.value).iter().any(takes)
     }

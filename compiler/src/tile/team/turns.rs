@@ -14,9 +14,9 @@ use attnc_dsl::ast::Kind;
 use super::Tiling;
 use super::points::Points;
 use crate::ir::cascade::{ExprId, RankId};
-use crate::ir::expr::{BinaryOp, Expr};
+use crate::ir::expr::{BinaryOp, Expr, parts};
 use crate::ir::nest::{TileDim, ValueId};
-use crate::schedule::{Loop, Stream, loops, presence};
+use crate::schedule::{Loop, Stream, loops};
 
 /// A traversal that is under way.
 struct Turns {
@@ -169,7 +169,7 @@ impl Tiling<'_> {
             act.einsums(&mut |einsum| {
                 for id in exprs.postorder(einsum.value) {
                     let &Expr::Where(_, condition) = exprs.get(id) else { continue };
-                    conditions.extend(presence::parts(exprs, condition).into_iter().filter(|it| {
+                    conditions.extend(parts(exprs, condition).into_iter().filter(|it| {
                         let is_integer =
                             !matches!(exprs.get(*it), Expr::Compare(_, a, _) if exprs.kind(*a) == Kind::Real);
                         is_integer && points.ranks().any(|rank| exprs.free(*it).contains(&rank))
