@@ -15,7 +15,7 @@ use attnc_tests::jit::{self, Placement};
 type Wanted = &'static [(&'static str, &'static [&'static str])];
 
 /// A case: its file, its extents, and what its stages store: those that are no walks are along nothing.
-const CASES: [(&str, Sizes<'_>, Wanted); 11] = [
+const CASES: [(&str, Sizes<'_>, Wanted); 13] = [
     (
         "retention",
         &[("b", 2), ("h", 3), ("t", 19), ("d", 9), ("e", 70)],
@@ -34,6 +34,12 @@ const CASES: [(&str, Sizes<'_>, Wanted); 11] = [
     ("matrices", &[("b", 3), ("t", 11), ("j", 5)], &[("t", &["O"])]),
     ("chunks", &[("b", 2), ("h", 2), ("t", 29), ("c", 4), ("d", 9), ("e", 10)], &[("c", &["O"])]),
     ("grid", &[("b", 2), ("y", 4), ("u", 3), ("t", 11), ("r", 5), ("d", 9)], &[("t", &["O", "F"])]),
+    (
+        "functions",
+        &[("b", 2), ("c", 5), ("t", 21), ("n", 16)],
+        &[("", &["step"]), ("t", &["Y"]), ("", &["O"])],
+    ),
+    ("lighter", &[("b", 3), ("h", 4), ("t", 17)], &[("t", &["O"])]),
     ("kept", &[("b", 2), ("t", 9), ("d", 5), ("s", 7)], &[("t", &["H", "Y"]), ("", &["O"]), ("", &["R"])]),
 ];
 
