@@ -62,9 +62,11 @@ fn values_that_are_there_have_no_scale_of_their_own() {
             &Mapping::of(&Target::default(), Backend::default()),
         );
         let features = made.cascade.ranks.iter().find(|(_, it)| it.name == "e").map(|it| it.0);
-        let has_features = made.tiles.iter().map(|it| &made.cascade.tensors[*it]).any(|it| {
-            it.name.contains("scale") && it.dims.iter().any(|dim| Some(dim.rank) == features)
-        });
+        let has_features = made
+            .tiles
+            .iter()
+            .map(|it| &made.cascade.tensors[*it])
+            .any(|it| it.name.contains("scale") && it.dims.iter().any(|dim| Some(dim.rank) == features));
         assert_eq!(has_features, !covers, "{values} over {extent}");
     }
 }

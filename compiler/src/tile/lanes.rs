@@ -14,11 +14,11 @@ use crate::ir::nest::{self, BufferId, Place, Scalar, ValueId};
 const FUNCTION: i64 = 4;
 
 impl Tiling<'_> {
-    /// The rank along which most loads and stores of f32 walk through neighbours in memory, if it pays.
+    /// The rank along which most loads and stores walk through neighbours in memory, if it pays.
     pub(super) fn lane(&mut self, einsum: &Einsum, open: &[RankId]) -> Option<Lane> {
         let is_constant = matches!(self.cascade.exprs.get(einsum.value), Expr::Real(_))
             && self.widths.stored(self.cascade, einsum.tensor) == DType::F32;
-        if !is_constant && !self.is_single(einsum.value) {
+        if !is_constant && !self.is_in_lanes(einsum.value) {
             return None;
         }
         let reduced = match &einsum.op {
@@ -42,17 +42,15 @@ impl Tiling<'_> {
         Some(Lane { rank, unit_strides, rows })
     }
 
-    /// It is an f32, or a condition on some.
-    fn is_single(&self, value: ExprId) -> bool {
+    /// It is a real, or a condition on numbers.
+    fn is_in_lanes(&self, value: ExprId) -> bool {
         let exprs = &self.cascade.exprs;
-        let compares = |it: &ExprId| {
-            let &Expr::Compare(_, a, b) = exprs.get(*it) else { return false };
-            self.widths.joined(self.cascade, a, b) == Scalar::F32
-        };
         match self.widths.scalar(self.cascade, value) {
-            Scalar::F32 => true,
-            Scalar::F64 | Scalar::I64 | Scalar::I32 => false,
-            Scalar::Bool => exprs.postorder(value).iter().any(compares),
+            Scalar::F32 | Scalar::F64 => true,
+            Scalar::I64 | Scalar::I32 => false,
+            Scalar::Bool => {
+                exprs.postorder(value).iter().any(|it| matches!(exprs.get(*it), Expr::Compare(..)))
+            }
         }
     }
 
