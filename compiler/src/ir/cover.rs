@@ -219,6 +219,7 @@ fn least(of: &[Affine]) -> Option<&Affine> {
 }
 
 /// One of the values that stand in for one another is present wherever a value is asked for.
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for one form, whatever others there are")]
 pub(crate) fn is_covered(cascade: &Cascade, value: ExprId) -> bool {
     let (mut pieces, mut rest) = (Vec::new(), Some(value));
     while let Some(id) = rest {
