@@ -2,7 +2,7 @@
 
 use attnc_dsl::ast::{DType, Kind};
 
-use crate::ir::cascade::{Cascade, Einsum, ExprId, Op, RankId, Step, TensorId};
+use crate::ir::cascade::{Cascade, Einsum, ExprId, Op, RankId, TensorId};
 use crate::ir::expr::{Expr, operands};
 use crate::ir::interp;
 use crate::ir::nest::bytes_of;
@@ -32,10 +32,7 @@ pub fn admitted(plan: &Plan, extents: &[i64]) -> f64 {
     let mut sums = Sums { plan, extents, all: 0.0, admitted: 0.0 };
     for stage in &plan.stages {
         match stage {
-            Stage::Whole(Step::Einsum(it)) => sums.einsum(it, 1.0),
-            Stage::Whole(Step::Recurrence(it)) => {
-                it.bases.iter().chain(&it.body).for_each(|it| sums.einsum(it, 1.0));
-            }
+            Stage::Whole(it) => it.einsums().for_each(|it| sums.einsum(it, 1.0)),
             // What merges parts is run where the others are not.
             Stage::Stream(it) if it.when.is_some() => {}
             Stage::Stream(it) => sums.acts(&it.acts, 1.0),

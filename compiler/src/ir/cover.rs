@@ -14,7 +14,7 @@ use super::expr::{BinaryOp, Expr, UnaryOp, parts};
 
 /// What an integer is a multiple of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Symbol {
+enum Symbol {
     /// The coordinate along a rank.
     Index(RankId),
     /// The extent of a rank, which is not negative.
@@ -37,8 +37,8 @@ pub(crate) struct Piece {
     to: Vec<Affine>,
 }
 
-/// Extents of extents that are followed.
-const DEPTH: u32 = 8;
+/// Extents of extents, and terms of terms, that are followed.
+pub(crate) const DEPTH: u32 = 8;
 /// Larger numbers are none: sums with them might wrap around.
 const LARGEST: u64 = 1 << 40;
 
@@ -237,7 +237,7 @@ pub(crate) fn is_covered(cascade: &Cascade, value: ExprId) -> bool {
 }
 
 /// A comparison of two integers.
-type Bound = (CompareOp, Affine, Affine);
+pub(crate) type Bound = (CompareOp, Affine, Affine);
 
 /// Comparisons that, if they all hold, make a value present; `None` where more than comparisons decides.
 fn bounds(cascade: &Cascade, value: ExprId) -> Option<Vec<Bound>> {

@@ -12,7 +12,7 @@ use attnc_dsl::ast::{CompareOp, Kind};
 use super::facts::{Graph, free_of};
 use super::term::{Class, Term};
 use crate::ir::cascade::RankId;
-use crate::ir::cover::{Affine, Piece, covers};
+use crate::ir::cover::{Affine, Bound, DEPTH, Piece, covers};
 
 /// Conditions, all of which hold; none for what is present everywhere.
 pub(crate) type Domain = BTreeSet<Atom>;
@@ -123,16 +123,13 @@ fn pieces(graph: &Graph, domains: &[Domain]) -> Vec<Piece> {
 
 /// The comparison of numbers that a condition is.
 #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
-fn bound(graph: &Graph, atom: &Atom) -> Option<(CompareOp, Affine, Affine)> {
+fn bound(graph: &Graph, atom: &Atom) -> Option<Bound> {
     let Atom::Holds(class) = atom else { return None };
     graph[graph.find(*class)].nodes.iter().find_map(|it| match it {
         Term::Compare(op, [a, b]) => Some((*op, affine(graph, *a, DEPTH)?, affine(graph, *b, DEPTH)?)),
         _ => None,
     })
 }
-
-/// Terms of terms that are asked for a number.
-const DEPTH: u32 = 8;
 
 /// An integer as a sum of multiples.
 #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]

@@ -57,7 +57,7 @@ pub(super) fn drafts<'a>(flow: &Flow<'a>, shapes: &Shapes, walks: &Walks) -> Vec
                 }
             }
             Step::Recurrence(it) if it.body.iter().any(|einsum| flow.live.contains(&einsum.tensor)) => {
-                made.extend(it.bases.iter().chain(&it.body).map(|it| (it.tensor, drafts.len())));
+                made.extend(step.einsums().map(|it| (it.tensor, drafts.len())));
                 drafts.push(Draft::Whole(step));
             }
             Step::Einsum(_) | Step::Recurrence(_) => {}

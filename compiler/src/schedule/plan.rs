@@ -208,8 +208,7 @@ impl Plan {
         let mut found = Vec::new();
         for stage in &self.stages {
             match stage {
-                Stage::Whole(Step::Einsum(einsum)) => found.push(einsum),
-                Stage::Whole(Step::Recurrence(it)) => found.extend(it.bases.iter().chain(&it.body)),
+                Stage::Whole(it) => found.extend(it.einsums()),
                 Stage::Stream(it) => {
                     it.acts.iter().for_each(|act| act.einsums(&mut |einsum| found.push(einsum)));
                 }

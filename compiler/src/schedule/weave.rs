@@ -257,23 +257,19 @@ impl<'a> Weaver<'a> {
             let is_read = matches!(read, Expr::Read(_, _, Kind::Real | Kind::Int));
             let across = exprs.reads(it).any(|(_, coords)| is_across(coords));
             let mut lacked = ranks.iter().filter(|it| !free.contains(it));
-            let is_costly = !is_read && self.is_costly(it);
-            if !is_streamed {
-                // All of it is at hand, for each of the features that it lacks.
-                let is_used = lacked.any(|it| self.flow.is_feature(*it));
-                if !(is_costly && is_used && over.iter().all(|it| self.flow.is_feature(*it))) {
-                    return it;
+            // Of what is not streamed over, all is at hand, for each of the features that it lacks.
+            let shared = match is_streamed {
+                true => lacked.any(|it| self.streams.contains(it) || self.has_many_rows(*it)),
+                false => {
+                    lacked.any(|it| self.flow.is_feature(*it))
+                        && over.iter().all(|it| self.flow.is_feature(*it))
                 }
-                let kept: Vec<RankId> =
-                    ranks.iter().chain(over).copied().filter(|rank| free.contains(rank)).collect();
-                return self.tile(&format!("{name}.packed"), &kept, Op::Map, it, level);
-            }
-            let shared = lacked.any(|it| self.streams.contains(it) || self.has_many_rows(*it));
-            let is_dear = !is_read && across || is_costly;
-            if !shared || !(is_read && across || is_dear) {
+            };
+            let is_dear = !is_read && (is_streamed && across || self.is_costly(it));
+            if !shared || !(is_streamed && is_read && across || is_dear) {
                 return it;
             }
-            let along = match free.contains(last) {
+            let along = match is_streamed && free.contains(last) {
                 true => Some(last),
                 false if in_words => ranks.iter().rfind(|it| free.contains(it)),
                 false => None,

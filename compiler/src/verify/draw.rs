@@ -221,11 +221,7 @@ pub(super) fn points(cascade: &Cascade, extents: &[i64]) -> i64 {
         let ranks = left.chain(einsum.op.reduced().iter().copied());
         ranks.fold(1, |all: i64, rank| all.saturating_mul(extent(rank)))
     };
-    let along = |step: &Step| match step {
-        Step::Einsum(einsum) => of(einsum),
-        Step::Recurrence(it) => it.bases.iter().chain(&it.body).map(of).fold(0, i64::saturating_add),
-    };
-    cascade.steps.iter().map(along).fold(0, i64::saturating_add)
+    cascade.einsums().map(of).fold(0, i64::saturating_add)
 }
 
 /// Values for the parameters that a call must give.

@@ -132,10 +132,7 @@ fn traversed(cascade: &Cascade) -> Vec<RankId> {
     let live = live(cascade);
     let einsums = cascade.einsums().filter(|it| live.contains(&it.tensor));
     let of = |it: &crate::ir::cascade::Op| it.reduced().iter().copied().chain(it.along()).collect::<Vec<_>>();
-    let recurrences = cascade.steps.iter().filter_map(|it| match it {
-        Step::Recurrence(it) => Some(it.rank),
-        Step::Einsum(_) => None,
-    });
+    let recurrences = cascade.steps.iter().filter_map(Step::walked);
     let ranks = einsums.flat_map(|it| of(&it.op)).chain(recurrences);
     ranks.flat_map(|it| cascade.exprs.atoms(it).to_vec()).collect()
 }

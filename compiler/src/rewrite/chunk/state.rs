@@ -151,11 +151,7 @@ pub(super) fn read_along(draft: &mut Draft, tensor: TensorId, axis: usize, coord
 fn with_readings(draft: &mut Draft, mut state: State) -> Option<State> {
     let steps = draft.cascade.steps.clone();
     for (step, it) in steps.iter().enumerate().filter(|it| it.0 != state.step) {
-        let einsums: Vec<&Einsum> = match it {
-            Step::Einsum(it) => vec![it],
-            Step::Recurrence(it) => it.bases.iter().chain(&it.body).collect(),
-        };
-        for einsum in einsums {
+        for einsum in it.einsums() {
             let exprs = &draft.cascade.exprs;
             let reads: Vec<ExprId> = exprs
                 .postorder(einsum.value)

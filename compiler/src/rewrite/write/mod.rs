@@ -348,10 +348,7 @@ impl Writer<'_> {
         };
         let step = self.graph.analysis.cascade.steps.iter().find(defines).cloned();
         let step = step.expect("every tensor that is not an input is defined");
-        let einsums: Vec<Einsum> = match &step {
-            Step::Einsum(it) => vec![it.clone()],
-            Step::Recurrence(it) => it.bases.iter().chain(&it.body).cloned().collect(),
-        };
+        let einsums: Vec<Einsum> = step.einsums().cloned().collect();
         self.defined.extend(einsums.iter().map(|it| it.tensor));
         for einsum in &einsums {
             for id in self.cascade.exprs.postorder(einsum.value) {

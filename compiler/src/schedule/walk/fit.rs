@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use attnc_dsl::ast::Kind;
 
-use super::{Finder, Group};
+use super::{Finder, Group, Ranks};
 use crate::ir::cascade::{
     At, Cascade, Einsum, ExprId, Extent, Op, RankId, Recurrence, ReduceOp, Role, ScanOp, Step, TensorId,
 };
@@ -262,12 +262,22 @@ impl Finder<'_> {
 
     /// What a walk carries takes, for all coordinates, no more than an input: it is stored rather than a row given up.
     pub(super) fn may_be_stored(&self, group: &Group) -> bool {
-        let atoms = |tensor: TensorId| -> BTreeSet<RankId> {
-            let dims = self.cascade.tensors[tensor].dims.iter();
-            dims.flat_map(|it| self.cascade.exprs.atoms(it.rank).to_vec()).collect()
-        };
-        let inputs: Vec<BTreeSet<RankId>> = self.cascade.inputs().map(atoms).collect();
-        self.states(group).into_iter().all(|it| inputs.iter().any(|input| atoms(it).is_subset(input)))
+        self.states(group).into_iter().all(|it| self.is_as_small_as_an_input(&self.ranks_of(it)))
+    }
+
+    /// An input has all of these part-less ranks.
+    pub(super) fn is_as_small_as_an_input(&self, ranks: &Ranks) -> bool {
+        self.cascade.inputs().any(|it| ranks.is_subset(&self.ranks_of(it)))
+    }
+
+    /// The part-less ranks of a tensor.
+    pub(super) fn ranks_of(&self, tensor: TensorId) -> Ranks {
+        self.atoms(self.cascade.tensors[tensor].dims.iter().map(|it| it.rank))
+    }
+
+    /// The part-less ranks that some stand for.
+    pub(super) fn atoms(&self, ranks: impl IntoIterator<Item = RankId>) -> Ranks {
+        ranks.into_iter().flat_map(|it| self.cascade.exprs.atoms(it)).copied().collect()
     }
 
     /// A step that reads what the walk carries.

@@ -323,20 +323,17 @@ impl<'a> Finder<'a> {
     /// and for what they are made of, is no more than that of an input each.
     fn is_better_spread(&self, group: &Group, einsum: &Einsum) -> bool {
         let exprs = &self.cascade.exprs;
-        let atoms = |ranks: &mut dyn Iterator<Item = RankId>| -> Ranks {
-            ranks.flat_map(|it| exprs.atoms(it).to_vec()).collect()
-        };
-        let dims = |it: TensorId| atoms(&mut self.cascade.tensors[it].dims.iter().map(|it| it.rank));
         let boxed = group.rows.last().filter(|it| self.features.contains(it));
         let rows = group.rows.iter().filter(|it| Some(*it) != boxed).chain([&group.rank]);
-        let single = atoms(&mut rows.copied());
+        let single = self.atoms(rows.copied());
         let inside = self.inside(group);
         let takes = |id: &ExprId| matches!(exprs.get(*id), Expr::Unary(op, _) if op.is_real_function());
+        let is_small = |it: TensorId| !inside.contains(&it) || self.ranks_of(it).is_subset(&single);
         self.walker == Walker::Thread
             && einsum.op == Op::Map
-            && atoms(&mut einsum.iterated().into_iter()) == single
-            && self.cascade.inputs().any(|it| single.is_subset(&dims(it)))
-            && exprs.reads(einsum.value).all(|(it, _)| !inside.contains(&it) || dims(it).is_subset(&single))
+            && self.atoms(einsum.iterated()) == single
+            && self.is_as_small_as_an_input(&single)
+            && exprs.reads(einsum.value).all(|(it, _)| is_small(it))
             && !self.reads_states(group, einsum)
             && exprs.postorder(einsum.value).iter().any(takes)
     }
