@@ -368,9 +368,14 @@ impl Cascade {
     }
 
     /// Part-less ranks, put together to the composite ones whose index an expression mentions: beyond their extents
-    /// there are no points, and nothing may be read.
+    /// there are no points, and nothing may be read. They come in order of the positions of their first parts.
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
-    pub(crate) fn composed(&self, atoms: &[RankId], value: ExprId) -> Vec<RankId> {
+    pub(crate) fn composed<K: Ord>(
+        &self,
+        atoms: &[RankId],
+        value: ExprId,
+        position: impl Fn(RankId) -> K,
+    ) -> Vec<RankId> {
         let exprs = &self.exprs;
         let index = |id: &ExprId| match exprs.get(*id) {
             Expr::Index(rank) if !self.ranks[*rank].parts.is_empty() => Some(*rank),
@@ -389,16 +394,8 @@ impl Cascade {
             }
         }
         ranks.extend(left);
-        ranks.sort_by_key(|&it| exprs.atoms(it).first().map(|&atom| self.place(atom)));
+        ranks.sort_by_key(|&it| exprs.atoms(it).first().map(|&atom| position(atom)));
         ranks
-    }
-
-    /// Where a part-less rank stands among others: parts of a composite are in its order.
-    fn place(&self, atom: RankId) -> (RankId, usize) {
-        let mut of = self.ranks.iter().map(|(id, _)| self.exprs.atoms(id));
-        let composite = of.find(|it| it.len() > 1 && it.contains(&atom)).unwrap_or(&[]);
-        let at = composite.iter().position(|it| *it == atom);
-        at.map_or((atom, 0), |at| (*composite.iter().min().expect("it has the atom"), at))
     }
 }
 

@@ -10,6 +10,7 @@ pub mod interp;
 pub(crate) mod late;
 pub(crate) mod lives;
 pub mod nest;
+pub(crate) mod order;
 pub mod print;
 pub(crate) mod subst;
 pub mod verify;

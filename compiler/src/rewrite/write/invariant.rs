@@ -71,7 +71,12 @@ impl Writer<'_> {
         let around = std::mem::take(&mut self.around);
         let Value { expr, unsaid } = self.product(&fixed);
         let value = self.restricted(expr, &unsaid);
-        let dims = self.cascade.composed(&free, value).into_iter().map(|rank| Dim { rank, lag: 0 }).collect();
+        let dims = self
+            .cascade
+            .composed(&free, value, |it| self.order.position(it))
+            .into_iter()
+            .map(|rank| Dim { rank, lag: 0 })
+            .collect();
         let tensor = self.temporary("factor", dims, Kind::Real);
         self.push(tensor, Op::Map, value);
         self.around = around;

@@ -25,6 +25,7 @@ use crate::ir::cascade::{
     At, Cascade, Dim, Einsum, ExprId, Op, RankId, ReduceOp, Role, Step, Tensor, TensorId,
 };
 use crate::ir::expr::{BinaryOp, Expr};
+use crate::ir::order::Order;
 
 /// The cascade that computes its outputs by the chosen terms. `tensors` has the class of every tensor as written.
 pub(crate) fn write(graph: &Graph, choice: &Choice, tensors: &HashMap<TensorId, Class>) -> Cascade {
@@ -42,6 +43,7 @@ pub(crate) fn write(graph: &Graph, choice: &Choice, tensors: &HashMap<TensorId, 
         choice,
         tensors,
         names,
+        order: Order::of(&cascade),
         cascade,
         made: HashMap::new(),
         present: HashMap::new(),
@@ -96,6 +98,8 @@ struct Writer<'a> {
     /// The tensors as written, by class.
     names: HashMap<Class, TensorId>,
     cascade: Cascade,
+    /// In which order its tensors have their ranks.
+    order: Order,
     /// Classes that are tensors of the new cascade.
     made: HashMap<Class, TensorId>,
     /// Tensors that say where there is a point.
@@ -310,8 +314,12 @@ impl Writer<'_> {
                 return tensor;
             }
         }
-        let dims =
-            self.cascade.composed(&facts.free, value).into_iter().map(|rank| Dim { rank, lag: 0 }).collect();
+        let dims = self
+            .cascade
+            .composed(&facts.free, value, |it| self.order.position(it))
+            .into_iter()
+            .map(|rank| Dim { rank, lag: 0 })
+            .collect();
         self.temporary(what, dims, facts.kind)
     }
 

@@ -52,8 +52,9 @@ impl Writer<'_> {
                 let value = self.holds(inner).unwrap_or_else(|| self.cascade.exprs.add(Expr::Bool(true)));
                 let free: Vec<RankId> =
                     self.cascade.exprs.free(value).iter().copied().filter(|it| !ranks.contains(it)).collect();
-                let dims = self.cascade.composed(&free, value);
-                let ranks = self.cascade.composed(ranks, value);
+                let position = |it| self.order.position(it);
+                let [dims, ranks] =
+                    [free.as_slice(), ranks].map(|it| self.cascade.composed(it, value, position));
                 let dims = dims.into_iter().map(|rank| Dim { rank, lag: 0 }).collect();
                 let tensor = self.temporary("any", dims, Kind::Bool);
                 self.push(tensor, Op::Reduce(ReduceOp::Any, ranks), value);
