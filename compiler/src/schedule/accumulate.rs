@@ -38,6 +38,11 @@ impl Fiber {
         self.ranks.iter().copied().filter(keeps).collect()
     }
 
+    /// What depends on those ranks differs along what is reduced.
+    fn reduces_with(&self, free: &[RankId]) -> bool {
+        self.over.iter().chain(&self.along).chain(&self.part).any(|it| free.contains(it))
+    }
+
     /// What a tile for some purpose is called.
     pub(super) fn name_of(&self, purpose: &str) -> String {
         let infix = if self.part.is_some() { ".part" } else { "" };
@@ -150,7 +155,7 @@ impl Weaver<'_> {
         }
         self.note_scale(&it.scale);
         let whole = scaled::exponent(&mut self.cascade.exprs, &it.scale);
-        let exponent = self.where_present(whole, it.value);
+        let exponent = self.where_present(fiber, whole, it.value);
         let exponent = self.where_counted(exponent, it.value);
         let gauge = self.gauge(fiber, exponent);
         let kept = fiber.kept(self.cascade.exprs.free(exponent));
@@ -188,15 +193,19 @@ impl Weaver<'_> {
         exprs.add(Expr::Where(exponent, counts))
     }
 
-    /// An exponent where its term is present, so that a hidden one counts for nothing.
-    fn where_present(&mut self, exponent: ExprId, value: ExprId) -> ExprId {
+    /// An exponent where its term is present, so that a hidden one counts for nothing. Where all terms of a sum are absent
+    /// for the same reason, so is the sum, whatever its scale.
+    fn where_present(&mut self, fiber: &Fiber, exponent: ExprId, value: ExprId) -> ExprId {
         let exprs = &self.cascade.exprs;
         let mut needed = super::presence::conditions(exprs, &self.held, value);
         // An exponent of −∞ decides on no maximum.
         needed.retain(|&it| !self.says_finite(it, exponent));
         let known = super::presence::conditions(exprs, &self.held, exponent);
         let lacking = self.otherwise(value, exponent);
-        let lacking = lacking.map(|more| needed.difference(&known).copied().chain(more).collect::<Vec<_>>());
+        let decides = |it: &ExprId| self.split.is_some() || fiber.reduces_with(self.cascade.exprs.free(*it));
+        let lacking = lacking.map(|more| {
+            needed.difference(&known).copied().chain(more).filter(decides).collect::<Vec<_>>()
+        });
         let there = match lacking {
             Some(conditions) if conditions.is_empty() => return exponent,
             Some(conditions) if self.has_all_rows(exponent, &conditions) => {
