@@ -1,12 +1,14 @@
-//! In which order tensors have their ranks: as outputs do, then as inputs do, and as declared where neither tells.
+//! In which order tensors have their ranks: as outputs do, then as inputs do, then as they are read, and as declared where
+//! nothing else tells.
 //!
 //! ```text
-//! rank b, n, e; rank m: n; input v[b, n, e]; output o[b, m, e]        b, n, m, e
+//! rank b, n, e; rank m: n; input x[b, n, e]; output o[b, e];  o = sum[m](x[b, m, e] * ..)        b, n, m, e
 //! ```
 //!
 //! What a law makes lies in memory as its neighbours do, so that what runs along the last rank of one runs along that of all.
 
-use super::cascade::{Cascade, RankId, Role};
+use super::cascade::{Cascade, ExprId, RankId, Role};
+use super::expr::Expr;
 
 /// Positions of the part-less ranks of a cascade.
 #[derive(Debug)]
@@ -20,9 +22,12 @@ impl Order {
         let alike = |role: Role| cascade.tensors.iter().filter(move |(_, it)| it.role == role);
         let tensors = [Role::Output, Role::Input, Role::Intermediate].into_iter().flat_map(alike);
         let of_tensors = tensors.map(|(_, it)| it.dims.iter().map(|dim| dim.rank).collect());
+        let reads = cascade.einsums().flat_map(|it| cascade.exprs.reads(it.value));
+        let of_reads = reads.map(|(_, coords)| indices(cascade, coords));
         let composites = cascade.ranks.ids().map(|it| vec![it]);
-        for ranks in of_tensors.chain(composites) {
-            let atoms: Vec<RankId> = ranks.iter().flat_map(|it| cascade.exprs.atoms(*it)).copied().collect();
+        for ranks in of_tensors.chain(of_reads).chain(composites) {
+            let atoms: Vec<RankId> =
+                ranks.iter().flat_map(|it: &RankId| cascade.exprs.atoms(*it)).copied().collect();
             for pair in atoms.windows(2) {
                 precedes.add(pair[0].idx(), pair[1].idx());
             }
@@ -34,6 +39,15 @@ impl Order {
     pub(crate) fn position(&self, atom: RankId) -> usize {
         self.0[atom.idx()]
     }
+}
+
+/// The ranks at whose own coordinates something is read, in order.
+fn indices(cascade: &Cascade, coords: &[ExprId]) -> Vec<RankId> {
+    let index = |it: &ExprId| match cascade.exprs.get(*it) {
+        Expr::Index(rank) => Some(*rank),
+        _ => None,
+    };
+    coords.iter().filter_map(index).collect()
 }
 
 /// Which ranks come before which, whatever lies between them.

@@ -19,6 +19,7 @@ use super::weave::{Weaver, left};
 use crate::ir::cascade::{Einsum, ExprId, Op, RankId, ReduceOp, Role, TensorId};
 use crate::ir::cover::is_covered;
 use crate::ir::expr::{BinaryOp, Expr, UnaryOp, operands};
+use crate::ir::order::Order;
 
 /// What a fold is along, and for what.
 pub(super) struct Fiber {
@@ -112,12 +113,17 @@ impl Weaver<'_> {
     }
 
     /// Ranks of a tile in the order that they have in what the stage stores, so that the same rank comes last in both: in the
-    /// first that has all of them, if one does.
+    /// first that has all of them, if one does, and else in the usual one.
     fn as_the_root(&self, mut ranks: Vec<RankId>) -> Vec<RankId> {
         let mut roots = self.group.roots.iter().map(|it| self.ranks_of(*it));
         let order = roots.find(|order| ranks.iter().all(|it| order.contains(it)));
-        let order = order.unwrap_or_else(|| self.ranks_of(self.group.roots[0]));
-        ranks.sort_by_key(|it| order.iter().position(|other| other == it));
+        match order {
+            Some(order) => ranks.sort_by_key(|it| order.iter().position(|other| other == it)),
+            None => {
+                let order = Order::of(self.cascade);
+                ranks.sort_by_key(|it| order.position(*it));
+            }
+        }
         ranks
     }
 
@@ -203,9 +209,8 @@ impl Weaver<'_> {
         let known = super::presence::conditions(exprs, &self.held, exponent);
         let lacking = self.otherwise(value, exponent);
         let decides = |it: &ExprId| self.split.is_some() || fiber.reduces_with(self.cascade.exprs.free(*it));
-        let lacking = lacking.map(|more| {
-            needed.difference(&known).copied().chain(more).filter(decides).collect::<Vec<_>>()
-        });
+        let lacking = lacking
+            .map(|more| needed.difference(&known).copied().chain(more).filter(decides).collect::<Vec<_>>());
         let there = match lacking {
             Some(conditions) if conditions.is_empty() => return exponent,
             Some(conditions) if self.has_all_rows(exponent, &conditions) => {
