@@ -10,13 +10,12 @@ use crate::ir::cascade::{Einsum, ExprId, Extent, Op, RankId, TensorId};
 use crate::ir::expr::Expr;
 
 impl Weaver<'_> {
-    /// There are many rows along a rank, so that what is read along a stream and lacks it is used often.
-    pub(super) fn has_many_rows(&self, rank: RankId) -> bool {
-        self.group.rows.contains(&rank)
-            && match self.cascade.ranks[rank].extent {
-                Extent::Fixed(extent) => extent >= 8,
-                Extent::Carried | Extent::Derived(_) => true,
-            }
+    /// What is used for every coordinate of a rank is used often.
+    pub(super) fn is_long(&self, rank: RankId) -> bool {
+        match self.cascade.ranks[rank].extent {
+            Extent::Fixed(extent) => extent >= 8,
+            Extent::Carried | Extent::Derived(_) => true,
+        }
     }
 
     /// The rows, those that something streamed lacks in boxes.

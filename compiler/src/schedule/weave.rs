@@ -259,7 +259,7 @@ impl<'a> Weaver<'a> {
             let mut lacked = ranks.iter().filter(|it| !free.contains(it));
             // Of what is not streamed over, all is at hand, for each of the features that it lacks.
             let shared = match is_streamed {
-                true => lacked.any(|it| self.streams.contains(it) || self.has_many_rows(*it)),
+                true => lacked.any(|it| self.streams.contains(it) || self.is_long(*it)),
                 false => {
                     lacked.any(|it| self.flow.is_feature(*it))
                         && over.iter().all(|it| self.flow.is_feature(*it))
