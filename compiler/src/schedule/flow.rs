@@ -146,10 +146,26 @@ impl<'a> Flow<'a> {
         if !matches!(einsum.op, Op::Reduce(..)) {
             return Ranks::new();
         }
-        let over: Ranks = self.reduced(einsum).into_iter().filter(|it| !self.is_feature(*it)).collect();
+        self.longer(SHORT, self.reduced(einsum))
+    }
+
+    /// What of some ranks is traversed in tiles: what is not taken whole, if any of that has more coordinates than one tile
+    /// is worth, or no known extent.
+    pub(super) fn tiled(&self, ranks: impl IntoIterator<Item = RankId>) -> Ranks {
+        self.longer(FEW, ranks)
+    }
+
+    /// What is not taken whole, if any of that has more coordinates, or no known extent.
+    fn longer(&self, most: i64, ranks: impl IntoIterator<Item = RankId>) -> Ranks {
+        let over = self.no_features(ranks);
         let is_short =
-            |it: &RankId| matches!(self.cascade.ranks[*it].extent, Extent::Fixed(extent) if extent <= SHORT);
+            |it: &RankId| matches!(self.cascade.ranks[*it].extent, Extent::Fixed(extent) if extent <= most);
         if !over.iter().all(is_short) { over } else { Ranks::new() }
+    }
+
+    /// Those of some ranks that are not taken whole.
+    pub(super) fn no_features(&self, ranks: impl IntoIterator<Item = RankId>) -> Ranks {
+        ranks.into_iter().filter(|it| !self.is_feature(*it)).collect()
     }
 
     /// The tensors that an einsum reads, each once.
@@ -224,6 +240,8 @@ fn generations(cascade: &Cascade) -> BTreeMap<TensorId, u32> {
 
 /// What has at most so many coordinates is taken whole.
 const SHORT: i64 = 128;
+/// So many are taken whole even where each takes a reduction.
+const FEW: i64 = 16;
 
 /// The ranks that are the last of every real input with more than one dimension that has them.
 pub(crate) fn features(cascade: &Cascade) -> Ranks {

@@ -190,18 +190,20 @@ impl Shapes {
         let (mut along, mut kept, mut by_row) = (Ranks::new(), Ranks::new(), Ranks::new());
         let mut summands = BTreeSet::new();
         let mut powers = false;
+        let sums_reals = matches!(op, ReduceOp::Sum | ReduceOp::Mean) && flow.is_real(einsum.value);
         for &read in reads {
             let (it, ranks) = (&self.of[&read], flow.ranks(read));
             let streamed = self.is_streamed(flow, read, &it.streams);
+            let common = || ranks.intersection(reduced).copied();
+            let tiled = if sums_reals { flow.tiled(common()) } else { flow.no_features(common()) };
             if it.rows.is_some() && !streamed {
                 by_row.extend(ranks);
-            } else if it.deep && ranks.intersection(reduced).any(|it| !flow.is_feature(*it)) {
-                along.extend(ranks.intersection(reduced).filter(|it| !flow.is_feature(**it)));
+            } else if it.deep && !tiled.is_empty() {
+                along.extend(tiled);
                 kept.extend(ranks.difference(reduced));
                 summands.insert(read);
             }
         }
-        let sums_reals = matches!(op, ReduceOp::Sum | ReduceOp::Mean) && flow.is_real(einsum.value);
         if sums_reals && !flow.at_once.contains(&einsum.tensor) {
             for exponent in flow.exponents(einsum.value) {
                 let ranks: Ranks = flow.cascade.exprs.free(exponent).iter().copied().collect();
