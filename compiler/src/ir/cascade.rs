@@ -368,14 +368,9 @@ impl Cascade {
     }
 
     /// Part-less ranks, put together to the composite ones whose index an expression mentions: beyond their extents
-    /// there are no points, and nothing may be read. They come in order of the positions of their first parts.
+    /// there are no points, and nothing may be read. Each comes where its first part does.
     #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
-    pub(crate) fn composed<K: Ord>(
-        &self,
-        atoms: &[RankId],
-        value: ExprId,
-        position: impl Fn(RankId) -> K,
-    ) -> Vec<RankId> {
+    pub(crate) fn composed(&self, atoms: &[RankId], value: ExprId) -> Vec<RankId> {
         let exprs = &self.exprs;
         let index = |id: &ExprId| match exprs.get(*id) {
             Expr::Index(rank) if !self.ranks[*rank].parts.is_empty() => Some(*rank),
@@ -394,7 +389,7 @@ impl Cascade {
             }
         }
         ranks.extend(left);
-        ranks.sort_by_key(|&it| exprs.atoms(it).first().map(|&atom| position(atom)));
+        ranks.sort_by_key(|it| atoms.iter().position(|atom| exprs.atoms(*it).first() == Some(atom)));
         ranks
     }
 }

@@ -8,17 +8,19 @@
 //! What a law makes lies in memory as its neighbours do, so that what runs along the last rank of one runs along that of all.
 
 use super::cascade::{Cascade, ExprId, RankId, Role};
-use super::expr::Expr;
+use super::expr::{Expr, Exprs};
 
-/// Positions of the part-less ranks of a cascade.
-#[derive(Debug)]
-pub(crate) struct Order(Vec<usize>);
+/// Which part-less ranks of a cascade come before which others; of many pairs nothing is said.
+#[derive(Debug, Default)]
+pub(crate) struct Order {
+    precedes: Vec<Vec<bool>>,
+}
 
 impl Order {
     /// That of the tensors of a cascade.
     pub(crate) fn of(cascade: &Cascade) -> Order {
         let n = cascade.ranks.len();
-        let mut precedes = Precedes { all: vec![vec![false; n]; n] };
+        let mut order = Order { precedes: vec![vec![false; n]; n] };
         let alike = |role: Role| cascade.tensors.iter().filter(move |(_, it)| it.role == role);
         let tensors = [Role::Output, Role::Input, Role::Intermediate].into_iter().flat_map(alike);
         let of_tensors = tensors.map(|(_, it)| it.dims.iter().map(|dim| dim.rank).collect());
@@ -28,16 +30,44 @@ impl Order {
         for ranks in of_tensors.chain(of_reads).chain(composites) {
             let atoms: Vec<RankId> =
                 ranks.iter().flat_map(|it: &RankId| cascade.exprs.atoms(*it)).copied().collect();
-            for pair in atoms.windows(2) {
-                precedes.add(pair[0].idx(), pair[1].idx());
+            for (at, before) in atoms.iter().enumerate() {
+                atoms[at + 1..].iter().for_each(|after| order.add(before.idx(), after.idx()));
             }
         }
-        Order(precedes.positions())
+        order
     }
 
-    /// Where a part-less rank comes.
-    pub(crate) fn position(&self, atom: RankId) -> usize {
-        self.0[atom.idx()]
+    /// One comes before another, unless it is known to come after it.
+    fn add(&mut self, before: usize, after: usize) {
+        if before == after || self.precedes[after][before] || self.precedes[before][after] {
+            return;
+        }
+        let behind: Vec<usize> =
+            (0..self.precedes.len()).filter(|it| *it == after || self.precedes[after][*it]).collect();
+        for at in 0..self.precedes.len() {
+            if at == before || self.precedes[at][before] {
+                behind.iter().for_each(|it| self.precedes[at][*it] = true);
+            }
+        }
+    }
+
+    /// Some ranks in order; those of which nothing is said stay as they are. A composite one is where its last part is, for
+    /// that is what lies side by side.
+    pub(crate) fn sorted(&self, exprs: &Exprs, mut ranks: Vec<RankId>) -> Vec<RankId> {
+        let mut sorted = Vec::with_capacity(ranks.len());
+        while !ranks.is_empty() {
+            let is_first = |it: &RankId| !ranks.iter().any(|other| self.is_before(exprs, *other, *it));
+            let at = ranks.iter().position(is_first).expect("the order has no circles");
+            sorted.push(ranks.remove(at));
+        }
+        sorted
+    }
+
+    fn is_before(&self, exprs: &Exprs, before: RankId, after: RankId) -> bool {
+        let [before, after] = [before, after].map(|it| exprs.atoms(it).last().map(|it| it.idx()));
+        let (Some(before), Some(after)) = (before, after) else { return false };
+        // What was declared since is not known.
+        self.precedes.get(before).and_then(|it| it.get(after)).is_some_and(|it| *it)
     }
 }
 
@@ -48,39 +78,4 @@ fn indices(cascade: &Cascade, coords: &[ExprId]) -> Vec<RankId> {
         _ => None,
     };
     coords.iter().filter_map(index).collect()
-}
-
-/// Which ranks come before which, whatever lies between them.
-struct Precedes {
-    all: Vec<Vec<bool>>,
-}
-
-impl Precedes {
-    /// One comes before another, unless it is known to come after it.
-    fn add(&mut self, before: usize, after: usize) {
-        if before == after || self.all[after][before] {
-            return;
-        }
-        let behind: Vec<usize> =
-            (0..self.all.len()).filter(|it| *it == after || self.all[after][*it]).collect();
-        for at in 0..self.all.len() {
-            if at == before || self.all[at][before] {
-                behind.iter().for_each(|it| self.all[at][*it] = true);
-            }
-        }
-    }
-
-    /// The position of each; what was declared first comes first where both may.
-    fn positions(&self) -> Vec<usize> {
-        let mut positions = vec![None; self.all.len()];
-        for position in 0..self.all.len() {
-            let is_next = |it: &usize| {
-                let is_left = |other: usize| positions[other].is_none();
-                is_left(*it) && (0..self.all.len()).all(|before| !is_left(before) || !self.all[before][*it])
-            };
-            let next = (0..self.all.len()).find(is_next).expect("the order has no circles");
-            positions[next] = Some(position);
-        }
-        positions.into_iter().flatten().collect()
-    }
 }

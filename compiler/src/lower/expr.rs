@@ -195,8 +195,8 @@ impl Lowering<'_> {
         self.bare(tensor)
     }
 
-    /// Ranks that cover these part-less ones: composites that are iterated over as a whole where possible,
-    /// in the order in which they are iterated over.
+    /// Ranks that cover these part-less ones: composites that are iterated over as a whole where possible, in the usual
+    /// order, and where that says nothing in the one in which they are iterated over.
     fn ranks_for(&self, mut free: Vec<RankId>, along: Option<RankId>, bound: &[RankId]) -> Vec<RankId> {
         let atoms = |rank: RankId| self.cascade.exprs.atoms(rank);
         if let Some(along) = along {
@@ -217,7 +217,7 @@ impl Lowering<'_> {
         {
             ranks.push(along);
         }
-        ranks
+        self.rank_order.sorted(&self.cascade.exprs, ranks)
     }
 
     /// A value without the points whose `new` ranks lie beyond the extent of a composite in scope.

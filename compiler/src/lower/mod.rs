@@ -27,6 +27,7 @@ use attnc_dsl::model::{Checked, KernelModel};
 use crate::ir::arena::Arena;
 use crate::ir::cascade::{Cascade, Einsum, ExprId, Op, ParamId, RankId, TensorId};
 use crate::ir::expr::Exprs;
+use crate::ir::order::Order;
 
 /// All kernels of a spec as cascades, in the order written.
 pub fn lower(checked: &Checked, fixed: &Fixed) -> Vec<Cascade> {
@@ -60,6 +61,8 @@ struct Lowering<'a> {
     einsums: Vec<Einsum>,
     /// The equation at hand.
     target: Target,
+    /// In which order temporaries have their ranks.
+    rank_order: Order,
 }
 
 /// What temporaries are named after.
@@ -102,6 +105,7 @@ impl<'a> Lowering<'a> {
             n_local: 0,
             einsums: Vec::new(),
             target: Target::default(),
+            rank_order: Order::default(),
         }
     }
 
@@ -110,6 +114,7 @@ impl<'a> Lowering<'a> {
         self.declare_params();
         self.bind_extents();
         self.declare_tensors();
+        self.rank_order = Order::of(&self.cascade);
         self.equations();
         self.assumes();
         self.order();

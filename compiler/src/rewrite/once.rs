@@ -112,7 +112,7 @@ fn first(cascade: &Cascade, value: ExprId, holds: &impl Fn(ExprId) -> bool) -> O
 /// The cascade with a value as a tensor of its own, which has these part-less ranks in that order, wherever it is.
 fn with(cascade: &Cascade, value: ExprId, order: &[RankId]) -> Cascade {
     let mut new = cascade.clone();
-    let ranks = new.composed(order, value, |it| order.iter().position(|of| *of == it));
+    let ranks = new.composed(order, value);
     let taken = |name: &str| new.tensors.iter().any(|(_, it)| it.name == name);
     let name = fresh("once", taken);
     let kind = new.exprs.kind(value);

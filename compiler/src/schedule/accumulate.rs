@@ -118,13 +118,12 @@ impl Weaver<'_> {
         let mut roots = self.group.roots.iter().map(|it| self.ranks_of(*it));
         let order = roots.find(|order| ranks.iter().all(|it| order.contains(it)));
         match order {
-            Some(order) => ranks.sort_by_key(|it| order.iter().position(|other| other == it)),
-            None => {
-                let order = Order::of(self.cascade);
-                ranks.sort_by_key(|it| order.position(*it));
+            Some(order) => {
+                ranks.sort_by_key(|it| order.iter().position(|other| other == it));
+                ranks
             }
+            None => Order::of(self.cascade).sorted(&self.cascade.exprs, ranks),
         }
-        ranks
     }
 
     /// A new accumulator, and what it comes to over all parts of the fiber.

@@ -13,7 +13,7 @@ use attnc_dsl::ast::Kind;
 use egg::Language;
 
 use super::{Value, Writer};
-use crate::ir::cascade::{Dim, ExprId, Op, RankId};
+use crate::ir::cascade::{ExprId, Op, RankId};
 use crate::ir::expr::UnaryOp;
 use crate::rewrite::build::Build;
 use crate::rewrite::domain::Domain;
@@ -71,13 +71,8 @@ impl Writer<'_> {
         let around = std::mem::take(&mut self.around);
         let Value { expr, unsaid } = self.product(&fixed);
         let value = self.restricted(expr, &unsaid);
-        let dims = self
-            .cascade
-            .composed(&free, value, |it| self.order.position(it))
-            .into_iter()
-            .map(|rank| Dim { rank, lag: 0 })
-            .collect();
-        let tensor = self.temporary("factor", dims, Kind::Real);
+        let ranks = self.cascade.composed(&free, value);
+        let tensor = self.temporary("factor", ranks, Kind::Real);
         self.push(tensor, Op::Map, value);
         self.around = around;
         (Some(self.read(tensor)), rest)

@@ -314,16 +314,13 @@ impl Writer<'_> {
                 return tensor;
             }
         }
-        let dims = self
-            .cascade
-            .composed(&facts.free, value, |it| self.order.position(it))
-            .into_iter()
-            .map(|rank| Dim { rank, lag: 0 })
-            .collect();
-        self.temporary(what, dims, facts.kind)
+        let ranks = self.cascade.composed(&facts.free, value);
+        self.temporary(what, ranks, facts.kind)
     }
 
-    fn temporary(&mut self, what: &str, dims: Vec<Dim>, kind: Kind) -> TensorId {
+    fn temporary(&mut self, what: &str, ranks: Vec<RankId>, kind: Kind) -> TensorId {
+        let ranks = self.order.sorted(&self.cascade.exprs, ranks);
+        let dims = ranks.into_iter().map(|rank| Dim { rank, lag: 0 }).collect();
         let base = format!("{}.{what}", self.root);
         let taken = |cascade: &Cascade, name: &str| cascade.tensors.iter().any(|(_, it)| it.name == name);
         let name = std::iter::once(base.clone())

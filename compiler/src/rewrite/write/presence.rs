@@ -2,7 +2,7 @@
 use attnc_dsl::ast::{CompareOp, Kind};
 
 use super::Writer;
-use crate::ir::cascade::{Dim, ExprId, Op, RankId, ReduceOp};
+use crate::ir::cascade::{ExprId, Op, RankId, ReduceOp};
 use crate::ir::expr::{BinaryOp, Expr};
 use crate::rewrite::domain::{Atom, Domain, canonical, implies};
 
@@ -52,11 +52,8 @@ impl Writer<'_> {
                 let value = self.holds(inner).unwrap_or_else(|| self.cascade.exprs.add(Expr::Bool(true)));
                 let free: Vec<RankId> =
                     self.cascade.exprs.free(value).iter().copied().filter(|it| !ranks.contains(it)).collect();
-                let position = |it| self.order.position(it);
-                let [dims, ranks] =
-                    [free.as_slice(), ranks].map(|it| self.cascade.composed(it, value, position));
-                let dims = dims.into_iter().map(|rank| Dim { rank, lag: 0 }).collect();
-                let tensor = self.temporary("any", dims, Kind::Bool);
+                let [kept, ranks] = [free.as_slice(), ranks].map(|it| self.cascade.composed(it, value));
+                let tensor = self.temporary("any", kept, Kind::Bool);
                 self.push(tensor, Op::Reduce(ReduceOp::Any, ranks), value);
                 self.present.insert(atom.clone(), tensor);
                 self.read(tensor)
