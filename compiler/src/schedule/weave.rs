@@ -189,11 +189,12 @@ impl<'a> Weaver<'a> {
     fn reduction(&mut self, einsum: &Einsum, op: ReduceOp, level: usize) -> Scaled {
         let name = self.cascade.tensors[einsum.tensor].name.clone();
         let over: Vec<RankId> = self.flow.reduced_in_order(einsum);
-        // What is streamed over comes last, whatever the order in memory would be: lanes go along it in every stage that
-        // computes the tensor, so that all of them add up in one order.
-        let mut ranks = self.ranks_of(einsum.tensor);
-        ranks.sort_by_key(|it| self.streams.contains(it));
         let it = self.scaled(einsum.value);
+        // What is streamed over comes last, whatever the order in memory would be: lanes go along it in every stage that
+        // computes the tensor, so that all of them add up in one order. Where both factors of a product have it, nothing is
+        // shared along it.
+        let mut ranks = self.ranks_of(einsum.tensor);
+        ranks.sort_by_key(|rank| self.streams.contains(rank) && !self.is_of_both(it.value, *rank));
         self.note_scale(&it.scale);
         let exponent = scaled::exponent(&mut self.cascade.exprs, &it.scale);
         let varies = self.cascade.exprs.free(exponent).iter().any(|rank| over.contains(rank));
@@ -223,6 +224,16 @@ impl<'a> Weaver<'a> {
         }
         let raw = scale.is_empty().then_some(value);
         Scaled { scale, value, raw }
+    }
+
+    /// The value is a product of two factors that both depend on a rank.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+    fn is_of_both(&self, value: ExprId, rank: RankId) -> bool {
+        let exprs = &self.cascade.exprs;
+        match exprs.get(value) {
+            Expr::Binary(BinaryOp::Mul, a, b) => [a, b].iter().all(|it| exprs.free(**it).contains(&rank)),
+            _ => false,
+        }
     }
 
     /// A product whose factors lie in memory along what is summed, with the one that is used for many points of the
