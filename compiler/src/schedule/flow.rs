@@ -146,21 +146,44 @@ impl<'a> Flow<'a> {
         if !matches!(einsum.op, Op::Reduce(..)) {
             return Ranks::new();
         }
-        self.longer(SHORT, self.reduced(einsum))
+        let over = self.no_features(self.reduced(einsum));
+        if over.iter().all(|it| has_at_most(self.cascade, *it, SHORT)) { Ranks::new() } else { over }
     }
 
-    /// What of some ranks is traversed in tiles: what is not taken whole, if any of that has more coordinates than one tile
-    /// is worth, or no known extent.
-    pub(super) fn tiled(&self, ranks: impl IntoIterator<Item = RankId>) -> Ranks {
-        self.longer(FEW, ranks)
-    }
-
-    /// What is not taken whole, if any of that has more coordinates, or no known extent.
-    fn longer(&self, most: i64, ranks: impl IntoIterator<Item = RankId>) -> Ranks {
+    /// What of some ranks a sum traverses in tiles of a tensor that changes along them: what is not taken whole, if any of
+    /// that has more than a few coordinates, or is taken in tiles of that tensor anyway.
+    pub(super) fn tiled(&self, tensor: TensorId, ranks: impl IntoIterator<Item = RankId>) -> Ranks {
         let over = self.no_features(ranks);
-        let is_short =
-            |it: &RankId| matches!(self.cascade.ranks[*it].extent, Extent::Fixed(extent) if extent <= most);
-        if !over.iter().all(is_short) { over } else { Ranks::new() }
+        let whole =
+            over.iter().all(|it| has_at_most(self.cascade, *it, FEW)) && !self.comes_in_tiles(tensor, &over);
+        if whole { Ranks::new() } else { over }
+    }
+
+    /// Something other than a sum of reals reduces the tensor, what it is made of or what is made of it along these ranks.
+    fn comes_in_tiles(&self, tensor: TensorId, along: &Ranks) -> bool {
+        let (mut todo, mut seen) = (vec![tensor], BTreeSet::from([tensor]));
+        while let Some(tensor) = todo.pop() {
+            let made_of = self.einsums.get(&tensor).map(|it| self.read(it)).into_iter().flatten();
+            let mut others: Vec<TensorId> = made_of.copied().collect();
+            let reads = |it: &&&Einsum| self.live.contains(&it.tensor) && self.read(it).contains(&tensor);
+            for einsum in self.einsums.values().filter(reads) {
+                let reduces = !self.reduced(einsum).is_disjoint(along);
+                if reduces && !self.is_plain_sum(einsum) {
+                    return true;
+                }
+                others.extend((!reduces).then_some(einsum.tensor));
+            }
+            let is_along =
+                |it: &TensorId| !self.ranks(*it).is_disjoint(along) && self.einsums.contains_key(it);
+            todo.extend(others.into_iter().filter(|it| is_along(it) && seen.insert(*it)));
+        }
+        false
+    }
+
+    /// It adds up reals, and no powers.
+    fn is_plain_sum(&self, einsum: &Einsum) -> bool {
+        let sums = matches!(einsum.op, Op::Reduce(ReduceOp::Sum | ReduceOp::Mean, _));
+        sums && self.is_real(einsum.value) && !self.sums_powers(einsum)
     }
 
     /// Those of some ranks that are not taken whole.
@@ -242,6 +265,10 @@ fn generations(cascade: &Cascade) -> BTreeMap<TensorId, u32> {
 const SHORT: i64 = 128;
 /// So many are taken whole even where each takes a reduction.
 const FEW: i64 = 16;
+
+fn has_at_most(cascade: &Cascade, rank: RankId, most: i64) -> bool {
+    matches!(cascade.ranks[rank].extent, Extent::Fixed(extent) if extent <= most)
+}
 
 /// The ranks that are the last of every real input with more than one dimension that has them.
 pub(crate) fn features(cascade: &Cascade) -> Ranks {

@@ -195,7 +195,7 @@ impl Shapes {
             let (it, ranks) = (&self.of[&read], flow.ranks(read));
             let streamed = self.is_streamed(flow, read, &it.streams);
             let common = || ranks.intersection(reduced).copied();
-            let tiled = if sums_reals { flow.tiled(common()) } else { flow.no_features(common()) };
+            let tiled = if sums_reals { flow.tiled(read, common()) } else { flow.no_features(common()) };
             if it.rows.is_some() && !streamed {
                 by_row.extend(ranks);
             } else if it.deep && !tiled.is_empty() {

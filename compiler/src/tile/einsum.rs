@@ -31,6 +31,16 @@ impl Tiling<'_> {
     /// The points of an einsum whose coordinates along some ranks are bound already.
     pub(super) fn einsum(&mut self, einsum: &Einsum, bound: &[RankId]) {
         let open: Vec<RankId> = einsum.iterated().into_iter().filter(|it| !bound.contains(it)).collect();
+        let composites = self.region.composites.clone();
+        self.open_points(einsum, open);
+        self.region.composites = composites;
+    }
+
+    /// The points of an einsum along some ranks. Composite ones are iterated over part by part, for tiles lie so.
+    fn open_points(&mut self, einsum: &Einsum, mut open: Vec<RankId>) {
+        if matches!(einsum.op, Op::Map | Op::Reduce(..)) {
+            open = open.into_iter().flat_map(|it| self.in_parts(it)).collect();
+        }
         let lane = self.lane(einsum, &open);
         match &einsum.op {
             Op::Map => self.for_each(&open, lane, &mut |it| {
@@ -49,6 +59,16 @@ impl Tiling<'_> {
             Op::Place(along) => self.place(einsum, *along, &open),
             Op::Arg(op, along) => self.arg(einsum, *op, *along, &open),
         }
+    }
+
+    /// The parts of a rank that has all their combinations, which is bound with them from now on; or the rank itself.
+    fn in_parts(&mut self, rank: RankId) -> Vec<RankId> {
+        let parts = self.cascade.exprs.atoms(rank).to_vec();
+        if parts.len() == 1 || self.cascade.is_ragged(rank) {
+            return vec![rank];
+        }
+        self.region.composites.push(rank);
+        parts
     }
 
     pub(super) fn reduction(
