@@ -55,7 +55,8 @@ impl Tiling<'_> {
         for whole in self.region.composites.clone() {
             let parts = self.cascade.exprs.atoms(whole).to_vec();
             let Some((&last, majors)) = parts.split_last() else { continue };
-            if last != rank || !majors.iter().all(|it| self.builder.indices.contains_key(it)) {
+            let is_known = majors.iter().all(|it| self.builder.indices.contains_key(it));
+            if last != rank || !is_known || !self.cascade.is_ragged(whole) {
                 continue;
             }
             let first = self.composed(whole, Some(rank));

@@ -28,7 +28,8 @@ impl Tiling<'_> {
         };
         // What is not the last goes there, where it decides of no other.
         let is_apart = |it: &RankId| reduced.last() == Some(it) || !self.is_part(*it);
-        let candidates = reduced.iter().copied().filter(is_apart).chain(open.last().copied());
+        let last = open.last().copied().filter(|it| !self.cuts(reduced, *it));
+        let candidates = reduced.iter().copied().filter(is_apart).chain(last);
         let rank = candidates
             .filter(|&it| Some(it) != einsum.op.along())
             .filter(|&it| self.cascade.ranks[it].parts.is_empty())
@@ -40,6 +41,15 @@ impl Tiling<'_> {
             Rows { rank, padded }
         });
         Some(Lane { rank, unit_strides, rows })
+    }
+
+    /// How far a reduction goes along its ranks depends on the coordinate along another, so that no vector may go along that:
+    /// it is a part of a ragged composite rank, of which they are the minor part.
+    fn cuts(&self, reduced: &[RankId], major: RankId) -> bool {
+        self.region.composites.iter().filter(|it| self.cascade.is_ragged(**it)).any(|it| {
+            let parts = self.cascade.exprs.atoms(*it).split_last();
+            parts.is_some_and(|(last, majors)| reduced.contains(last) && majors.contains(&major))
+        })
     }
 
     /// It is a real, or a condition on numbers.
@@ -61,7 +71,10 @@ impl Tiling<'_> {
         let exprs = &self.cascade.exprs;
         let Op::Reduce(op, over) = &einsum.op else { return None };
         let before = open.iter().take_while(|it| **it != lane);
-        let boxed = |it: &&RankId| self.is_boxed(**it) && !over.contains(it) && self.rows_of_tile(**it) > 1;
+        let boxed = |it: &&RankId| {
+            let is_open = !over.contains(it) && !self.cuts(over, **it);
+            self.is_boxed(**it) && is_open && self.rows_of_tile(**it) > 1
+        };
         if over.contains(&lane) {
             // Bools of several rows are not combined any faster than those of one.
             if self.widths.scalar(self.cascade, einsum.value) != Scalar::F32 {
