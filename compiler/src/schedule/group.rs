@@ -82,7 +82,9 @@ fn place<'a>(
     let fits = |(at, draft): (usize, &Draft<'a>)| match draft {
         Draft::Group(group) => {
             let shared = group.cone.intersection(&cone).any(heavy);
-            (shared && group.rows == *rows && after.is_none_or(|it| it < at)).then_some(at)
+            let fits = shared && group.rows == *rows && after.is_none_or(|it| it < at);
+            let both = || group.cone.union(&cone).copied().collect();
+            (fits && shapes.held_whole(flow, rows, &both(), &Ranks::new()).next().is_none()).then_some(at)
         }
         Draft::Whole(_) | Draft::Walk(_) => None,
     };

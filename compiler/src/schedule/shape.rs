@@ -309,19 +309,29 @@ impl Shapes {
             // Without them there may be other rows, and what is made of them may cost no more than it has to.
             return Err(Clash(again.into_iter().filter(|it| flow.generations[it] == first).collect()));
         }
-        if shape.fold.is_empty() {
-            return Ok(());
-        }
-        let crossing: BTreeSet<TensorId> = cone
-            .iter()
-            .copied()
-            .filter(|it| {
-                let ranks = flow.ranks(*it);
-                let streams: Ranks = ranks.intersection(&shape.streams).copied().collect();
-                !streams.is_disjoint(&shape.fold) && !streams.is_subset(&shape.fold)
-            })
-            .collect();
+        let crosses = |it: &TensorId| {
+            let ranks = flow.ranks(*it);
+            let streams: Ranks = ranks.intersection(&shape.streams).copied().collect();
+            !streams.is_disjoint(&shape.fold) && !streams.is_subset(&shape.fold)
+        };
+        let mut crossing: BTreeSet<TensorId> = cone.iter().copied().filter(crosses).collect();
+        crossing.extend(self.held_whole(flow, rows, &cone, &shape.fold));
         if crossing.is_empty() { Ok(()) } else { Err(Clash(crossing)) }
+    }
+
+    /// What accumulates all of a rank, other than of a row, that something else is traversed along, of which there is a tile
+    /// at a time.
+    pub(super) fn held_whole<'a>(
+        &'a self,
+        flow: &'a Flow<'_>,
+        rows: &'a Ranks,
+        cone: &'a BTreeSet<TensorId>,
+        fold: &'a Ranks,
+    ) -> impl Iterator<Item = TensorId> + 'a {
+        let fold_of = |it: &TensorId| &self.of[it].fold;
+        let folded = move |rank: &RankId| cone.iter().map(fold_of).chain([fold]).any(|it| it.contains(rank));
+        let accumulated = cone.iter().copied().filter(move |it| !fold_of(it).is_empty());
+        accumulated.filter(move |it| flow.ranks(*it).difference(rows).any(&folded))
     }
 
     /// The rows that something in memory lacks that is read along what is traversed.

@@ -131,7 +131,8 @@ impl Tiling<'_> {
                 let &Expr::Unary(UnaryOp::Exp, down) = exprs.get(value) else { return None };
                 let &Expr::Binary(BinaryOp::Sub, exponent, c) = exprs.get(down) else { return None };
                 let is_scale = matches!(exprs.get(c), Expr::Read(tensor, ..) if *tensor == scale);
-                if !is_scale || reads(exponent, scale) || einsum.op != Op::Map {
+                let is_short = self.widths.stored(self.cascade, einsum.tensor) == DType::F32;
+                if !is_scale || !is_short || reads(exponent, scale) || einsum.op != Op::Map {
                     return None;
                 }
                 let mut readers =
