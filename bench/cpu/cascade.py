@@ -13,7 +13,7 @@ LEVELS = [["or"], ["and"], ["not"], ["==", "!=", "<", "<=", ">", ">="], ["+", "-
 
 INTEGERS = {
     "+": operator.add, "-": operator.sub, "*": operator.mul, "//": operator.floordiv, "%": operator.mod,
-    "min": min, "max": max, "i64": round, "real": float, "/": operator.truediv, "floor": math.floor, "ceil": math.ceil,
+    "min": min, "max": max, "i64": round, "real": float, "f32": float, "/": operator.truediv, "floor": math.floor, "ceil": math.ceil,
     "sqrt": math.sqrt, "ilog2": lambda it: it.bit_length() - 1, "log2": math.log2, "^": operator.pow, "neg": operator.neg,
 }
 

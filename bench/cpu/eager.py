@@ -9,6 +9,7 @@
 - What depends on neither inputs nor outputs, such as masks by position, is computed once, outside of the code that is timed.
 - What nothing reads is left out, and what has been read for the last time is let go, as in nested expressions.
 """
+import collections
 import dataclasses
 import itertools
 import math
@@ -635,6 +636,8 @@ class Eager:
                 (j,), n, index = self.atoms(einsum.ranks[0])[:1], b.args[0], self.value(a)
                 if index.mask is not None or index.is_number or n in index.axes or j not in index.axes or len(self.atoms(einsum.ranks[0])) > 1:
                     return None
+                if not bool(((index.data >= 0) & (index.data < self.size(n))).all()):
+                    return None
                 at, axes = index.axes.index(j), tuple(n if it == j else it for it in index.axes)
                 code = f"torch.zeros({self.shape(axes)}, dtype=torch.bool).scatter_({at}, {index.code}, True)"
                 return self.emit(code, [index], axes)
@@ -1065,27 +1068,26 @@ class Eager:
 
     def gathered(self, value, plain, gathers):
         """Takes axes over as they are, or at indices."""
+        uses = collections.Counter(axis for _, axes in plain for axis in axes)
+        uses.update(axis for _, at in gathers for axis in at.axes)
+        is_alone = lambda axes: all(uses[it] == 1 for it in axes)
         index = {}
-        for own, at in list(gathers):
-            if (start := self.run_of(at)) is not None and not any(set(at.axes) & set(it.axes) for o, it in gathers if o is not own):
-                count = at.data.numel()
-                if start or count != self.size(own):
-                    dim, axis = value.axes.index(own), self.fresh_axis(count)
-                    axes = tuple(axis if it == own else it for it in value.axes)
-                    value = self.emit(f"{value.code}.narrow({dim}, {start}, {count})", [value], axes, None, value.fill)
-                    own = axis
-                plain.append((own, at.axes))
-            else:
+        for own, at in gathers:
+            if (start := self.run_of(at)) is None or not is_alone(at.axes):
                 index[own] = at
-        used = {axis for it in index.values() for axis in it.axes}
+                continue
+            count = at.data.numel()
+            if start or count != self.size(own):
+                dim, axis = value.axes.index(own), self.fresh_axis(count)
+                axes = tuple(axis if it == own else it for it in value.axes)
+                value = self.emit(f"{value.code}.narrow({dim}, {start}, {count})", [value], axes, None, value.fill)
+                own = axis
+            plain.append((own, at.axes))
         for own, axes in plain:
-            if used.isdisjoint(axes):
-                used.update(axes)
+            if is_alone(axes):
                 value = self.split(value, own, axes)
             else:
-                flat = self.emit(f"torch.arange({self.size(own)}).reshape({self.shape(axes)})", [], axes)
-                index[own] = flat
-                used.update(axes)
+                index[own] = self.emit(f"torch.arange({self.size(own)}).reshape({self.shape(axes)})", [], axes)
         return self.indexed(value, index) if index else value
 
     def run_of(self, at):

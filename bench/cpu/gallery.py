@@ -35,10 +35,13 @@ LONGEST = 5.0
 COLUMNS = ["system", "extents", "threads", "attnc_ms", "torch_ms", "ratio", "ratio_q1", "ratio_q3", "rounds", "error", "why_not"]
 
 
-def read(attnc, spec, extents):
+def fixed(extents, params):
+    return [f"--set={rank}={extent}" for rank, extent in extents.items()] + [f"--param={it}={to}" for it, to in params.items()]
+
+
+def read(attnc, spec, options):
     """The cascade of a spec for those extents."""
-    fixed = [f"--set={rank}={extent}" for rank, extent in extents.items()]
-    ran = subprocess.run([attnc, "dump", str(spec), "--after", "lower", *fixed], capture_output=True, text=True)
+    ran = subprocess.run([attnc, "dump", str(spec), "--after", "lower", *options], capture_output=True, text=True)
     if ran.returncode:
         raise Unsupported(ran.stderr.strip().splitlines()[0])
     return cascade.parse(ran.stdout)
@@ -79,7 +82,12 @@ class Inputs:
     def one(self, name, ranks, dtype, scale):
         shape = [self.extents[it] for it in ranks]
         if DTYPES[dtype].is_floating_point:
+            if name in self.ranges:
+                low, high = self.ranges[name]
+                return torch.rand(shape, generator=self.generator) * (high - low) + low
             values = torch.randn(shape, generator=self.generator) * scale
+            if name[0] in "wW" and len(ranks) > 1:  # weights, after which numbers are about as large as before
+                values /= math.sqrt(FEATURES)
             return (-values.abs() if self.is_negative(name) else values).to(DTYPES[dtype])
         if dtype == "bool":
             return torch.rand(shape, generator=self.generator) < 0.67
@@ -107,6 +115,9 @@ class Inputs:
         for it in self.operations:
             if it.op == "read" and it.args[1] is not None:
                 sizes += [self.extents[r] for r, c in zip(self.dims[it.args[0]], it.args[1]) if r and is_this(c)]
+            if it.op == "==":
+                for a, b in (it.args, it.args[::-1]):
+                    sizes += [self.extents[b.args[0]]] if is_this(a) and b.op == "index" else []
             if it.op in ("<", "<=", ">", ">="):
                 for a, b in (it.args, it.args[::-1]):
                     lengths += [self.extents[o.args[0]] for o in self.inner(b) if is_this(a) and o.op == "index"]
@@ -124,10 +135,12 @@ class Inputs:
 def prepared(args, spec, own):
     """A cascade of known extents, and these by name as they are given."""
     own = dict(own)
-    ranges = own.pop("ranges", {})
-    first = read(args.attnc, spec, own)
-    extents = {it: USUAL.get(it, OTHERS) for it in first.open()} | own
-    return read(args.attnc, spec, extents), extents, ranges
+    ranges, params = own.pop("ranges", {}), own.pop("params", {})
+    extents = {it: USUAL.get(it, OTHERS) for it in read(args.attnc, spec, fixed(own, params)).open()} | own
+    found = read(args.attnc, spec, fixed(extents, params))
+    extents |= {rank: size for rank, size in found.sizes().items() if found.parts[rank] and found.extents[rank] is None}
+    options = fixed(extents, params)
+    return read(args.attnc, spec, options), options, extents | params, ranges
 
 
 def error(ours, theirs):
@@ -147,9 +160,9 @@ def error(ours, theirs):
 
 def contestants(args, spec, own, folder):
     """Both sides of a system, its extents, and how far its results are apart."""
-    found, extents, ranges = prepared(args, spec, own)
+    found, options, extents, ranges = prepared(args, spec, own)
     sizes = found.sizes()
-    kernel = compiled(args, spec, folder, [f"--set={rank}={extent}" for rank, extent in extents.items()])
+    kernel = compiled(args, spec, folder, options)
     drawn = Inputs(found, sizes, ranges)
     for scale in (1.0, 0.25, 0.0625):
         inputs = drawn.draw(scale)
