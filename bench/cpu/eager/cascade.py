@@ -93,7 +93,7 @@ class Cascade:
                 return INTEGERS[op](*map(self._integer, operands))
 
     def open(self):
-        """The ranks without parts that a call has to settle: inputs bring them along, or a composite rank that they are a part of."""
+        """The ranks without parts that a call has to settle: inputs bring them along, or composite ranks of which they are parts."""
         whole = {rank for rank, extent in self.extents.items() if extent is None and self.parts[rank]}
         of_whole = lambda rank, extent: any(rank in self.parts[it] and it in whole for it in mentioned(extent))
         return [rank for rank, it in self.extents.items() if not self.parts[rank] and (it is None or of_whole(rank, it))]
@@ -200,7 +200,7 @@ class _Expression:
             return node("read", token, tuple(self.list("[", "]")))
         if token in self.cascade.parts:
             return node("index", token)
-        return node("param" if token in self.cascade.params else "read", *([token] if token in self.cascade.params else [token, None]))
+        return node("param", token) if token in self.cascade.params else node("read", token, None)
 
     def list(self, first, last):
         self.next(first)
@@ -213,7 +213,8 @@ class _Expression:
         return values
 
 
-REDUCTION = re.compile(r"(sum|prod|max|min|mean|any|all|count|cumsum|cumprod|cummax|argmax|argmin|topk|argsort|place)\[([^\]]*)\]\(")
+OPERATIONS = "sum prod max min mean any all count cumsum cumprod cummax argmax argmin topk argsort place"
+REDUCTION = re.compile(rf"({'|'.join(OPERATIONS.split())})\[([^\]]*)\]\(")
 EINSUM = re.compile(r"(?:exact )?(output )?([\w.]+)(?:\[([^\]]*)\])?: (\w+)(?: [\w.]+\+\d+)* = (.*)")
 
 
