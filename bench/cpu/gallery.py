@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Every system of the gallery beside eager PyTorch of the same cascade, interleaved in one process.
 
-The PyTorch side is written from the cascade itself by `eager.py`, which says how; `--show` prints it. It computes in f32.
-Kernels are compiled for the extents of the call: one batch, four heads, 512 tokens, 64 features where a spec leaves them
-open; `gallery.toml` has those that differ, and where integers lie that are given. As in `run.py`, a ratio is that of times
-within a round, and what counts is its median: above 1, attnc takes less time. Prints a row for each system and a summary,
-and writes `gallery.csv`. `error` is the largest difference of an output, as a part of the largest value that PyTorch has there.
+The PyTorch side is written from the cascade itself by `eager/`, which says how; `--show` prints it. It computes in f32, of
+inputs that are normal numbers, those of weights over the root of the features. Kernels are compiled for the extents of the
+call: one batch, four heads, 512 tokens, 64 features where a spec leaves them open; `gallery.toml` has those that differ, and
+where inputs lie. As in `run.py`, a ratio is that of times within a round, and what counts is its median: above 1, attnc takes
+less time. Prints a row for each system and a summary, and writes `gallery.csv`, in which rows of other systems stay. `error`
+is the largest difference of an output, as a part of the largest value that PyTorch has there.
 
     .venv/bin/python bench/cpu/gallery.py --threads 1 --rounds 9 --cpu-time
 """
@@ -20,7 +21,7 @@ import tomllib
 import torch
 
 from eager import DTYPES, Eager, Unsupported, cascade
-from run import HERE, begin, compiled, keep, machine_options, measure
+from run import HERE, begin, common, compiled, keep, machine_options, measure
 
 GALLERY = HERE.parents[1] / "examples/gallery"
 BATCH, HEADS, TOKENS, FEATURES, OTHERS = 1, 4, 512, 64, 16
@@ -195,8 +196,7 @@ def row(args, spec, own, folder, clock):
         run()
     rounds = max(1, min(args.rounds, int(SECONDS / (time.perf_counter() - begin))))
     times = measure(found, rounds, clock)
-    ratios = sorted(b / a for a, b in zip(times["attnc"], times["torch"]))
-    low, middle, high = (ratios[int(q * (len(ratios) - 1))] for q in (0.25, 0.5, 0.75))
+    low, middle, high = common.quartiles(b / a for a, b in zip(times["attnc"], times["torch"]))
     return dict.fromkeys(COLUMNS, "") | labels | {
         "extents": " ".join(f"{rank}={extent}" for rank, extent in extents.items()),
         "attnc_ms": round(statistics.median(times["attnc"]) * 1e3, 3),
@@ -240,7 +240,9 @@ def main():
         print(told(rows[-1]), flush=True)
         gc.collect()  # code and its environment hold each other
     summary(rows)
-    keep(rows, args.out / "gallery.csv")
+    path = args.out / "gallery.csv"
+    all_rows = {it["system"]: it for it in [*(common.kept(path) if path.exists() else []), *rows]}
+    keep([all_rows[it] for it in sorted(all_rows)], path)
 
 
 if __name__ == "__main__":
