@@ -188,7 +188,7 @@ def row(args, spec, own, folder, clock):
     labels = {"system": spec.stem, "extents": "", "threads": args.threads}
     try:
         found, extents, worst = contestants(args, spec, own, folder)
-    except (Unsupported, SystemExit, RuntimeError) as why:
+    except (Unsupported, SystemExit, RuntimeError, ValueError) as why:
         why = " ".join(str(why).replace(f"{spec}: ", "").split())
         return dict.fromkeys(COLUMNS, "") | labels | {"why_not": why[:120]}
     begin = time.perf_counter()

@@ -109,8 +109,14 @@ class Reductions(Expressions):
         if any(it.is_integer for it in factors):
             value = self.value(einsum.value).present(self.all_of(masks))
             return self.reduce(einsum.op, value, reduced)
-        present = self.all_of(masks)
-        scale, after, inner = float(sign), [], []
+        result = self.summed(factors, divisors, masks, reduced, float(sign))
+        if einsum.op == "sum":
+            return result
+        return self.averaged(result, self.counted(number(0, self.all_of(masks)), reduced))
+
+    def summed(self, factors, divisors, masks, reduced, scale):
+        """The sum of a product: what does not depend on the ranks is multiplied by last, what is absent counts as 0."""
+        after, inner = [], []
         for it in divisors:
             if reduced.isdisjoint(it.axes) and it.mask is None:
                 after.append(("{0} / {1}", it))
@@ -143,8 +149,7 @@ class Reductions(Expressions):
             result = self.map("{0} * {1}", result, number(scale * missing))
         for template, it in after:
             result = self.map(template, result, it)
-        result = result.plain
-        return result if einsum.op == "sum" else self.averaged(result, self.counted(number(0, present), reduced))
+        return result.plain
 
     def factors(self, expression):
         """A product as factors, those it is divided by, and conditions on it; whether its sign changes."""
