@@ -37,7 +37,7 @@ class Eager(Reductions):
         self.live([it.root for it in results.values() if it.root], [it.code for it in results.values()])
 
     def live(self, roots, results):
-        """The code without lines that nothing reads; constants stay in its environment."""
+        """The function `run`, without lines that nothing reads; constants stay in its environment."""
         needed, lines, dropped = set(roots), [], set(roots)
         written = {it.name for it in self.lines if not it.const}
         for line in reversed(self.lines):
@@ -56,6 +56,7 @@ class Eager(Reductions):
         self.run = self.env["run"]
 
     def input(self, name, ranks, dtype, data):
+        """A tensor that is given, with an axis for each part of its ranks."""
         self.env[name] = data
         axes = tuple(f"{name}.{it}" for it in range(len(ranks)))
         self.sizes.update(zip(axes, data.shape))
@@ -107,6 +108,7 @@ class Eager(Reductions):
         self.passing = {}
 
     def einsum(self, einsum):
+        """What an einsum defines, for the step of a loop at hand or as a whole."""
         own = [it[0] for it in einsum.at if isinstance(it, tuple)]
         atoms = dict.fromkeys(atom for rank in own + einsum.ranks for atom in self.atoms(rank))
         before, self.order = self.order, tuple(it for it in atoms if it not in self.bound)

@@ -43,6 +43,7 @@ class Expressions(Reading):
         self.softmaxes = {}
 
     def value(self, expression):
+        """The value of an expression, written once."""
         if expression in self.memo:
             return self.memo[expression]
         if self.bound and self.is_before(expression):
@@ -55,6 +56,7 @@ class Expressions(Reading):
         return value
 
     def evaluated(self, expression):
+        """The lines of an expression, those of its operands first."""
         op, args = expression.op, expression.args
         match op:
             case "number":
@@ -170,6 +172,7 @@ class Expressions(Reading):
         return self.map("torch.where({0}, {1}, {2})", condition, a, b)
 
     def choice(self, condition, a, b):
+        """`if`: only what is chosen counts for presence."""
         if condition.is_absent:
             return ABSENT
         if condition.is_number:
@@ -189,6 +192,7 @@ class Expressions(Reading):
         return value.present(mask)
 
     def pick(self, index, *values):
+        """One of the values, absent outside."""
         result = values[-1]
         inside = self.map("({0} >= 0) & ({0} < {1})", index.plain, number(len(values)))
         for at in reversed(range(len(values) - 1)):

@@ -7,6 +7,7 @@ import math
 import torch
 from torch.nn import functional
 
+# Of one tensor.
 MOST_BYTES = 1 << 30
 
 
@@ -52,6 +53,7 @@ class Value:
 
 
 def number(data, mask=None):
+    """A number, which code spells out."""
     return Value(f"({data!r})" if data < 0 else repr(data), (), data, const=True, mask=mask)
 
 
@@ -60,6 +62,8 @@ ABSENT = number(0, number(False))
 
 @dataclasses.dataclass
 class Line:
+    """`name = code`, which reads other lines and inputs; what is constant is run once."""
+
     name: str
     code: str
     reads: list
@@ -91,6 +95,7 @@ class Lines:
         return self.cascade.atoms(rank) if rank in self.cascade.parts else (rank,)
 
     def is_ragged(self, rank):
+        """A composite rank has fewer coordinates than its parts have combinations."""
         return math.prod(self.shape(self.atoms(rank))) != self.extents[rank]
 
     def emit(self, code, reads, axes, mask=None, fill=None):
@@ -119,6 +124,7 @@ class Lines:
         return Value(name, axes, data, name, const, mask, fill)
 
     def constant(self, data, axes):
+        """A tensor that depends on positions alone, made here."""
         name = f"_{len(self.lines)}"
         self.env[name] = data
         self.lines.append(Line(name, "", [], True))
@@ -210,9 +216,11 @@ class Lines:
         return value, others
 
     def without(self, value, reduced):
+        """The axes that are left when ranks are reduced."""
         return tuple(it for it in value.axes if it not in reduced)
 
     def dims(self, value, reduced):
+        """The places of the axes that are reduced."""
         return tuple(value.axes.index(it) for it in reduced if it in value.axes)
 
     # Presence.

@@ -15,6 +15,7 @@ LEAST, LARGEST = -(2**62), 2**62
 
 class Reductions(Expressions):
     def operation(self, einsum):
+        """The value of an einsum, with its axes in any order."""
         if einsum.op is None:
             return self.value(einsum.value)
         if einsum.op == "sum" or einsum.op == "mean" and einsum.value.op in ("*", "where", "/"):
@@ -38,6 +39,7 @@ class Reductions(Expressions):
         return self.reduce(einsum.op, value, [it for group in atoms for it in group])
 
     def reduce(self, op, value, reduced):
+        """A reduction of what is present along ranks without parts."""
         if op == "count":
             return self.counted(self.where(value, value), reduced)
         if op == "mean":
@@ -230,6 +232,7 @@ class Reductions(Expressions):
     # Along a rank.
 
     def scan(self, op, value, atoms):
+        """A prefix reduction."""
         value = self.filled(value, {"cumsum": 0, "cumprod": 1, "cummax": -math.inf}[op]).plain
         tail = ".values" if op == "cummax" else ""
         if len(atoms) == 1 and atoms[0] in value.axes:
@@ -244,12 +247,14 @@ class Reductions(Expressions):
         return self.filled(value, low if largest else high).plain
 
     def extreme(self, op, value, atoms):
+        """The index of the largest or smallest."""
         count = self.counted(value, atoms) if value.mask is not None else None
         flat, others = self.last(self.ordered(value, op == "argmax"), atoms)
         result = self.emit(f"{flat.code}.{op}(-1)", [flat], others)
         return result if count is None else self.where(result, self.map("{0} > {1}", count, number(0)))
 
     def select(self, op, value, atoms, to):
+        """Indices in order, as many as a rank has coordinates."""
         count = self.counted(value, atoms) if value.mask is not None else None
         flat, others = self.last(self.ordered(value, op == "topk"), atoms)
         k, n = math.prod(self.shape(to)), self.size(flat.axes[-1])
@@ -272,6 +277,7 @@ class Reductions(Expressions):
         return self.where(result, self.map("{0} < {1}", place, count))
 
     def place(self, value, atoms):
+        """How many come before each in descending order."""
         flat, _ = self.last(self.ordered(value, True), atoms)
         code = f"torch.argsort(torch.argsort({flat.code}, dim=-1, descending=True, stable=True), dim=-1)"
         result = self.split(self.emit(code, [flat], flat.axes), flat.axes[-1], atoms)
