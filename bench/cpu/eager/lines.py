@@ -40,6 +40,11 @@ class Value:
         return dataclasses.replace(self, mask=mask, fill=fill)
 
     @property
+    def key(self):
+        """Equal for values that are the same."""
+        return self.code, self.axes
+
+    @property
     def is_number(self):
         return not isinstance(self.data, torch.Tensor)
 
@@ -229,7 +234,7 @@ class Lines:
         """Where all masks are true; one that is None always is."""
         found = []
         for it in masks:
-            if it is None or it.data is True or any(it.code == other.code for other in found):
+            if it is None or it.data is True or any(it.key == other.key for other in found):
                 continue
             if it.data is False:
                 return it

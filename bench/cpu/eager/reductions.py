@@ -128,7 +128,7 @@ class Reductions(Expressions):
         for it in factors:
             zeroed = self.filled(it, 0).plain
             if it.mask is not None and not it.mask.is_number:
-                masks = [mask for mask in masks if mask is None or mask.code != it.mask.code]
+                masks = [mask for mask in masks if mask is None or mask.key != it.mask.key]
             if it.is_number and it.mask is None:
                 scale *= it.data
             elif reduced.isdisjoint(zeroed.axes):
@@ -137,7 +137,7 @@ class Reductions(Expressions):
                 inner.append(zeroed)
         # Masks by position are one; others are put where they are smallest.
         fixed = self.all_of([it for it in masks if it is not None and it.const])
-        others = {it.code: it for it in [fixed, *masks] if it is not None and (it is fixed or not it.const)}
+        others = {it.key: it for it in [fixed, *masks] if it is not None and (it is fixed or not it.const)}
         for mask in others.values():
             covering = [at for at, factor in enumerate(inner) if set(mask.axes) <= set(factor.axes)]
             if covering:
