@@ -77,11 +77,16 @@ def interleaved(found, rounds, sample):
     return times
 
 
+def quartiles(values):
+    """The lower quartile, the median and the upper quartile, each one of the values."""
+    values = sorted(values)
+    return [values[int(q * (len(values) - 1))] for q in (0.25, 0.5, 0.75)]
+
+
 def rows_of(labels, flops, times):
     """What is written of each contestant, printed, too. `labels` are the first columns."""
     for name, all_times in times.items():
-        ratios = sorted(it / ours for it, ours in zip(all_times, times["attnc"]))
-        low, middle, high = (ratios[int(q * (len(ratios) - 1))] for q in (0.25, 0.5, 0.75))
+        low, middle, high = quartiles(it / ours for it, ours in zip(all_times, times["attnc"]))
         median, best = statistics.median(all_times), min(all_times)
         row = labels | {
             "name": name,

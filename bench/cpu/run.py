@@ -152,18 +152,24 @@ def measure(found, rounds, clock):
     return common.interleaved(found, rounds, sample)
 
 
-def options(description, shapes, variants):
+def machine_options(description):
     """What all benchmarks of this folder are told."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--attnc", default=str(HERE.parents[1] / "target/release/attnc"))
-    parser.add_argument("--shapes", default=shapes, help="NxD, comma-separated")
-    parser.add_argument("--variants", default=",".join(variants))
-    parser.add_argument("--heads", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--target", default="native")
     parser.add_argument("--cpu-time", action="store_true", help="count processor time, on a machine that is busy; one thread")
     parser.add_argument("--out", type=pathlib.Path, default=HERE)
+    return parser
+
+
+def options(description, shapes, variants):
+    """What benchmarks of variants and shapes are told."""
+    parser = machine_options(description)
+    parser.add_argument("--shapes", default=shapes, help="NxD, comma-separated")
+    parser.add_argument("--variants", default=",".join(variants))
+    parser.add_argument("--heads", type=int, default=8)
     return parser
 
 
