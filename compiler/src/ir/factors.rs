@@ -104,6 +104,12 @@ impl<'a> Factors<'a> {
             })
     }
 
+    /// Whether the sums that products are added to have so many columns that they leave few registers for others. Of each tile
+    /// there are so many times as many columns.
+    pub(crate) fn leave_few(&self, nest: &Nest, rows: RankId, times: u32) -> bool {
+        self.sums.values().any(|it| times * columns(nest, it.0, rows) > FEW)
+    }
+
     /// The sum that products are added to as they are taken, and what it is before.
     pub(crate) fn sum(&self, products: ValueId) -> Option<(ValueId, ValueId)> {
         self.sums.get(&products).copied()
