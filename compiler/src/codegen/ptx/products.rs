@@ -9,10 +9,8 @@
 //! ```
 
 use attnc_dsl::ast::DType;
-use attnc_ptx::modifier::{
-    Combine, Compare, FloatOp, Flush, IntOp, LogicOp, Matrices, Mma, Relu, Round, Transpose,
-};
-use attnc_ptx::types::{Float, Int, Logical, Pair, RegType};
+use attnc_ptx::modifier::{Combine, Compare, IntOp, LogicOp, Matrices, Mma, Relu, Transpose};
+use attnc_ptx::types::{Int, Logical, Pair, RegType};
 use attnc_ptx::{Inst, Op, Reg, args, at};
 
 use super::arith::select;
@@ -95,6 +93,13 @@ impl<'a> Emitter<'a> {
         let beside = |it: &ValueId| !self.nest.values[*it].shape.contains(&rows);
         let (beside, there) = (there.filter(beside), there.filter(|it| !beside(it)));
         let left = self.left(a, &shape(rows, over), there, right.dtype);
+        let is_told = there.is_none() || self.together().factors.has_no_sign(a);
+        let left = match left {
+            Left::Registers(words) if is_split && self.together().is_full && is_told => {
+                self.put_down(&words, rows.rank, depth)
+            }
+            Left::Registers(_) | Left::Memory(..) => left,
+        };
         let sums = if there.or(beside).is_some() || is_split {
             let room = self.room_of(&left, depth * right.size());
             let there = match there {
@@ -251,13 +256,8 @@ impl<'a> Emitter<'a> {
                 let size = (factor.columns * right.size() / DEPTH, count / SQUARE);
                 self.by_warps(factor.left, (right, is_turned), size, &vec![Value::F32(0); own.len()])
             };
-            self.carefully(factor, (right, is_turned), first, &products);
-            let w = &self.writer;
-            for (at, product) in own.into_iter().zip(products) {
-                let op = FloatOp::Add;
-                let add = Op::FloatBinary { op, round: Round::Nearest, flush: Flush::Keep, ty: Float::F32 };
-                w.add(Inst::new(add, args![sums[at], sums[at], w.reg(RegType::F32, product)]));
-            }
+            let own: Vec<Reg> = own.into_iter().map(|it| sums[it]).collect();
+            self.carefully(factor, (right, is_turned), first, (&products, &own));
         }
     }
 
