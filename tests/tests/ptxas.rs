@@ -14,27 +14,33 @@ use attnc_tests::{carrying, decoding, fixture};
 /// Of so many systems of the gallery one is assembled.
 const EVERY: usize = 12;
 
-/// Variants of attention by the features that queries, keys and values have, each with what takes them without keeping registers
-/// in memory. With 256 features the sums of a thread are half of its registers: of some variants the assembler keeps others, on
-/// sm_80 what a task is, and with a sink on sm_90a; and in f32.
+/// Variants of attention by the features that queries, keys and values have, in short floats with all of them and in f32 with one
+/// number each, on all GPUs but those where the assembler still keeps a few registers in memory: with a sink, its 256 quotients are
+/// what is too much on sm_90a.
 fn variants() -> Vec<(String, Cascade, Vec<Gpu>)> {
     let own = attention::VARIANTS.iter().map(|it| (it.name.to_owned(), it.cascade(), Gpu::ALL.to_vec()));
-    let usual = || attention::VARIANTS.iter().filter(|it| it.features == (64, 64) && it.dtype != "f16");
-    let with = |it: &Attention, features: u32| {
-        (
-            format!("{}, {features} features", it.name),
-            Attention { features: (features, features), ..*it }.cascade(),
-        )
+    let usual = || attention::VARIANTS.iter().filter(|it| it.features == (64, 64) && it.dtype == "bf16");
+    let with = |it: &Attention, dtype: &'static str, features: u32| {
+        let gpus = match (it.name, features) {
+            ("sink", 256) => vec![Gpu::Sm80],
+            _ => Gpu::ALL.to_vec(),
+        };
+        let cascade = Attention { features: (features, features), dtype, ..*it }.cascade();
+        (format!("{}, {dtype}, {features} features", it.name), cascade, gpus)
     };
-    let many = usual().map(|it| with(it, 128)).map(|(name, it)| (name, it, Gpu::ALL.to_vec()));
-    let gpus = |name: &str| match name {
-        "sink" => vec![Gpu::Sm80],
-        "soft cap" | "bias" => Gpu::ALL.to_vec(),
-        _ => vec![Gpu::Sm90a],
-    };
-    let most = usual().filter(|it| it.is_short()).map(|it| (with(it, 256), gpus(it.name)));
-    let most = most.map(|((name, it), gpus)| (name, it, gpus));
-    own.chain(many).chain(most).collect()
+    let short = usual().flat_map(|it| [128, 192, 256].map(|features| with(it, "bf16", features)));
+    let single = usual().map(|it| with(it, "f32", features_of_singles(it.name)));
+    own.chain(short).chain(single).collect()
+}
+
+/// How many features a variant has in f32, whose kernels are long. Sinks and sigmoids, whose weights take more registers beside
+/// the sums, have some kept in memory with more.
+fn features_of_singles(name: &str) -> u32 {
+    match name {
+        "sink" => 128,
+        "softmax" | "slopes" | "sigmoid" | "documents" => 192,
+        _ => 256,
+    }
 }
 
 /// Where the assembler and the disassembler are.
