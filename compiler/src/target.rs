@@ -104,7 +104,7 @@ const fn walks() -> bool {
 
 /// What ptxas keeps nothing in memory with.
 const fn split_registers() -> u32 {
-    132
+    155
 }
 
 /// How many points a box of rows times a tile of what it streams over may have: in f64, half a MiB of scratch.

@@ -159,6 +159,11 @@ impl Builder {
         self.kernel.body.push(Stmt::Label(label));
     }
 
+    /// Says of the loop that begins with the label before that it is not unrolled.
+    pub fn no_unroll(&mut self) {
+        self.kernel.body.push(Stmt::NoUnroll);
+    }
+
     /// Adds a remark.
     pub fn comment(&mut self, text: &str) {
         self.kernel.body.extend(lines(text).map(Stmt::Comment));
@@ -324,7 +329,7 @@ impl Builder {
             match stmt {
                 Stmt::Label(label) => label.0 = labels[label.0 as usize],
                 Stmt::Inst(inst) => renumber(inst, &regs, &vars, &labels),
-                Stmt::Comment(_) => {}
+                Stmt::NoUnroll | Stmt::Comment(_) => {}
             }
         }
         kernel

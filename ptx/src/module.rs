@@ -134,6 +134,8 @@ pub struct Label(pub u32);
 pub enum Stmt {
     /// The place of a label.
     Label(Label),
+    /// The loop of which the label stands before is not unrolled.
+    NoUnroll,
     /// A remark; one line.
     Comment(String),
     /// An instruction.
@@ -225,7 +227,7 @@ impl Kernel {
     pub fn insts(&self) -> impl Iterator<Item = (usize, &Inst)> {
         self.body.iter().enumerate().filter_map(|(at, stmt)| match stmt {
             Stmt::Inst(inst) => Some((at, inst)),
-            Stmt::Label(_) | Stmt::Comment(_) => None,
+            Stmt::Label(_) | Stmt::NoUnroll | Stmt::Comment(_) => None,
         })
     }
 }

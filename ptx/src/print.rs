@@ -157,6 +157,7 @@ fn is_digit(letter: char) -> bool {
 fn statement(out: &mut dyn Write, kernel: &Kernel, stmt: &Stmt) -> fmt::Result {
     match stmt {
         Stmt::Label(label) => writeln!(out, "{}:", label_name(kernel, *label)),
+        Stmt::NoUnroll => writeln!(out, "    .pragma \"nounroll\";"),
         Stmt::Comment(text) => comments(out, "    ", std::slice::from_ref(text)),
         Stmt::Inst(inst) => {
             write!(out, "    ")?;

@@ -36,6 +36,7 @@ proptest! {
             stock.builder.comment(&remark);
             if seed % 5 == 0 && let Some(label) = labels.pop() {
                 stock.builder.place(label);
+                stock.builder.no_unroll();
             }
         }
         for label in labels {

@@ -78,6 +78,9 @@ fn the_machine_and_version_have_each_instruction() {
 #[test]
 fn labels_are_placed_once() {
     check_broken("$a: bra $a; $a: ret;", Rule::Label, ": label `$a` is placed more than once");
+    check_right("$a: .pragma \"nounroll\"; bra $a;");
+    let why = ": `nounroll` does not follow the label of a loop";
+    check_broken("$a: bra $a; .pragma \"nounroll\"; ret;", Rule::Label, why);
     let mut b = Builder::new("f");
     let label = b.label("nowhere");
     b.bra(label);

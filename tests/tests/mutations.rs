@@ -193,7 +193,7 @@ fn neighbour(rest: &mut dyn Iterator<Item = (usize, &Stmt)>) -> Option<usize> {
     for (at, stmt) in rest {
         match stmt {
             Stmt::Label(_) => return None,
-            Stmt::Comment(_) => {}
+            Stmt::NoUnroll | Stmt::Comment(_) => {}
             Stmt::Inst(inst) if matters(&inst.op) => return Some(at),
             Stmt::Inst(inst) if matches!(inst.op, Op::Bra { .. } | Op::Ret | Op::Exit) => return None,
             Stmt::Inst(_) => {}

@@ -104,6 +104,14 @@ impl<'a> Factors<'a> {
             })
     }
 
+    /// Whether the sums that products are added to have so many columns that they leave few registers for others; parts of
+    /// factors need some, too. Of each tile there are so many times as many columns.
+    pub(crate) fn leave_few(&self, nest: &Nest, rows: RankId, times: u32) -> bool {
+        let is_split = self.products().any(|it| self.is_split(nest, it.1));
+        let few = if is_split { FEW / 2 } else { FEW };
+        self.sums.values().any(|it| times * columns(nest, it.0, rows) > few)
+    }
+
     /// The sum that products are added to as they are taken, and what it is before.
     pub(crate) fn sum(&self, products: ValueId) -> Option<(ValueId, ValueId)> {
         self.sums.get(&products).copied()

@@ -41,8 +41,9 @@ const GRAIN: u32 = 16;
 /// The most features that one product of matrices has.
 const FEATURES: i64 = 256;
 
-/// How many registers tiles may take where nothing fits otherwise, and those of stages with products of f32.
-const MOST: [u32; 2] = [186, 182];
+/// How many registers tiles may take where nothing fits otherwise, and those of stages with products of f32, which take more only
+/// where it has to be.
+const MOST: [[u32; 2]; 2] = [[186, 165], [186, 182]];
 /// Tiles of fewer coordinates of what is streamed over keep products waiting. Where groups take them, sums of many features leave
 /// more of the registers than the limit says, for nothing of those is on its way through others.
 const FEW: u32 = 32;
@@ -84,14 +85,16 @@ impl Tiling<'_> {
         let limits = with(least);
         let mut stage = Err(String::new());
         if said == said.nothing() && stream.part.is_none() && most[0] >= OF_GROUPS {
-            stage = self.team_of_many(stream, &rows, said, [limits, with([most[0].max(MOST[0]), most[1]])]);
+            stage =
+                self.team_of_many(stream, &rows, said, [limits, with([most[0].max(MOST[0][0]), most[1]])]);
         }
         if stage.is_err() {
             stage = self.team_that_fits(stream, &rows, said, &limits);
         }
         if said == said.nothing() {
-            // Where no sizes fit, some registers are kept in memory: single threads would have no products of matrices at all.
-            for more in [most, [0, 1].map(|it| most[it].max(MOST[it]))] {
+            // Where no sizes fit, others have fewer registers: single threads would have no products of matrices at all.
+            let [few, many] = MOST.map(|more| [0, 1].map(|it| most[it].max(more[it])));
+            for more in [most, few, many] {
                 if stage.is_err() && more != least {
                     let wide = with(more);
                     stage = self.team_that_fits(stream, &rows, said, &wide);

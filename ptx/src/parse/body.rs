@@ -47,6 +47,14 @@ impl Parser<'_> {
                     self.at += 1;
                     return Ok(());
                 }
+                Some(Token::Word(".pragma")) => {
+                    self.at += 1;
+                    self.sign('"')?;
+                    self.word("nounroll")?;
+                    self.sign('"')?;
+                    self.sign(';')?;
+                    Stmt::NoUnroll
+                }
                 Some(Token::Word(word)) if word.starts_with('$') => {
                     self.at += 1;
                     let label = self.label(word, names)?;

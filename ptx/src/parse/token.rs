@@ -27,7 +27,7 @@ pub(crate) fn tokens(text: &str) -> Result<Vec<(usize, Token<'_>)>, ParseError> 
                 let length = word_length(rest);
                 found.push((number, Token::Word(&rest[..length])));
                 length
-            } else if "{}[]()<>,;:+-|!@".contains(first) {
+            } else if "{}[]()<>,;:+-|!@\"".contains(first) {
                 found.push((number, Token::Sign(first)));
                 1
             } else {

@@ -106,7 +106,7 @@ fn targets(kernel: &Kernel) -> Vec<usize> {
         match stmt {
             Stmt::Label(label) => targets[label.0 as usize] = position,
             Stmt::Inst(_) => position += 1,
-            Stmt::Comment(_) => {}
+            Stmt::NoUnroll | Stmt::Comment(_) => {}
         }
     }
     targets

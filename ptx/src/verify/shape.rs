@@ -34,13 +34,16 @@ pub(super) fn check(module: &Module, found: &mut Findings<'_>) -> bool {
 /// How often each label is placed.
 fn labels(kernel: &Kernel, found: &mut Findings<'_>) -> Vec<u32> {
     let mut placed = vec![0; kernel.labels.len()];
-    for stmt in &kernel.body {
+    for (at, stmt) in kernel.body.iter().enumerate() {
         match stmt {
+            Stmt::NoUnroll if at == 0 || !matches!(kernel.body[at - 1], Stmt::Label(_)) => {
+                found.kernel(Rule::Label, "`nounroll` does not follow the label of a loop".to_owned());
+            }
             Stmt::Label(label) => match placed.get_mut(label.0 as usize) {
                 Some(places) => *places += 1,
                 None => found.kernel(Rule::Label, format!("label {} has no name", label.0)),
             },
-            Stmt::Comment(_) | Stmt::Inst(_) => {}
+            Stmt::NoUnroll | Stmt::Comment(_) | Stmt::Inst(_) => {}
         }
     }
     for (name, _) in kernel.labels.iter().zip(&placed).filter(|(_, places)| **places > 1) {

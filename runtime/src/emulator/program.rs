@@ -126,7 +126,7 @@ impl Decoded {
             match stmt {
                 Stmt::Label(label) => targets[label.0 as usize] = pc,
                 Stmt::Inst(_) => pc += 1,
-                Stmt::Comment(_) => {}
+                Stmt::NoUnroll | Stmt::Comment(_) => {}
             }
         }
         decoded.codes = decoded.kernel.insts().map(|(_, inst)| decoded.code(inst, &targets)).collect();

@@ -89,18 +89,52 @@ impl Factor<'_> {
 }
 
 impl Emitter<'_> {
-    /// Takes sums of products again where one of them is not finite.
+    /// Adds products to sums, taken again where one of them is not finite.
+    ///
+    /// What is added behind a branch ptxas puts off until the sum is needed, and holds both terms until then. So where sums leave
+    /// few registers, what is finite is added before the branch.
     pub(super) fn carefully(
         &mut self,
         factor: &Factor<'_>,
-        (right, is_turned): (Staged, bool),
+        right: (Staged, bool),
         first: u32,
-        sums: &[Value],
+        (products, sums): (&[Value], &[Reg]),
     ) {
+        let all = self.are_finite(products);
+        let is_full = self.together().is_full;
+        let add = |it: &Self, guard: Option<Reg>| {
+            let w = &it.writer;
+            for (&sum, &product) in sums.iter().zip(products) {
+                let op = FloatOp::Add;
+                let op = Op::FloatBinary { op, round: Round::Nearest, flush: Flush::Keep, ty: Float::F32 };
+                let add = Inst::new(op, args![sum, sum, w.reg(RegType::F32, product)]);
+                w.add(guard.map_or(add.clone(), |it| add.when(it)));
+            }
+        };
+        if is_full {
+            add(self, Some(all));
+        }
+        let end = self.writer.label("finite");
+        self.writer.bra(end, Some((all, true)));
+        self.writer.open(true);
+        self.one_by_one(factor, right, first, products);
+        if is_full {
+            add(self, None);
+        }
+        let closed = self.writer.close(&[]);
+        self.writer.append(closed);
+        self.writer.place(end);
+        if !is_full {
+            add(self, None);
+        }
+    }
+
+    /// Whether all products that a warp has are finite.
+    fn are_finite(&self, products: &[Value]) -> Reg {
         let w = &self.writer;
         let total = w.fresh(RegType::F32);
-        w.copy(total, sums[0]);
-        for &sum in &sums[1..] {
+        w.copy(total, products[0]);
+        for &sum in &products[1..] {
             let op = FloatOp::Add;
             let op = Op::FloatBinary { op, round: Round::Nearest, flush: Flush::Keep, ty: Float::F32 };
             w.add(Inst::new(op, args![total, total, w.reg(RegType::F32, sum)]));
@@ -113,13 +147,7 @@ impl Emitter<'_> {
         let finite = float_compare(w, Float::F32, FloatCompare::Lt, Value::Reg(size), infinity);
         let all = w.fresh(RegType::Pred);
         w.add(Inst::new(Op::Vote { mode: Vote::All }, args![all, w.reg(RegType::Pred, finite), -1]));
-        let end = w.label("finite");
-        w.bra(end, Some((all, true)));
-        w.open(true);
-        self.one_by_one(factor, (right, is_turned), first, sums);
-        let closed = self.writer.close(&[]);
-        self.writer.append(closed);
-        self.writer.place(end);
+        all
     }
 
     /// Adds products to sums one by one.
@@ -162,6 +190,9 @@ impl Emitter<'_> {
         w.copy(number, Value::Int(0));
         let top = w.label("product");
         w.place(top);
+        if self.together().is_full {
+            w.no_unroll();
+        }
         w.open(true);
         let weights = [0, lies.lower].map(|it| {
             let (weight, bits) = self.read(right.dtype, at(left).plus(it.cast_signed()));
@@ -224,7 +255,9 @@ impl Emitter<'_> {
             Left::Memory(staged, is_turned) => {
                 let (down, step) = if *is_turned { (size, staged.pitch()) } else { (staged.pitch(), size) };
                 let first = sum(staged.start, by(IntOp::MulLo, row, down));
-                Lies { first, lower: 8 * down, step, absent: None }
+                let is_marked = matches!(factor.there, There::Marked);
+                let absent = is_marked.then_some(1 << (8 * size - 1));
+                Lies { first, lower: 8 * down, step, absent }
             }
             Left::Registers(fragments) => {
                 let pitch = factor.columns * size;

@@ -18,7 +18,7 @@ pub(super) fn pressure(kernel: &Kernel) -> u32 {
                 labels.insert(*label, at);
                 continue;
             }
-            Stmt::Comment(_) => continue,
+            Stmt::NoUnroll | Stmt::Comment(_) => continue,
             Stmt::Inst(inst) => inst,
         };
         for reg in inst.writes().into_iter().chain(inst.reads()) {

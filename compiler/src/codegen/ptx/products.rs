@@ -9,8 +9,8 @@
 //! ```
 
 use attnc_dsl::ast::DType;
-use attnc_ptx::modifier::{FloatOp, Flush, IntOp, LogicOp, Matrices, Mma, Relu, Round, Transpose};
-use attnc_ptx::types::{Float, Int, Logical, Pair, RegType};
+use attnc_ptx::modifier::{Combine, Compare, IntOp, LogicOp, Matrices, Mma, Relu, Transpose};
+use attnc_ptx::types::{Int, Logical, Pair, RegType};
 use attnc_ptx::{Inst, Op, Reg, args, at};
 
 use super::arith::select;
@@ -19,6 +19,7 @@ use super::careful::{Factor, There};
 use super::group::Left;
 use super::layout::{CHUNK, HALF, Staged};
 use super::op::Tile;
+use super::ring::Room;
 use super::shared::word_of;
 use super::team::Team;
 use super::value::Value;
@@ -30,6 +31,9 @@ use crate::ir::nest::{TileDim, TileType, ValueId};
 pub(super) const SQUARE: u32 = 16;
 /// Bytes of what is summed over that go into one product.
 const DEPTH: u32 = 32;
+
+/// How many products deep a turn of a loop over what is summed over is.
+const AT_ONCE: u32 = 4;
 
 /// How many columns of sums products are added to one by one at a time.
 const APART: u32 = 64;
@@ -89,6 +93,13 @@ impl<'a> Emitter<'a> {
         let beside = |it: &ValueId| !self.nest.values[*it].shape.contains(&rows);
         let (beside, there) = (there.filter(beside), there.filter(|it| !beside(it)));
         let left = self.left(a, &shape(rows, over), there, right.dtype);
+        let is_told = there.is_none() || self.together().factors.has_no_sign(a);
+        let left = match left {
+            Left::Registers(words) if is_split && self.together().is_full && is_told => {
+                self.put_down(&words, rows.rank, depth)
+            }
+            Left::Registers(_) | Left::Memory(..) => left,
+        };
         let sums = if there.or(beside).is_some() || is_split {
             let room = self.room_of(&left, depth * right.size());
             let there = match there {
@@ -245,18 +256,67 @@ impl<'a> Emitter<'a> {
                 let size = (factor.columns * right.size() / DEPTH, count / SQUARE);
                 self.by_warps(factor.left, (right, is_turned), size, &vec![Value::F32(0); own.len()])
             };
-            self.carefully(factor, (right, is_turned), first, &products);
-            let w = &self.writer;
-            for (at, product) in own.into_iter().zip(products) {
-                let op = FloatOp::Add;
-                let add = Op::FloatBinary { op, round: Round::Nearest, flush: Flush::Keep, ty: Float::F32 };
-                w.add(Inst::new(add, args![sums[at], sums[at], w.reg(RegType::F32, product)]));
-            }
+            let own: Vec<Reg> = own.into_iter().map(|it| sums[it]).collect();
+            self.carefully(factor, (right, is_turned), first, (&products, &own));
         }
     }
 
     /// Sums with products added, rows first, each warp those of its rows.
+    ///
+    /// In code without branches ptxas loads factors as far ahead as it finds registers, and then has too few for what lives longer,
+    /// which it keeps in memory. So where sums leave few, factors that lie in shared memory are taken in a loop.
     fn by_warps(
+        &self,
+        left: &Left,
+        right: (Staged, bool),
+        (depths, squares): (u32, u32),
+        before: &[Value],
+    ) -> Vec<Value> {
+        match *left {
+            Left::Memory(staged, is_turned) if self.together().is_full && depths > AT_ONCE => {
+                self.in_turns_of_few((staged, is_turned), right, (depths, squares), before)
+            }
+            Left::Memory(..) | Left::Registers(_) => self.at_once(left, right, (depths, squares), before),
+        }
+    }
+
+    /// The same in a loop.
+    fn in_turns_of_few(
+        &self,
+        left: (Staged, bool),
+        right: (Staged, bool),
+        (depths, squares): (u32, u32),
+        before: &[Value],
+    ) -> Vec<Value> {
+        let w = &self.writer;
+        let at_once = (1..=AT_ONCE).rev().find(|it| depths.is_multiple_of(*it)).unwrap_or(1);
+        let sums: Vec<Reg> = before.iter().map(|_| w.fresh(RegType::F32)).collect();
+        sums.iter().zip(before).for_each(|(&sum, &it)| w.copy(sum, it));
+        let depth = w.fresh(RegType::B32);
+        w.copy(depth, Value::Int(0));
+        w.open(false);
+        let [left, right] = [left, right].map(|(it, is_turned)| {
+            let step = if is_turned { DEPTH / it.size() * it.pitch() } else { DEPTH };
+            (Staged { start: Room::at(w, it.start, Value::Reg(depth), step), ..it }, is_turned)
+        });
+        let own: Vec<Value> = sums.iter().copied().map(Value::Reg).collect();
+        let after = self.at_once(&Left::Memory(left.0, left.1), right, (at_once, squares), &own);
+        sums.iter().zip(after).for_each(|(&sum, it)| w.copy(sum, it));
+        w.add(Inst::new(Op::IntBinary { op: IntOp::Add, ty: Int::U32 }, args![depth, depth, at_once]));
+        let more = w.fresh(RegType::Pred);
+        let op = Op::IntSetp { cmp: Compare::Lt, combine: Combine::None, ty: Int::U32 };
+        w.add(Inst::new(op, args![more, depth, depths]));
+        let top = w.label("deeper");
+        w.bra(top, Some((more, true)));
+        let closed = w.close(&[]);
+        w.place(top);
+        w.no_unroll();
+        w.append(closed);
+        own
+    }
+
+    /// The same all at once.
+    fn at_once(
         &self,
         left: &Left,
         (right, is_turned): (Staged, bool),

@@ -12,15 +12,20 @@
 //! a · b   ->   a = A + a', b = B + b':   a' · B + A · b' + A · B
 //! ```
 
-use attnc_ptx::modifier::{FloatOp, Flush, IntOp, Lanes, LoadCache, LoadOrder, LogicOp, Round, Space};
+use attnc_dsl::ast::DType;
+use attnc_ptx::modifier::{
+    FloatOp, Flush, IntOp, Lanes, LoadCache, LoadOrder, LogicOp, Round, Space, StoreCache, StoreOrder,
+};
 use attnc_ptx::types::{Data, Float, Int, Logical, RegType, Scalar as Type};
 use attnc_ptx::{Inst, Op, Reg, args, at};
 
 use super::block::Emitter;
-use super::layout::Staged;
+use super::group::Left;
+use super::layout::{CHUNK, Layout, Staged};
 use super::products::SQUARE;
 use super::shared::word_of;
 use super::value::Value;
+use crate::ir::cascade::RankId;
 
 /// The bits that tf32 has of an f32, and half of the last one.
 const DIGITS: i64 = 0xffff_e000;
@@ -58,6 +63,31 @@ impl Emitter<'_> {
             *second = and(Value::Reg(word_of(w, rest)));
         }
         [first, second].map(|it| it.map(|it| w.reg(RegType::B32, it))).to_vec()
+    }
+
+    /// A left factor of so many columns in shared memory, from where products take it bit by bit: beside many sums there are no
+    /// registers for two parts of all that a thread has of it.
+    pub(super) fn put_down(&mut self, words: &[[Reg; 4]], rows: RankId, columns: u32) -> Left {
+        let pitch = SINGLE * columns + CHUNK;
+        let team = self.team.as_mut().expect("a block works together");
+        let start = team.rooms.at_once(&self.writer, team.rows.extent * pitch);
+        let place = self.of_lane(start, (2 * SINGLE, pitch), SQUARE * pitch);
+        let w = &self.writer;
+        // Lanes read what others of their warp wrote, and may still do so.
+        let meet = || w.add(Inst::new(Op::BarWarp, args![-1]));
+        meet();
+        for (depth, words) in (0..).zip(words) {
+            for (at_place, &word) in (0..).zip(words) {
+                // Upper and lower rows alternate; then comes the neighbour.
+                let (row, column) = (at_place % 2, EIGHT * depth + at_place / 2);
+                let (order, cache, lanes) = (StoreOrder::Weak, StoreCache::Default, Lanes::One);
+                let op = Op::St { order, space: Space::Shared, cache, lanes, ty: Data::B32 };
+                let to = at(place).plus((row * EIGHT * pitch + SINGLE * column).cast_signed());
+                w.add(Inst::new(op, args![to, word]));
+            }
+        }
+        meet();
+        Left::Memory(Staged { start, layout: Layout::Padded { pitch }, rows, dtype: DType::F32 }, false)
     }
 
     /// Two pairs of registers of a right factor in shared memory, each of eight columns: so many sixteens of columns and eights of

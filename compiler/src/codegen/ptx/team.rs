@@ -63,6 +63,8 @@ pub(super) struct Team<'a> {
     pub(super) packed: Option<(ValueId, Vec<[Reg; 4]>)>,
     /// Some of its products are of f32, which keep nearly all digits.
     splits: bool,
+    /// Its sums leave few registers for others.
+    pub(super) is_full: bool,
 }
 
 /// How many threads a block of so many rows has: each warp has sixteen.
@@ -107,6 +109,7 @@ impl<'a> Team<'a> {
         let (staged, rooms) = (HashMap::new(), Rooms::default());
         let (words, broken) = (HashMap::new(), HashMap::new());
         let splits = factors.products().any(|it| factors.is_split(nest, it.1));
+        let is_full = factors.leave_few(nest, rows.rank, ACROSS);
         let groups = gpu == Gpu::Sm90a;
         Team {
             rows,
@@ -122,6 +125,7 @@ impl<'a> Team<'a> {
             waits: true,
             packed: None,
             splits,
+            is_full,
         }
     }
 

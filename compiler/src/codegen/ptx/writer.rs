@@ -239,6 +239,12 @@ impl Writer {
         state.open.last_mut().expect("a block is open").stmts.push(Stmt::Label(label));
     }
 
+    /// Says of the loop that begins with the label before that it is not unrolled.
+    pub(super) fn no_unroll(&self) {
+        let mut state = self.0.borrow_mut();
+        state.open.last_mut().expect("a block is open").stmts.push(Stmt::NoUnroll);
+    }
+
     /// Goes to a label, if a predicate is as it has to be.
     pub(super) fn bra(&self, label: Label, guard: Option<(Reg, bool)>) {
         let inst = Inst::new(Op::Bra { uniform: Uniform::No }, args![label]);
@@ -266,6 +272,7 @@ impl Writer {
             match stmt {
                 Stmt::Inst(inst) => builder.add(inst),
                 Stmt::Label(label) => builder.place(label),
+                Stmt::NoUnroll => builder.no_unroll(),
                 Stmt::Comment(text) => builder.comment(&text),
             }
         }

@@ -34,6 +34,8 @@ const OF_THREAD: u32 = 255;
 /// The most columns of a factor of f32 in registers: with more, ptxas keeps some in memory, whatever else is held.
 const PARTED: u32 = 64;
 
+/// The bytes between rows.
+const PAD: u32 = 16;
 /// The most bytes of words that say whether a tile is finite.
 const WORDS: u32 = 64;
 
@@ -248,7 +250,7 @@ impl<'a> Count<'a> {
             let points = self.nest.values[*a].shape.iter().map(|it| it.extent).product::<u32>();
             let words = if self.factors.is_looked_at(self.nest, *b, self.rows.rank, 1) { WORDS } else { 0 };
             return match self.factors.is_split(self.nest, *b) {
-                true if !self.factors.is_loaded(*a) => 4 * points,
+                true if !self.factors.is_loaded(*a) => 4 * points + PAD * self.rows.extent,
                 false if there.is_some() => 2 * points + words,
                 true | false => 0,
             };
@@ -259,7 +261,7 @@ impl<'a> Count<'a> {
             return 0;
         }
         let size = bytes_of(self.nest.buffers[*buffer].dtype);
-        let of = |rows: u32, columns: u32| rows * (size * columns + 16).max(128 * columns.div_ceil(64));
+        let of = |rows: u32, columns: u32| rows * (size * columns + PAD).max(128 * columns.div_ceil(64));
         of(first.extent, second.extent).max(of(second.extent, first.extent))
     }
 

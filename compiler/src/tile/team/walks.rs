@@ -76,9 +76,10 @@ impl Tiling<'_> {
             held.axes.retain(|it| !columns.contains(&it.rank));
         }
         let before = (self.builder.clone(), self.extents.clone(), self.stored.clone(), self.workspace);
-        // Where tiles do not fit, some registers are kept in memory, as in streams.
+        // Where tiles do not fit, others have fewer registers, as in streams.
+        let [_, most] = MOST;
         let (registers, split_registers) =
-            (limits.registers.max(MOST[0]), limits.split_registers.max(MOST[1]));
+            (limits.registers.max(most[0]), limits.split_registers.max(most[1]));
         let wide = Block { registers, split_registers, ..limits };
         let stage = self.held_stage(&held, &rows, dim);
         let lacks = stage.as_ref().and_then(|it| Need::of(&self.builder, it, dim).lacks(&wide, ROWS));
