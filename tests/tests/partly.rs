@@ -14,7 +14,11 @@ const CASES: [Case; 6] = [
     ("cca", &[("c", 64), ("d", 64), ("j", 16)], &[("b", 1), ("h", 2), ("n", 64)]),
     // A composite rank is known to have all combinations of its parts, so none of them ends early.
     ("sage2", &[("n", 128)], &[("b", 1), ("h", 1), ("m", 130), ("d", 20), ("e", 9)]),
-    ("seer_attention", &[("m", 16)], &[("b", 1), ("h", 1), ("n", 20), ("d", 5), ("e", 9), ("g", 3), ("c", 15)]),
+    (
+        "seer_attention",
+        &[("m", 16)],
+        &[("b", 1), ("h", 1), ("n", 20), ("d", 5), ("e", 9), ("g", 3), ("c", 15)],
+    ),
     ("gaussian_adaptive_attention", &[("ch", 16)], &[("b", 2), ("n", 12), ("h", 2), ("g", 3)]),
     ("sparse_query_attention", &[("hd", 16)], &[("b", 1), ("n", 70), ("c", 20), ("kd", 8), ("i", 6)]),
 ];
