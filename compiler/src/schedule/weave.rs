@@ -174,9 +174,16 @@ impl<'a> Weaver<'a> {
             self.shapes.of[&it.tensor].fold.is_empty() && !self.flow.reduced(it).is_disjoint(&streamed)
         };
         let tiled = !readers.iter().any(|it| takes_whole(it));
+        // A factor of sums along features lies as such factors are packed.
+        let adds_features = |it: &&Einsum| {
+            let over = self.flow.reduced(it);
+            !over.is_disjoint(own) && over.is_disjoint(&streamed)
+        };
+        let is_packed = readers.iter().all(adds_features);
         if costly && it.is_plain() && tiled && (again || readers.into_iter().any(is_lacking)) {
             let name = self.cascade.tensors[einsum.tensor].name.clone();
-            let ranks = self.ranks_of(einsum.tensor);
+            let mut ranks = self.ranks_of(einsum.tensor);
+            ranks.sort_by_key(|it| is_packed && self.streams.contains(it));
             let value = self.put_together(&it);
             let tile = self.tile(&name, &ranks, Op::Map, value, level);
             return Scaled::plain(tile);
