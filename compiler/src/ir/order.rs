@@ -72,6 +72,7 @@ impl Order {
 }
 
 /// The ranks at whose own coordinates something is read, in order.
+#[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn indices(cascade: &Cascade, coords: &[ExprId]) -> Vec<RankId> {
     let index = |it: &ExprId| match cascade.exprs.get(*it) {
         Expr::Index(rank) => Some(*rank),
