@@ -49,7 +49,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "zero-absorbs",
-        law: "(x else 0)·y = x·y else 0, if y is present everywhere",
+        law: "(x else 0)·y = x·y else 0, if y is present everywhere and no quotient by (z else 0)",
         phase: Phase::Normalise,
         exactness: Exactness::Exact,
         find: zero_absorbs,
@@ -234,7 +234,7 @@ fn zero_absorbs(graph: &mut Graph, term: &Term) -> Vec<Equation> {
         let rest = without(factors, position);
         if let Some([value, other]) = elses(graph, factor)
             && graph.constant_real(other) == Some(0.0)
-            && rest.iter().all(|it| is_total(graph, *it))
+            && rest.iter().all(|it| is_total(graph, *it) && !may_divide_by_nothing(graph, *it))
         {
             let inner = graph.exactly(&Term::Else([value, other]));
             let before = graph.exactly(&term.with(&with(factors, position, inner)));
@@ -243,6 +243,17 @@ fn zero_absorbs(graph: &mut Graph, term: &Term) -> Vec<Equation> {
         }
     }
     found
+}
+
+/// A quotient by what is 0 where nothing is there: 0 times that is no number.
+fn may_divide_by_nothing(graph: &Graph, class: Class) -> bool {
+    let is_zero = |it: Class| graph.constant_real(it) == Some(0.0);
+    graph.terms(class).into_iter().any(|it| match it {
+        Term::Power(exponent, [base]) if f64::from_bits(exponent) < 0.0 => {
+            elses(graph, base).is_some_and(|[_, other]| is_zero(other))
+        }
+        _ => false,
+    })
 }
 
 /// A case that gives 0 is a term that is left out.

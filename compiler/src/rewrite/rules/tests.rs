@@ -46,7 +46,7 @@ const ROWS: &[Row] = &[
     ("if-zero", "output O[m, n] = if X == 0 then 0 else X * Y", "output O[m, n] = if X == 0 then 1 else X * Y"),
     ("zero-of-exp", "output O[m, n] = if exp(X) == 0 then A else C", "output O[m, n] = if exp(X) == 1 then A else C"),
     ("zero-of-product", "S[m] = sum[n](exp(X))  output O[m, n] = if relu(Y) / S == 0 then A else C", "S[m] = sum[n](X)  output O[m, n] = if relu(Y) / S == 0 then A else C"),
-    ("zero-absorbs", "output O[m, n] = ((X where P) else 0) * Y", "output O[m, n] = ((X where P) else 1) * Y"),
+    ("zero-absorbs", "output O[m, n] = ((X where P) else 0) * Y", "Z[m] = sum[n](X where P)  output O[m, n] = ((X where P) else 0) / Z  output R[m, n] = ((X where P) else 1) * Y"),
     ("present-known", "output O[m, n] = 1 where present(X where P)", "output O[m, n] = X where P"),
     ("if-known", "output O[m, n] = if exp(X) < 0 then X else Y", "output O[m, n] = if X > 0 then X else Y"),
     ("join", "output O[m, n] = ((X where P) else 0) + Y", "output O[m, n] = ((X where P) else 1) + Y"),
