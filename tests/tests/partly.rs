@@ -1,7 +1,10 @@
-//! Calls of several tiles of systems of the gallery of which some extents are known when they are compiled: what is traversed
-//! then differs from what is where all are known, or none.
+//! Calls of several tiles: of cases, and of systems of the gallery of which some extents are known when they are compiled, for
+//! what is traversed then differs from what is where all are known, or none.
 
-use attnc_tests::case::{agree, all_agree, call, expected, on_machine, on_nest, sized};
+use attnc::ir::cascade::Cascade;
+use attnc_tests::case::{
+    Sizes, agree, all_agree, call, compiled, expected, on_machine, on_nest, sized, text,
+};
 use attnc_tests::fixture::{compile, repository};
 
 /// A system, the extents that are known, and those of the call.
@@ -24,14 +27,29 @@ const CASES: [Case; 6] = [
 ];
 
 #[test]
-fn they_agree_with_the_interpreter() {
+fn systems_agree_with_the_interpreter() {
     for (name, sets, sizes) in CASES {
         let path = repository(&format!("examples/gallery/{name}.attn"));
         let sets = sets.iter().map(|(rank, extent)| ((*rank).to_owned(), *extent)).collect();
-        let cascade = compile(&path, sets, &serde_json::Map::new());
-        let call = call(&cascade, &sized(sizes), 1.0);
-        let expected = expected(&cascade, &call);
-        agree(name, &on_nest(&cascade, &call, false), &expected, 2e-5);
-        all_agree(name, &on_machine(&cascade, &call), &expected, 2e-5);
+        agrees(name, &compile(&path, sets, &serde_json::Map::new()), sizes);
     }
+}
+
+#[test]
+fn cases_agree_with_the_interpreter() {
+    let cases: [(&str, Sizes<'_>); 3] = [
+        ("whole_beside_tiles", &[("m", 37), ("n", 130), ("d", 3)]),
+        ("scores_in_sums", &[("m", 5), ("n", 200), ("d", 16)]),
+        ("rescaled_once", &[("i", 50), ("n", 203), ("e", 9)]),
+    ];
+    for (name, sizes) in cases {
+        agrees(name, &compiled(name, text(&format!("tiles/{name}"))), sizes);
+    }
+}
+
+fn agrees(name: &str, cascade: &Cascade, sizes: Sizes<'_>) {
+    let call = call(cascade, &sized(sizes), 1.0);
+    let expected = expected(cascade, &call);
+    agree(name, &on_nest(cascade, &call, false), &expected, 2e-5);
+    all_agree(name, &on_machine(cascade, &call), &expected, 2e-5);
 }

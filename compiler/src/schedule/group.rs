@@ -84,7 +84,7 @@ fn place<'a>(
             let shared = group.cone.intersection(&cone).any(heavy);
             let fits = shared && group.rows == *rows && after.is_none_or(|it| it < at);
             let both = || group.cone.union(&cone).copied().collect();
-            (fits && shapes.held_whole(flow, rows, &both(), &Ranks::new()).next().is_none()).then_some(at)
+            (fits && shapes.held_whole(flow, rows, &both(), &Ranks::new()).is_empty()).then_some(at)
         }
         Draft::Whole(_) | Draft::Walk(_) => None,
     };

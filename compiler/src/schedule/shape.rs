@@ -316,22 +316,34 @@ impl Shapes {
         };
         let mut crossing: BTreeSet<TensorId> = cone.iter().copied().filter(crosses).collect();
         crossing.extend(self.held_whole(flow, rows, &cone, &shape.fold));
+        if shape.fold.is_empty() {
+            let folds: Ranks = cone.iter().flat_map(|it| &self.of[it].fold).copied().collect();
+            let over: Ranks = flow.reduced(einsum).intersection(&folds).copied().collect();
+            crossing.extend(reads.iter().filter(|it| !flow.ranks(**it).is_disjoint(&over)));
+        }
         if crossing.is_empty() { Ok(()) } else { Err(Clash(crossing)) }
     }
 
     /// What accumulates all of a rank, other than of a row, that something else is traversed along, of which there is a tile
-    /// at a time.
-    pub(super) fn held_whole<'a>(
-        &'a self,
-        flow: &'a Flow<'_>,
-        rows: &'a Ranks,
-        cone: &'a BTreeSet<TensorId>,
-        fold: &'a Ranks,
-    ) -> impl Iterator<Item = TensorId> + 'a {
-        let fold_of = |it: &TensorId| &self.of[it].fold;
-        let folded = move |rank: &RankId| cone.iter().map(fold_of).chain([fold]).any(|it| it.contains(rank));
-        let accumulated = cone.iter().copied().filter(move |it| !fold_of(it).is_empty());
-        accumulated.filter(move |it| flow.ranks(*it).difference(rows).any(&folded))
+    /// at a time; and what is reduced at once along such a rank.
+    pub(super) fn held_whole(
+        &self,
+        flow: &Flow<'_>,
+        rows: &Ranks,
+        cone: &BTreeSet<TensorId>,
+        fold: &Ranks,
+    ) -> BTreeSet<TensorId> {
+        let folds: Ranks = cone.iter().flat_map(|it| &self.of[it].fold).chain(fold).copied().collect();
+        let is_held = |it: &TensorId| {
+            if !self.of[it].fold.is_empty() {
+                return flow.ranks(*it).difference(rows).any(|it| folds.contains(it));
+            }
+            let over: Ranks = flow.reduced(flow.einsums[it]).intersection(&folds).copied().collect();
+            flow.read(flow.einsums[it])
+                .iter()
+                .any(|it| cone.contains(it) && !flow.ranks(*it).is_disjoint(&over))
+        };
+        cone.iter().copied().filter(is_held).collect()
     }
 
     /// The rows that something in memory lacks that is read along what is traversed.

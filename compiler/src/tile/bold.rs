@@ -237,6 +237,8 @@ impl Tiling<'_> {
         if !bold.presence.iter().all(|it| conditions.contains(it) || self.holding.contains(it)) {
             return self.timidly((hold, conditions), acts);
         }
+        let summands = bold.sums.iter().filter_map(einsum).flat_map(|it| self.cascade.exprs.reads(it.value));
+        self.read_later = summands.map(|(tensor, _)| tensor).collect();
         // First what may be absent, so that it is known which tensors in memory have masks.
         self.builder.open_branch();
         let weights: Vec<TensorId> = bold.weights.iter().map(|it| it.0).collect();
@@ -263,6 +265,7 @@ impl Tiling<'_> {
         self.builder.forget();
         self.builder.recollect(memos);
         self.builder.branch(ok, folds, as_they_stand);
+        self.read_later.clear();
         for (weight, mask) in weights.into_iter().zip(masks) {
             self.stored.get_mut(&weight).expect("it has a buffer").mask = mask;
         }

@@ -35,7 +35,8 @@ impl Tiling<'_> {
         }
         let Some(lane) = self.lane_of_chain(first, &with) else { return 0 };
         let is_read = |act: &Act| einsum(act).is_none_or(|it| self.asks_for(it.value, first.tensor));
-        let stores = behind.iter().chain(later).any(is_read) || !self.is_own(first.tensor);
+        let is_read_later = self.read_later.contains(&first.tensor);
+        let stores = is_read_later || behind.iter().chain(later).any(is_read) || !self.is_own(first.tensor);
         let floor = self.pin_tiles();
         self.chain(first, &with, (lane, stores));
         self.builder.unpin(floor);

@@ -119,6 +119,8 @@ struct Tiling<'a> {
     added_up: HashMap<TensorId, (BufferId, BTreeSet<RankId>)>,
     /// These are not taken again.
     are_added_up: bool,
+    /// Tiles that are read by what comes after the acts at hand, whatever else they say.
+    read_later: BTreeSet<TensorId>,
     /// Tensors that have a mask all through the stage at hand.
     always_masked: BTreeSet<TensorId>,
     /// By expression: it reads a tile.
@@ -181,6 +183,7 @@ impl<'a> Tiling<'a> {
             all_there: None,
             added_up: HashMap::new(),
             are_added_up: false,
+            read_later: BTreeSet::new(),
             always_masked: BTreeSet::new(),
             reads_tile: stream::reads_tile(plan),
             region: Region::default(),

@@ -167,6 +167,9 @@ impl Tiling<'_> {
     /// Acts for all of the tile at once where their conditions hold and there are scales to go by, else for one tile of registers after the other, of
     /// which only those on the border have to be tested.
     fn in_pieces(&mut self, it: &Loop, acts: &[Act]) {
+        if self.rescales_by_others(acts) {
+            return self.where_it_matters(it, acts);
+        }
         let (_, hold) = self.all_hold(acts);
         let bold = self.bold(it, acts);
         let are_calm = bold.map(|it| self.are_calm(&it));
@@ -194,6 +197,21 @@ impl Tiling<'_> {
         self.where_it_matters(it, acts);
         self.region = outside;
         self.builder.close_loop(&[]);
+    }
+
+    /// Something that is added to is first brought under a scale that other acts have changed for all of the tile: once, not
+    /// for every piece.
+    fn rescales_by_others(&self, acts: &[Act]) -> bool {
+        let einsums = || acts.iter().filter_map(super::bounds::einsum);
+        let is_folded =
+            |tensor: TensorId| acts.iter().any(|it| matches!(it, Act::Fold(it) if it.tensor == tensor));
+        let is_own = |tensor: TensorId| einsums().any(|it| it.tensor == tensor);
+        let rescaled = acts.iter().filter_map(|act| match act {
+            Act::Define(it) if is_folded(it.tensor) => Some(it),
+            Act::Define(_) | Act::Fold(_) | Act::Loop(_) | Act::Along(..) | Act::Choose(..) => None,
+        });
+        let mut reads = rescaled.flat_map(|it| self.cascade.exprs.reads(it.value));
+        reads.any(|(tensor, _)| self.is_tile(tensor) && !is_own(tensor))
     }
 
     /// A tile is of use after the strips at hand, where it is no longer known which of their variants wrote it.
