@@ -319,7 +319,7 @@ impl Shapes {
         if shape.fold.is_empty() {
             let folds: Ranks = cone.iter().flat_map(|it| &self.of[it].fold).copied().collect();
             let over: Ranks = flow.reduced(einsum).intersection(&folds).copied().collect();
-            crossing.extend(reads.iter().filter(|it| !flow.ranks(**it).is_disjoint(&over)));
+            crossing.extend(reads.iter().filter(|it| self.is_tile_along(flow, **it, &over)));
         }
         if crossing.is_empty() { Ok(()) } else { Err(Clash(crossing)) }
     }
@@ -344,6 +344,11 @@ impl Shapes {
                 .any(|it| cone.contains(it) && !flow.ranks(*it).is_disjoint(&over))
         };
         cone.iter().copied().filter(is_held).collect()
+    }
+
+    /// There is a tile of it at a time where one of some ranks is traversed; what is a function of inputs is computed anywhere.
+    fn is_tile_along(&self, flow: &Flow<'_>, tensor: TensorId, ranks: &Ranks) -> bool {
+        self.of[&tensor].deep && !flow.ranks(tensor).is_disjoint(ranks)
     }
 
     /// The rows that something in memory lacks that is read along what is traversed.
