@@ -339,9 +339,8 @@ impl Shapes {
                 return flow.ranks(*it).difference(rows).any(|it| folds.contains(it));
             }
             let over: Ranks = flow.reduced(flow.einsums[it]).intersection(&folds).copied().collect();
-            flow.read(flow.einsums[it])
-                .iter()
-                .any(|it| cone.contains(it) && !flow.ranks(*it).is_disjoint(&over))
+            let mut read = flow.read(flow.einsums[it]).iter().filter(|it| cone.contains(it));
+            read.any(|it| self.is_tile_along(flow, *it, &over))
         };
         cone.iter().copied().filter(is_held).collect()
     }
