@@ -76,9 +76,9 @@ fn variants() -> impl Iterator<Item = Kernel> {
 /// fewest registers, and more where some are kept in memory. Slopes with more of f32 are left to single threads.
 fn features(name: &str) -> [(&'static str, &'static [u32]); 2] {
     match name {
-        "slopes" => [("bf16", &[128, 256]), ("f32", &[192])],
-        "sink" => [("bf16", &[128, 192, 256]), ("f32", &[192, 256])],
-        _ => [("bf16", &[128, 256]), ("f32", &[256])],
+        "slopes" => [("bf16", &[128, 256]), ("f32", &[128, 192])],
+        "sink" => [("bf16", &[128, 192, 256]), ("f32", &[128, 192, 256])],
+        _ => [("bf16", &[128, 256]), ("f32", &[128, 256])],
     }
 }
 
