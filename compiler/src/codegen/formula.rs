@@ -7,7 +7,7 @@ use crate::ir::expr::UnaryOp;
 
 /// A function that takes more than a few instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Formula {
+pub(crate) enum Formula {
     /// A function of one real.
     Real(UnaryOp),
     /// `e` to the power of a finite real; NaN for any other.
@@ -34,7 +34,7 @@ impl Formula {
     }
 
     /// Whether it is short enough to be repeated where it is used.
-    pub(super) fn is_short(self) -> bool {
+    pub(crate) fn is_short(self) -> bool {
         match self {
             Formula::Real(op) => matches!(op, UnaryOp::Exp | UnaryOp::Exp2 | UnaryOp::Rsqrt),
             Formula::Power => true,

@@ -1,7 +1,7 @@
 //! Nest to object: the back ends, and what they share.
 
 pub mod cranelift;
-mod formula;
+pub(crate) mod formula;
 #[cfg(feature = "llvm")]
 pub mod llvm;
 pub mod math;

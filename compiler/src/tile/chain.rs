@@ -16,6 +16,7 @@ use super::builder::Known;
 use super::loops::Lane;
 use crate::ir::cascade::{Einsum, ExprId, Op, RankId, TensorId};
 use crate::ir::expr::{Expr, operands};
+use crate::ir::nest::Scalar;
 use crate::schedule::Act;
 
 impl Tiling<'_> {
@@ -47,11 +48,15 @@ impl Tiling<'_> {
     fn goes_on(&self, first: &Einsum, it: &Einsum) -> bool {
         let exprs = &self.cascade.exprs;
         let ranks = |it: &Einsum| self.open_ranks(it).into_iter().collect::<BTreeSet<RankId>>();
-        matches!(first.op, Op::Reduce(..))
-            && it.op == Op::Map
-            && self.is_tile(first.tensor)
-            && ranks(first) == ranks(it)
-            && exprs.reads(it.value).any(|(tensor, _)| tensor == first.tensor)
+        let goes_on = match first.op {
+            Op::Reduce(..) => {
+                let reads = |it: &Einsum| exprs.reads(it.value).any(|(tensor, _)| tensor == first.tensor);
+                self.is_tile(first.tensor) && reads(it)
+            }
+            Op::Map => true,
+            Op::Scan(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..) => false,
+        };
+        goes_on && it.op == Op::Map && ranks(first) == ranks(it)
     }
 
     /// Point by point a map finds what acts before it leave, and they find nothing of it.
@@ -76,9 +81,8 @@ impl Tiling<'_> {
 
     /// The lane that all of a chain go along.
     fn lane_of_chain(&mut self, first: &Einsum, with: &[&Einsum]) -> Option<Lane> {
-        let Op::Reduce(_, over) = &first.op else { return None };
         let open = self.open_ranks(first);
-        let mut lane = self.lane(first, &open).filter(|it| !over.contains(&it.rank))?;
+        let mut lane = self.lane(first, &open).filter(|it| !first.op.reduced().contains(&it.rank))?;
         for it in with {
             let other = self.lane(it, &open).filter(|it| it.rank == lane.rank)?;
             lane.unit_strides = self.builder.both(lane.unit_strides, other.unit_strides);
@@ -91,30 +95,40 @@ impl Tiling<'_> {
 
     /// A reduction and maps of what it gives.
     fn chain(&mut self, first: &Einsum, with: &[&Einsum], (lane, stores): (Lane, bool)) {
-        let Op::Reduce(op, over) = &first.op else { unreachable!("a chain begins with a reduction") };
         let open = self.open_ranks(first);
-        let reads: Vec<ExprId> = with
-            .iter()
-            .flat_map(|it| self.cascade.exprs.postorder(it.value))
-            .filter(|id| matches!(self.cascade.exprs.get(*id), Expr::Read(it, ..) if *it == first.tensor))
-            .collect();
         self.for_each(&open, Some(lane), &mut |it| {
-            let sum = it.reduction(*op, over, first.value, None);
-            // As if it had been stored and read.
-            let dtype = it.widths.stored(it.cascade, first.tensor);
-            let value = it.cast(dtype, sum.value, crate::ir::nest::Scalar::of(dtype));
-            let known = Known { value, ..sum };
+            let known = match &first.op {
+                Op::Reduce(op, over) => it.reduction(*op, over, first.value, None),
+                Op::Map | Op::Scan(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..) => it.value(first.value),
+            };
+            it.hand_on(first, known, with);
             if stores {
                 it.store(first.tensor, &first.at, known);
             }
-            for &read in &reads {
-                it.builder.remember(read, known);
-            }
-            for map in with {
+            for (at, map) in with.iter().enumerate() {
                 let known = it.value(map.value);
+                it.hand_on(map, known, &with[at + 1..]);
                 it.store(map.tensor, &map.at, known);
             }
         });
+    }
+
+    /// Those that follow find what an act gives as if it had been stored and read.
+    fn hand_on(&mut self, from: &Einsum, known: Known, to: &[&Einsum]) {
+        let exprs = &self.cascade.exprs;
+        let is_of_it = |id: &ExprId| matches!(exprs.get(*id), Expr::Read(it, ..) if *it == from.tensor);
+        let reads: BTreeSet<ExprId> =
+            to.iter().flat_map(|it| exprs.postorder(it.value)).filter(is_of_it).collect();
+        if reads.is_empty() {
+            return;
+        }
+        // What it was made of may have been what it was before.
+        self.builder.forget_those(|id| exprs.reads(id).any(|(it, _)| it == from.tensor));
+        let dtype = self.widths.stored(self.cascade, from.tensor);
+        let value = self.cast(dtype, known.value, Scalar::of(dtype));
+        for read in reads {
+            self.builder.remember(read, Known { value, ..known });
+        }
     }
 
     /// What a value comes to, as the conditions that hold are known to, depends on a tensor.

@@ -6,6 +6,7 @@ use attnc_dsl::ast::{CompareOp, DType};
 
 use super::loops::{Lane, Rows};
 use super::{Lanes, Tiling};
+use crate::codegen::formula::Formula;
 use crate::ir::cascade::{At, Einsum, ExprId, Extent, Op, RankId, ReduceOp, TensorId};
 use crate::ir::expr::{BinaryOp, Expr};
 use crate::ir::nest::{self, BufferId, Place, Scalar, ValueId};
@@ -40,7 +41,10 @@ impl Tiling<'_> {
             let padded = self.region.strip.goes_along(rank) && self.is_tile(einsum.tensor);
             Rows { rank, padded }
         });
-        Some(Lane { rank, unit_strides, rows })
+        let of_rows = einsum.op == Op::Map && self.region.rows.contains(&rank) && open == [rank];
+        let single =
+            rows.is_none() && !self.calls(einsum.value) && (of_rows || self.is_divided(einsum.value, rank));
+        Some(Lane { rank, unit_strides, rows, single })
     }
 
     /// How far a reduction goes along its ranks depends on the coordinate along another, so that no vector may go along that:
@@ -62,6 +66,26 @@ impl Tiling<'_> {
                 exprs.postorder(value).iter().any(|it| matches!(exprs.get(*it), Expr::Compare(..)))
             }
         }
+    }
+
+    /// Where elements along a rank are is divided by something, which takes long.
+    fn is_divided(&self, value: ExprId, rank: RankId) -> bool {
+        let exprs = &self.cascade.exprs;
+        let mut along = exprs.postorder(value).into_iter().filter(|it| exprs.free(*it).contains(&rank));
+        along.any(|it| {
+            matches!(exprs.get(it), Expr::Binary(op, ..) if matches!(op, BinaryOp::FloorDiv | BinaryOp::Mod))
+        })
+    }
+
+    /// A function of it is long, and best called for many elements at a time.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
+    fn calls(&self, value: ExprId) -> bool {
+        let exprs = &self.cascade.exprs;
+        exprs.postorder(value).into_iter().any(|it| match *exprs.get(it) {
+            Expr::Unary(op, _) => op.is_real_function() && !Formula::Real(op).is_short(),
+            Expr::Binary(op, ..) => op == BinaryOp::Pow,
+            _ => false,
+        })
     }
 
     /// A rank of a box that is taken in tiles together with the lane: the last one before it, along which the

@@ -15,6 +15,8 @@ pub(super) struct Lane {
     pub(super) unit_strides: Option<ValueId>,
     /// A rank around it that is taken in tiles, too.
     pub(super) rows: Option<Rows>,
+    /// More than a vector at a time gains little: rows are few, or what takes long is the same for a vector.
+    pub(super) single: bool,
 }
 
 /// A rank of which tiles of registers have a few coordinates.
@@ -109,7 +111,10 @@ impl Tiling<'_> {
                 }
                 if !rows.padded {
                     self.open_from(rank, from, &[]);
+                    let is_seldom = self.is_seldom;
+                    self.is_seldom |= self.is_in_strips(rank);
                     self.for_each(inner, inside, body);
+                    self.is_seldom = is_seldom;
                     self.builder.close_loop(&[]);
                 }
                 return;
@@ -199,16 +204,32 @@ impl Tiling<'_> {
         // Of features some may be left that are more than two vectors; sums of six rows and one vector wait for each other.
         let halves = self.rows.is_some()
             && self.lanes_of_tile(lane.rank) == lanes
-            && lanes >= 4 * vector
-            && masked
+            && self.has_wide_tiles()
+            && !self.is_brief(lane)
             && !self.region.spans.contains_key(&lane.rank);
         let all = [
-            (Piece::Tiles, self.has_tiles(lane.rank)),
+            (Piece::Tiles, self.has_tiles(lane.rank) && !self.is_done_by_rest(lane)),
             (Piece::Half, halves),
             (Piece::Rest, masked),
             (Piece::Points, !masked || lane.unit_strides.is_some()),
         ];
         all.into_iter().filter(|(_, is_there)| *is_there).map(|(it, _)| it).collect()
+    }
+
+    /// Tiles of registers have several vectors, and what they leave is done under masks.
+    fn has_wide_tiles(&self) -> bool {
+        let Register { lanes, vector, .. } = self.plan.register;
+        vector > 1 && lanes >= 4 * vector
+    }
+
+    /// Loops have as few instructions as may be: those that are seldom run, and those that are as fast with fewer.
+    fn is_brief(&self, lane: Lane) -> bool {
+        self.has_wide_tiles() && self.rows.is_none() && (lane.single || self.is_seldom)
+    }
+
+    /// What masks cost is less than another loop takes.
+    fn is_done_by_rest(&self, lane: Lane) -> bool {
+        self.is_brief(lane) && (self.is_seldom || self.region.rows.contains(&lane.rank))
     }
 
     /// As many coordinates of a rank are at hand at a time as a tile of registers has.
@@ -255,6 +276,7 @@ impl Tiling<'_> {
     fn tile_of(&self, lane: Lane, piece: Piece) -> u32 {
         let register = self.plan.register;
         match piece {
+            Piece::Tiles if self.is_brief(lane) => register.vector,
             Piece::Tiles => self.lanes_of_tile(lane.rank),
             Piece::Half => register.lanes / 2,
             Piece::Rest => register.vector,

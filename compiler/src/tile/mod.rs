@@ -123,6 +123,8 @@ struct Tiling<'a> {
     read_later: BTreeSet<TensorId>,
     /// Tensors that have a mask all through the stage at hand.
     always_masked: BTreeSet<TensorId>,
+    /// What is at hand is done for rows that are left of a box, the lesser part.
+    is_seldom: bool,
     /// By expression: it reads a tile.
     reads_tile: Vec<bool>,
     /// The box of a stream's stage that is being worked on.
@@ -185,6 +187,7 @@ impl<'a> Tiling<'a> {
             are_added_up: false,
             read_later: BTreeSet::new(),
             always_masked: BTreeSet::new(),
+            is_seldom: false,
             reads_tile: stream::reads_tile(plan),
             region: Region::default(),
             holding: BTreeSet::new(),

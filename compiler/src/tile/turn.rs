@@ -35,7 +35,7 @@ impl Tiling<'_> {
         }
         let [read, written] = [self.unit_strides(einsum, from), self.unit_stride(einsum.tensor)];
         let unit_strides = self.builder.both(read, written);
-        Some(Turn { from: Lane { rank: from, unit_strides, rows: None }, to })
+        Some(Turn { from: Lane { rank: from, unit_strides, rows: None, single: false }, to })
     }
 
     /// The rank along which neighbours lie next to each other in all that is read and varies along it and another one.

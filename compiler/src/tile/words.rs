@@ -179,7 +179,7 @@ impl Tiling<'_> {
     pub(super) fn define_words(&mut self, einsum: &Einsum, open: &[RankId], words: Words) {
         let to = self.lies_along(einsum.tensor, words.along).expect("words lie along a rank");
         let unit_strides = self.unit_strides(einsum, words.along);
-        let from = Lane { rank: words.along, unit_strides, rows: None };
+        let from = Lane { rank: words.along, unit_strides, rows: None, single: false };
         let others: Vec<RankId> = open.iter().copied().filter(|it| ![from.rank, to].contains(it)).collect();
         let across = Lane { rank: to, ..from };
         self.for_each(&others, None, &mut |it| {
@@ -198,7 +198,7 @@ impl Tiling<'_> {
             }
         });
         if words.side == Side::Rows {
-            let lane = Lane { rank: to, unit_strides: None, rows: None };
+            let lane = Lane { rank: to, unit_strides: None, rows: None, single: false };
             let open: Vec<RankId> = others.into_iter().chain([to]).collect();
             self.for_each(&open, Some(lane), &mut |it| it.sum_words(einsum.tensor, words));
         }

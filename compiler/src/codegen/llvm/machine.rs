@@ -26,6 +26,10 @@ pub(super) struct Machine {
     pub(super) scales: bool,
     /// Whether one instruction tells an inverse of f32 to 14 binary digits.
     pub(super) estimates: bool,
+    /// Whether vectors of i64 are multiplied, and made f64 and back, by one instruction each.
+    pub(super) converts_long: bool,
+    /// Whether words that lie apart are loaded into wide vectors by one instruction.
+    pub(super) gathers: bool,
     /// Whether operations on subnormal numbers are slow, so that results are flushed to 0.
     pub(super) flushes: bool,
     /// Whether f16 is converted by one instruction.
@@ -78,6 +82,8 @@ impl Machine {
             rounds: !is_x86 || has("sse4.1"),
             scales: has("avx512f"),
             estimates: has("avx512f"),
+            converts_long: has("avx512dq"),
+            gathers: has("avx512f"),
             flushes: is_x86,
             halves: !is_x86 || has("f16c"),
             words: if has("avx512vnni") { Some(16) } else { has("avxvnni").then_some(8) },

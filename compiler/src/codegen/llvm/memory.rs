@@ -7,7 +7,7 @@ use attnc_dsl::ast::DType;
 use inkwell::values::PointerValue;
 
 use super::address::Places;
-use super::assembler::{Element, Lanes, Value, lanes_of};
+use super::assembler::{Element, Lanes, Opcode, Value, lanes_of};
 use super::block::Emitter;
 use super::dtype::stored;
 use super::tile::{Tile, lanes};
@@ -168,12 +168,33 @@ impl<'a, 'c> Emitter<'a, '_, 'c> {
                 asm.guarded("llvm.masked.load", [ty, place.get_type().into()], (0, bytes), &args)
                     .expect(READS)
             }
+            Access::Scattered(places) if bytes < 4 && self.unit.machine.gathers => {
+                self.load_from_words(stored(dtype), places)
+            }
             Access::Scattered(places) => {
                 let all = asm.int(Element::Bool, lanes_of(places), 1);
                 let types = [ty, places.get_type()];
                 asm.guarded("llvm.masked.gather", types, (0, bytes), &[places, all, zeros]).expect(READS)
             }
         }
+    }
+
+    /// Elements of one or two bytes, of which machines gather none: the aligned words of four that they are part of, which
+    /// lie in the same pages of memory.
+    fn load_from_words(&self, element: Element, places: Value<'c>) -> Value<'c> {
+        let asm = self.asm;
+        let lanes = lanes_of(places);
+        let address = asm.cast(Opcode::PtrToInt, places, Element::I64);
+        let words = asm.binary(Opcode::And, address, asm.int(Element::I64, lanes, -4));
+        let words = asm.cast(Opcode::IntToPtr, words, Element::Pointer);
+        let (ty, all) = (asm.ty(Element::I32, lanes), asm.int(Element::Bool, lanes, 1));
+        let types = [ty, words.get_type()];
+        let args = [words, all, ty.const_zero()];
+        let word = asm.guarded("llvm.masked.gather", types, (0, 4), &args).expect(READS);
+        let within = asm.binary(Opcode::And, address, asm.int(Element::I64, lanes, 3));
+        let bits = asm.binary(Opcode::Shl, within, asm.int(Element::I64, lanes, 3));
+        let shifted = asm.binary(Opcode::LShr, word, asm.cast(Opcode::Trunc, bits, Element::I32));
+        asm.cast(Opcode::Trunc, shifted, element)
     }
 
     /// Writes what `narrowed` made.

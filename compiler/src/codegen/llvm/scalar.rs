@@ -130,7 +130,7 @@ impl<'c> Emitter<'_, '_, 'c> {
     /// An operation on two registers.
     pub(super) fn binary(&self, op: BinaryOp, scalar: Scalar, x: Value<'c>, y: Value<'c>) -> Value<'c> {
         if matches!(scalar, Scalar::I64 | Scalar::I32) {
-            return self.integer_binary(op, x, y);
+            return self.integer_binary(op, scalar, x, y);
         }
         let asm = self.asm;
         match op {
@@ -153,7 +153,7 @@ impl<'c> Emitter<'_, '_, 'c> {
         }
     }
 
-    fn integer_binary(&self, op: BinaryOp, x: Value<'c>, y: Value<'c>) -> Value<'c> {
+    fn integer_binary(&self, op: BinaryOp, scalar: Scalar, x: Value<'c>, y: Value<'c>) -> Value<'c> {
         let asm = self.asm;
         let count = || asm.binary(Opcode::And, y, self.whole(y, 63));
         match op {
@@ -167,7 +167,7 @@ impl<'c> Emitter<'_, '_, 'c> {
             BinaryOp::BitXor => asm.binary(Opcode::Xor, x, y),
             BinaryOp::Shl => asm.binary(Opcode::Shl, x, count()),
             BinaryOp::Shr => asm.binary(Opcode::AShr, x, count()),
-            BinaryOp::FloorDiv | BinaryOp::Mod => self.division(op, x, y),
+            BinaryOp::FloorDiv | BinaryOp::Mod => self.division(op, scalar, x, y),
             BinaryOp::Div | BinaryOp::Pow | BinaryOp::And | BinaryOp::Or => {
                 unreachable!("`{}` of integers", op.name())
             }
@@ -175,9 +175,12 @@ impl<'c> Emitter<'_, '_, 'c> {
     }
 
     /// Quotient or remainder towards minus infinity; 0 for a divisor of 0.
-    fn division(&self, op: BinaryOp, x: Value<'c>, y: Value<'c>) -> Value<'c> {
+    fn division(&self, op: BinaryOp, scalar: Scalar, x: Value<'c>, y: Value<'c>) -> Value<'c> {
         let asm = self.asm;
         let [zero, one] = [0, 1].map(|it| self.whole(x, it));
+        if self.unit.machine.converts_long && lanes_of(x).is_some_and(|it| it > 1) && scalar == Scalar::I64 {
+            return self.division_of_lanes(op, x, y);
+        }
         // Undefined are a divisor of 0 and the least integer by -1.
         let shifted = asm.binary(Opcode::Add, y, one);
         let special = asm.icmp(IntPredicate::ULE, shifted, one);
@@ -193,6 +196,39 @@ impl<'c> Emitter<'_, '_, 'c> {
         }
         let floor = asm.select(below, asm.binary(Opcode::Sub, quotient, one), quotient);
         // A quotient by 0 or -1 is the dividend times the divisor.
+        asm.select(special, asm.binary(Opcode::Mul, x, y), floor)
+    }
+
+    /// The same for vectors, of which no machine divides integers: the quotient in f64 is near, that of what it leaves is
+    /// off by less than one, whatever the integers.
+    fn division_of_lanes(&self, op: BinaryOp, x: Value<'c>, y: Value<'c>) -> Value<'c> {
+        let asm = self.asm;
+        let [zero, one, two] = [0, 1, 2].map(|it| self.whole(x, it));
+        // A quotient by -1, 0 or 1 is the dividend times the divisor, and might be beyond what is converted.
+        let shifted = asm.binary(Opcode::Add, y, one);
+        let special = asm.icmp(IntPredicate::ULE, shifted, two);
+        let divisor = asm.select(special, two, y);
+        let inverse = {
+            let real = asm.cast(Opcode::SIToFP, divisor, Element::F64);
+            asm.binary(Opcode::FDiv, self.real(real, Scalar::F64, 1.0), real)
+        };
+        let (mut quotient, mut rest) = (zero, x);
+        for _ in 0..2 {
+            let real = asm.cast(Opcode::SIToFP, rest, Element::F64);
+            let near = asm.function("llvm.rint", &[asm.binary(Opcode::FMul, real, inverse)]);
+            let more = asm.cast(Opcode::FPToSI, near, Element::I64);
+            quotient = asm.binary(Opcode::Add, quotient, more);
+            rest = asm.binary(Opcode::Sub, rest, asm.binary(Opcode::Mul, more, divisor));
+        }
+        // What is left lies between half a divisor on either side of 0; it has to have the divisor's sign.
+        let signs = asm.icmp(IntPredicate::SLT, asm.binary(Opcode::Xor, rest, divisor), zero);
+        let inexact = asm.icmp(IntPredicate::NE, rest, zero);
+        let below = asm.binary(Opcode::And, signs, inexact);
+        if op == BinaryOp::Mod {
+            let remainder = asm.select(below, asm.binary(Opcode::Add, rest, divisor), rest);
+            return asm.select(special, zero, remainder);
+        }
+        let floor = asm.select(below, asm.binary(Opcode::Sub, quotient, one), quotient);
         asm.select(special, asm.binary(Opcode::Mul, x, y), floor)
     }
 
