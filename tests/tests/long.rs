@@ -1,15 +1,16 @@
-//! Calls that are long for blocks of threads, which `verify` draws: more than two tiles of what a block goes along.
+//! Calls that are long for what cuts a kernel, which `verify` draws: more than two tiles of what a block of threads goes along,
+//! and on CPUs about two of everything that is cut.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use attnc::Backend;
 use attnc::driver;
-use attnc::ir::cascade::Cascade;
+use attnc::ir::cascade::{Cascade, Extent, Rank};
 use attnc::ir::nest::Nest;
 use attnc::schedule::Mapping;
 use attnc::target::{Gpu, Target};
 use attnc::tile::tile;
-use attnc::verify::{Short, Tiles, on_all_cores};
+use attnc::verify::{Several, Short, Tiles, Tiling, on_all_cores};
 use attnc_tests::{attention, carrying, decoding, jit};
 
 fn made_of(cascade: &Cascade, target: &Target) -> (Nest, Vec<Tiles>) {
@@ -76,4 +77,62 @@ fn blocks_agree_on_them() {
         let distance = case.reference.compare_short(&found, &short);
         assert!(distance.of_allowed <= 1.0, "{}: {}", case.describe(cascade), distance.worst);
     });
+}
+
+/// A causal softmax with ragged blocks of keys.
+const BLOCKS: &str = "
+kernel blocks {
+  rank m, d, e
+  rank n = (j, w = 6)
+  input q[m, d]: f32
+  input k[n, d]: f32
+  input v[n, e]: f32
+  S[m, n] = sum[d](q * k) where n <= m + |n| - |m|
+  output o[m, e] = sum[n](softmax[n](S) * v)
+}";
+
+fn tilings(cascade: &Cascade, rank: &str) -> Vec<i64> {
+    let plan = driver::plan(cascade, &Mapping::default());
+    let of = Tiling::of(cascade, &plan).into_iter().filter(|it| cascade.ranks[it.rank].name == rank);
+    of.map(|it| it.size).collect()
+}
+
+fn several(cascade: &Cascade) -> Several {
+    Several::of(cascade, &Tiling::of(cascade, &driver::plan(cascade, &Mapping::default())), 1)
+}
+
+#[test]
+fn calls_on_cpus_have_one_more_and_one_less_than_two_tiles_of_all_that_is_cut() {
+    for (name, cascade, along, _) in kernels().into_iter().filter(|it| it.2 == "n") {
+        let calls = several(&cascade).calls;
+        for rank in [along, "m"] {
+            let varies = |it: &Rank| it.name == rank && it.extent == Extent::Carried;
+            let Some(id) = cascade.ranks.iter().find(|it| varies(it.1)).map(|it| it.0) else { continue };
+            let sizes = tilings(&cascade, rank);
+            // Parts of keys have so many that few of anything else go with them, and a single row has no tiles.
+            for size in sizes.iter().filter(|it| **it < 200) {
+                for off in [1, -1] {
+                    let has =
+                        |it: &Vec<i64>| it[id.idx()] >= 2 * size + off && (it[id.idx()] - off) % size == 0;
+                    assert!(calls.iter().any(has), "{name}: {rank} in {size}, {off}: {calls:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_no_call_has_is_said() {
+    let cascade = attnc_tests::spec::cascade(BLOCKS).unwrap();
+    let (several, j) = (several(&cascade), cascade.ranks.iter().find(|it| it.1.name == "j").unwrap().0);
+    let has = |extent: &i64| several.calls.iter().any(|it| it[j.idx()] >= *extent);
+    for extent in tilings(&cascade, "j").iter().flat_map(|it| [2 * it + 1, 2 * it - 1]) {
+        let said = several.too_many.iter().chain(&several.excluded).any(|it| it.0 == j && it.1 >= extent);
+        assert!(has(&extent) || said, "{extent}: {several:?}");
+    }
+    // At most five rows are never two boxes of them.
+    let few = BLOCKS.replace("rank m, d, e", "rank m <= 5\n  rank d, e");
+    let few = attnc_tests::spec::cascade(&few).unwrap();
+    let m = few.ranks.iter().find(|it| it.1.name == "m").unwrap().0;
+    assert!(self::several(&few).excluded.iter().any(|it| it.0 == m));
 }

@@ -15,9 +15,9 @@ use attnc::ir::interp::{self, Call, Layout};
 use attnc::ir::{print, verify as well_formed};
 use attnc::rewrite::{Walker, carried, saturate};
 use attnc::schedule::{Mapping, Plan};
-use attnc::target::Gpu;
+use attnc::target::{Gpu, Target};
 use attnc::tile::tile;
-use attnc::verify::{self, Case, Trial};
+use attnc::verify::{self, Case, Several, Tiling, Trial};
 use attnc_dsl::diag::SourceId;
 use attnc_tests::cascades::{Drawn, cascades};
 use attnc_tests::fixture;
@@ -70,6 +70,17 @@ proptest! {
         if let Some(case) = case(&drawn, &cascade)? {
             backends().try_for_each(|it| alone(it, &cascade, &case.call))?;
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(config(8))]
+
+    /// Machine code agrees with the interpreter, and on any number of threads with itself, where there are several tiles of
+    /// what a mapping cuts: the usual one, and one that is drawn.
+    #[test]
+    fn several_tiles_agree(drawn in cascades()) {
+        several(&lowered(&drawn)?, drawn.seed)?;
     }
 }
 
@@ -159,6 +170,33 @@ fn compiled(
     }
     Ok(())
 }
+
+/// Holds machine code against the interpreter on calls of several tiles, by the usual mapping and by one that is drawn.
+fn several(cascade: &Cascade, seed: u64) -> Result<(), TestCaseError> {
+    let drawn = Mapping::draw(seed, &|it| plan(cascade, it));
+    for backend in backends() {
+        let usual = Mapping::of(&Target::native(), backend);
+        for (which, mapping) in [("usual", &usual), ("drawn", &drawn)] {
+            let tilings = Tiling::of(cascade, &plan(cascade, mapping));
+            let kernel = jit_by(cascade, mapping, backend).map_err(fault)?;
+            for call in Several::of(cascade, &tilings, seed).calls.iter().take(CALLS) {
+                let Some(case) = Several::case(cascade, call, seed).map_err(fault)? else { continue };
+                let what = format!("{}, {which} mapping, {}", backend.name(), case.describe(cascade));
+                let run = |threads| {
+                    call_kernel_on(threads, &kernel, cascade, &case.call, Placement::Dense).map_err(fault)
+                };
+                let outputs = run(2)?;
+                let distance = case.reference.compare(&outputs);
+                prop_assert!(distance.of_allowed <= 1.0, "{what}: {}", distance.worst);
+                prop_assert!(same(&outputs, &run(1)?), "{what}: another number of threads");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many calls of several tiles there are for a kernel: one coordinate more than multiples, and one less.
+const CALLS: usize = 2;
 
 /// A way to run a call.
 type Run<'a> = Box<dyn Fn(&Call) -> Result<Outputs, String> + 'a>;

@@ -258,8 +258,9 @@ pub(super) fn choice(
     choose: impl Fn(&mut Exprs, ExprId, ExprId) -> ExprId,
 ) -> Option<Scaled> {
     let zero = exprs.real(0.0);
-    let either = a.is_plain() || b.is_plain();
-    let alone = either && a.value != zero && b.value != zero && !(a.is_fixed() || b.is_fixed());
+    // A constant is a multiple of e⁰: laws fold the power of what stands in for an exponent.
+    let is_number = |it: &Scaled| it.is_plain() && !matches!(exprs.get(it.value), Expr::Real(_));
+    let alone = (is_number(a) || is_number(b)) && !(a.is_fixed() || b.is_fixed());
     if alone || (a.is_plain() && b.is_plain()) {
         return None;
     }
@@ -299,7 +300,7 @@ pub(super) fn keeps(kind: Kind, dtype: Option<DType>) -> bool {
 }
 
 /// The exponents of the powers that keep a value apart from plain numbers: those of its factors, and of its terms or cases
-/// if all of them have some.
+/// if all of them have some; constants stand beside the cases that do.
 #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 pub(crate) fn exponents(exprs: &Exprs, value: ExprId) -> Vec<ExprId> {
     match *exprs.get(value) {
@@ -312,17 +313,19 @@ pub(crate) fn exponents(exprs: &Exprs, value: ExprId) -> Vec<ExprId> {
             [exponents(exprs, a), exponents(exprs, b)].concat()
         }
         Expr::If(is_zero, a, b) if is_comparison_with_zero(exprs, is_zero, a) => exponents(exprs, b),
-        Expr::Binary(BinaryOp::Add | BinaryOp::Sub | BinaryOp::Min | BinaryOp::Max, a, b)
-        | Expr::If(_, a, b)
-        | Expr::Else(a, b) => {
-            let either = [a, b].map(|it| (it, exponents(exprs, it)));
-            let is_plain = |(it, powers): &(ExprId, Vec<ExprId>)| {
-                powers.is_empty() && *exprs.get(*it) != Expr::Real(0.0_f64.to_bits())
-            };
-            if either.iter().any(is_plain) { Vec::new() } else { either.map(|it| it.1).concat() }
+        Expr::Binary(BinaryOp::Add | BinaryOp::Sub | BinaryOp::Min | BinaryOp::Max, a, b) => {
+            of_both(exprs, a, b, &|it| *it == Expr::Real(0.0_f64.to_bits()))
         }
+        Expr::If(_, a, b) | Expr::Else(a, b) => of_both(exprs, a, b, &|it| matches!(it, Expr::Real(_))),
         _ => Vec::new(),
     }
+}
+
+/// Those of two expressions if each has some, or may stand beside powers as it is.
+fn of_both(exprs: &Exprs, a: ExprId, b: ExprId, stands: &dyn Fn(&Expr) -> bool) -> Vec<ExprId> {
+    let either = [a, b].map(|it| (it, exponents(exprs, it)));
+    let is_plain = |(it, powers): &(ExprId, Vec<ExprId>)| powers.is_empty() && !stands(exprs.get(*it));
+    if either.iter().any(is_plain) { Vec::new() } else { either.map(|it| it.1).concat() }
 }
 
 /// The condition of [`put_together`].

@@ -80,7 +80,7 @@ pub(super) fn extents(
         for &(rank, size) in &long {
             drawn[rank.idx()] = size + 1 + random.below(size);
         }
-        let Some(extents) = settled(cascade, drawn, None, random) else { continue };
+        let Some(extents) = settled(cascade, drawn, &[], random) else { continue };
         if points(cascade, &extents) <= MOST_POINTS {
             return Some(extents);
         }
@@ -99,20 +99,20 @@ pub(super) fn extents_of(
     Ok((points(cascade, &extents) <= MOST_POINTS).then_some(extents))
 }
 
-/// The extents that follow from those that are drawn and the one that is set, if the checks hold.
+/// The extents that follow from those that are drawn and those that are set, if the checks hold.
 pub(super) fn settled(
     cascade: &Cascade,
     mut drawn: Vec<i64>,
-    set: Option<(RankId, i64)>,
+    set: &[(RankId, i64)],
     random: &mut Random,
 ) -> Option<Vec<i64>> {
     for _ in 0..REPAIRS {
-        set.into_iter().for_each(|(rank, extent)| drawn[rank.idx()] = extent);
+        set.iter().for_each(|(rank, extent)| drawn[rank.idx()] = *extent);
         let Ok((extents, demands)) = evaluate(cascade, &drawn, false, random) else { break };
         repair(cascade, &mut drawn, &extents, &demands, random);
     }
     let (extents, _) = evaluate(cascade, &drawn, true, random).ok()?;
-    set.is_none_or(|(rank, extent)| extents[rank.idx()] == extent).then_some(extents)
+    set.iter().all(|(rank, extent)| extents[rank.idx()] == *extent).then_some(extents)
 }
 
 fn extent(character: Character, most: i64, random: &mut Random) -> i64 {

@@ -81,7 +81,7 @@ fn with_some(
         let grown =
             |random: &mut Random, driver| grown(cascade, &drawn, (driver, numbers), (rank, keys), random);
         let found = drivers.iter().find_map(|&driver| grown(random, driver));
-        let fixed = |random: &mut Random| draw::settled(cascade, drawn.clone(), None, random);
+        let fixed = |random: &mut Random| draw::settled(cascade, drawn.clone(), &[], random);
         found.or_else(|| fixed(random)).filter(|it| it[rank.idx()] >= keys && it.iter().all(|it| *it > 0))
     })
 }
@@ -95,7 +95,7 @@ fn grown(
     (rank, keys): (RankId, i64),
     random: &mut Random,
 ) -> Option<Vec<i64>> {
-    let mut with = |extent| draw::settled(cascade, drawn.to_vec(), Some((driver, extent)), random);
+    let mut with = |extent| draw::settled(cascade, drawn.to_vec(), &[(driver, extent)], random);
     if let Some(exact) = with(keys).filter(|it| it[rank.idx()] == keys) {
         return Some(exact);
     }
@@ -103,7 +103,7 @@ fn grown(
 }
 
 /// The ranks that inputs carry and that the extent of a rank follows from, itself first.
-fn drivers(cascade: &Cascade, rank: RankId) -> Vec<RankId> {
+pub(super) fn drivers(cascade: &Cascade, rank: RankId) -> Vec<RankId> {
     let extents =
         |value| {
             cascade.exprs.postorder(value).into_iter().filter_map(|it| {

@@ -75,14 +75,14 @@ impl Tiles {
 }
 
 /// The ranks of a cascade as it is written, and a plan of an equal one.
-struct Names<'a> {
-    cascade: &'a Cascade,
-    plan: &'a Plan,
+pub(super) struct Names<'a> {
+    pub(super) cascade: &'a Cascade,
+    pub(super) plan: &'a Plan,
 }
 
 impl Names<'_> {
     /// A rank of the plan, if it is one that was written.
-    fn written(&self, rank: RankId) -> Option<RankId> {
+    pub(super) fn written(&self, rank: RankId) -> Option<RankId> {
         let name = &self.plan.cascade.ranks[rank].name;
         self.cascade.ranks.iter().find(|(_, it)| it.name == *name && !it.local).map(|it| it.0)
     }
@@ -112,12 +112,17 @@ impl Names<'_> {
         Some(Tiles { rank, size, rows, bounds })
     }
 
-    /// Chunks of tokens.
     fn of_walk(&self, chunks: RankId) -> Option<Tiles> {
+        let (rank, size) = self.chunks(chunks)?;
+        Some(Tiles { rank, size, rows: Vec::new(), bounds: Vec::new() })
+    }
+
+    /// The tokens that chunks have, and how many each has.
+    pub(super) fn chunks(&self, chunks: RankId) -> Option<(RankId, i64)> {
         let ranks = &self.plan.cascade.ranks;
         let (tokens, whole) = ranks.iter().find(|(_, it)| it.parts.first() == Some(&chunks))?;
         let Extent::Fixed(size) = ranks[*whole.parts.last()?].extent else { return None };
-        Some(Tiles { rank: self.written(tokens)?, size, rows: Vec::new(), bounds: Vec::new() })
+        Some((self.written(tokens)?, size))
     }
 }
 

@@ -14,6 +14,7 @@ mod long;
 mod noise;
 mod parallel;
 mod random;
+mod several;
 mod short;
 
 pub use compare::{Distance, Reference};
@@ -22,6 +23,7 @@ pub use equal::Trial;
 pub use keys::{Keys, key_ranks, with_keys};
 pub use long::Tiles;
 pub use parallel::on_all_cores;
+pub use several::{MOST_OF_SEVERAL, Several, Tiling};
 pub use short::Short;
 
 use crate::ir::cascade::Cascade;
@@ -62,10 +64,15 @@ impl Case {
 
     /// The call in words.
     pub fn describe(&self, cascade: &Cascade) -> String {
-        let ranks = cascade.ranks.iter().filter(|(_, it)| !it.local);
-        let ranks = ranks.map(|(id, it)| format!("{}={}", it.name, self.extents[id.idx()]));
-        format!("{:?} inputs, {}", self.character, ranks.collect::<Vec<_>>().join(" "))
+        format!("{:?} inputs, {}", self.character, extents(cascade, &self.extents))
     }
+}
+
+/// The extents of a call in words.
+pub fn extents(cascade: &Cascade, extents: &[i64]) -> String {
+    let ranks = cascade.ranks.iter().filter(|(_, it)| !it.local);
+    let ranks = ranks.map(|(id, it)| format!("{}={}", it.name, extents[id.idx()]));
+    ranks.collect::<Vec<_>>().join(" ")
 }
 
 /// A call of a kernel whose ranks have these extents, with normal reals and integers that are mostly coordinates; the
@@ -106,9 +113,21 @@ fn case_of_bounds(
     (bounds, near): (&[String], i64),
     random: &mut Random,
 ) -> Result<Option<Case>, CallError> {
+    let bound = |call: &mut Call, random: &mut Random| draw::bound(cascade, call, bounds, near, random);
+    case_of(cascade, extents, character, &bound, random)
+}
+
+/// The same with what is done to a call that is drawn.
+fn case_of(
+    cascade: &Cascade,
+    extents: Vec<i64>,
+    character: Character,
+    change: &dyn Fn(&mut Call, &mut Random),
+    random: &mut Random,
+) -> Result<Option<Case>, CallError> {
     for scale in draw::SCALES {
         let mut call = draw::call(cascade, &extents, character, scale, random);
-        draw::bound(cascade, &mut call, bounds, near, random);
+        change(&mut call, random);
         match Reference::of(cascade, &call, &extents, random) {
             Ok(reference) => return Ok(Some(Case { character, extents, call, reference })),
             Err(CallError::Assume(_)) => {}

@@ -11,6 +11,7 @@ mod mask;
 mod outputs;
 mod pieces;
 mod score;
+mod sums;
 mod text;
 mod weights;
 
@@ -41,9 +42,10 @@ impl fmt::Debug for Drawn {
     }
 }
 
-/// Attention of every kind that its parts can be put together to, and maps, reductions, scans and recurrences as they come.
+/// Attention of every kind that its parts can be put together to, sums of sums, and maps, reductions, scans and recurrences as they
+/// come.
 pub fn cascades() -> impl Strategy<Value = Drawn> {
-    let texts = prop_oneof![3 => attention::texts(), 1 => pieces::texts()];
+    let texts = prop_oneof![3 => attention::texts(), 1 => pieces::texts(), 2 => sums::texts()];
     (texts, character(), 0_u64..1000).prop_map(|(text, character, seed)| text.drawn(character, seed))
 }
 

@@ -134,6 +134,13 @@ impl Backend {
     }
 
     /// Who generates its code; of those that generate none, who would by default.
+    pub(crate) fn is_on_cpus(self) -> bool {
+        match self {
+            Backend::Cranelift | Backend::Llvm => true,
+            Backend::Interp | Backend::PtxEmu | Backend::PtxEmuSm90a | Backend::Cuda => false,
+        }
+    }
+
     pub(crate) fn generator(self) -> codegen::Backend {
         match self {
             Backend::Llvm => codegen::Backend::Llvm,

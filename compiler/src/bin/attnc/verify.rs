@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use attnc::driver::Front;
-use attnc::ir::cascade::Cascade;
+use attnc::driver::{self, Front};
+use attnc::ir::cascade::{Cascade, RankId};
 use attnc::ir::interp::CallError;
 use attnc::rewrite::Walker;
-use attnc::verify::{Case, Distance, MOST_POINTS, cases};
+use attnc::schedule::Mapping;
+use attnc::verify::{Case, Distance, MOST_OF_SEVERAL, MOST_POINTS, Several, Tiling, cases, extents};
 use serde_json::json;
 
 use crate::backend::{Backend, Engine};
@@ -19,8 +20,11 @@ use crate::{folder, memory, output, report};
 /// Compare compiled kernels with the interpreter on random and adversarial inputs
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Extents that nothing fixes are drawn small, 0 and 1 included; a rank that nothing binds has an extent of 3. Where blocks of
-threads go along keys tile by tile, one call more has more than two tiles of them. Reals are normal, zero, large, and here and there NaN.
+Extents that nothing fixes are drawn small, 0 and 1 included; a rank that nothing binds has an extent of 3. More calls have
+one coordinate more than two tiles, and one less, of all that a kernel for CPUs takes tile by tile, as much of it together as
+comes to 300000 points of einsums, and 1200000 in all; what is in no call, for that reason or because the kernel does not
+allow it, is named.
+Where blocks of threads go along keys tile by tile, one call more has more than two tiles of them. Reals are normal, zero, large, and here and there NaN.
 An error may be as large as what a few roundings of the inputs would cause, and on GPUs what it costs at most that products
 of matrices round weights. One line for each kernel and back end: the
 largest error relative to the largest magnitude of its tensor, and relative to what is allowed there.
@@ -59,6 +63,8 @@ struct Row {
     /// How many calls were compared.
     calls: usize,
     verdict: Verdict,
+    /// Extents of several tiles that no call had.
+    missed: Vec<String>,
 }
 
 enum Verdict {
@@ -103,55 +109,105 @@ fn verify_spec(path: &Path, front: &Front, args: &Args, backends: &[Backend]) ->
     let walker = mappings.iter().map(|it| it.1.walker()).max().unwrap_or(Walker::Thread);
     let mut rows = Vec::new();
     for cascade in &front.cascades {
-        let engines = mappings.iter().map(|(it, mapping)| Engine::new(*it, cascade, mapping));
-        let engines = engines.collect::<Outcome<Vec<_>>>()?;
-        let mut tiles: Vec<_> = engines.iter().flat_map(Engine::tiles).collect();
+        let subject = |(backend, mapping): &(Backend, Mapping)| {
+            let engine = Engine::new(*backend, cascade, mapping)?;
+            Ok(Subject { backend: *backend, engine, calls: 0, verdict: untested() })
+        };
+        let mut subjects = mappings.iter().map(subject).collect::<Outcome<Vec<_>>>()?;
+        let mut tiles: Vec<_> = subjects.iter().flat_map(|it| it.engine.tiles().to_vec()).collect();
         tiles.sort();
         tiles.dedup();
-        let long = tiles.into_iter().filter_map(|it| it.case(cascade, args.seed).transpose());
-        let results = verify_kernel(cascade, &engines, cases(cascade, walker, args.seed).chain(long))?;
-        rows.extend(backends.iter().zip(results).map(|(&backend, (calls, verdict))| Row {
+        let long = tiles.iter().filter_map(|it| it.case(cascade, args.seed).transpose());
+        for case in cases(cascade, walker, args.seed).chain(long) {
+            let case = case.map_err(|it| fault(cascade, &it))?;
+            subjects.iter_mut().try_for_each(|it| it.compare(cascade, &case))?;
+        }
+        let missed = verify_tiles(cascade, &mappings, &mut subjects, args.seed)?;
+        rows.extend(subjects.into_iter().map(|it| Row {
             spec: path.display().to_string(),
             kernel: cascade.name.clone(),
-            backend,
-            calls,
-            verdict,
+            backend: it.backend,
+            calls: it.calls,
+            verdict: it.verdict,
+            missed: if it.backend.is_on_cpus() { missed.clone() } else { Vec::new() },
         }));
     }
     Ok(rows)
 }
 
-/// How many calls were compared, and how each back end did.
-fn verify_kernel(
-    cascade: &Cascade,
-    engines: &[Engine<'_>],
-    cases: impl Iterator<Item = Result<Case, CallError>>,
-) -> Outcome<Vec<(usize, Verdict)>> {
-    let why = format!(
+/// Of a kernel of which nothing could be compared.
+fn untested() -> Verdict {
+    Verdict::Untested(format!(
         "found no extents that it allows and that come to at most {MOST_POINTS} points: give some, or smaller ones, with --set"
-    );
-    let untested = || (0, Verdict::Untested(why.clone()));
-    let mut results: Vec<(usize, Verdict)> = engines.iter().map(|_| untested()).collect();
-    for case in cases {
-        let case = case.map_err(|it| Stop::internal(format!("kernel `{}`: {it}", cascade.name)))?;
-        for (engine, (calls, verdict)) in engines.iter().zip(&mut results) {
-            if matches!(verdict, Verdict::Differs(..)) {
-                continue;
-            }
-            let refused = |it| Stop::refused(format!("kernel `{}`: {it}", cascade.name));
-            let found = engine.run(&case.call, None).map_err(refused)?;
-            let found = found.into_iter().map(|it| (it.name, it.array)).collect();
-            let short = engine.short(&case.call).map_err(refused)?;
-            let distance = case.reference.compare_short(&found, &short);
-            *calls += 1;
-            *verdict = match verdict {
-                _ if distance.of_allowed > 1.0 => Verdict::Differs(distance, case.describe(cascade)),
-                Verdict::Agrees(before) => Verdict::Agrees(before.worse(distance)),
-                Verdict::Differs(..) | Verdict::Untested(_) => Verdict::Agrees(distance),
-            };
+    ))
+}
+
+/// Compares calls of several tiles on the back ends for CPUs; what none of them has, in words.
+fn verify_tiles(
+    cascade: &Cascade,
+    mappings: &[(Backend, Mapping)],
+    subjects: &mut [Subject<'_>],
+    seed: u64,
+) -> Outcome<Vec<String>> {
+    let mut tilings: Vec<Tiling> = Vec::new();
+    for (_, mapping) in mappings.iter().filter(|it| it.0.is_on_cpus()) {
+        let new = Tiling::of(cascade, &driver::plan(cascade, mapping));
+        tilings.extend(new.into_iter().filter(|it| !tilings.contains(it)).collect::<Vec<_>>());
+    }
+    let several = Several::of(cascade, &tilings, seed);
+    let mut missed = Vec::new();
+    let of = |(rank, extent): &(RankId, i64)| format!("{}={extent}", cascade.ranks[*rank].name);
+    for (them, why) in [
+        (&several.too_many, format!("beyond {MOST_OF_SEVERAL} points")),
+        (&several.excluded, "excluded by constraints".to_owned()),
+    ] {
+        if !them.is_empty() {
+            missed.push(format!("{} ({why})", them.iter().map(of).collect::<Vec<_>>().join(" ")));
         }
     }
-    Ok(results)
+    for call in &several.calls {
+        match Several::case(cascade, call, seed).map_err(|it| fault(cascade, &it))? {
+            Some(case) => {
+                let mut on_cpus = subjects.iter_mut().filter(|it| it.backend.is_on_cpus());
+                on_cpus.try_for_each(|it| it.compare(cascade, &case))?;
+            }
+            None => missed.push(format!("{} (excluded by assumptions)", extents(cascade, call))),
+        }
+    }
+    Ok(missed)
+}
+
+fn fault(cascade: &Cascade, error: &CallError) -> Stop {
+    Stop::internal(format!("kernel `{}`: {error}", cascade.name))
+}
+
+/// A kernel by one back end, and how it does.
+struct Subject<'a> {
+    backend: Backend,
+    engine: Engine<'a>,
+    /// How many calls were compared.
+    calls: usize,
+    verdict: Verdict,
+}
+
+impl Subject<'_> {
+    fn compare(&mut self, cascade: &Cascade, case: &Case) -> Outcome<()> {
+        if matches!(self.verdict, Verdict::Differs(..)) {
+            return Ok(());
+        }
+        let refused = |it| Stop::refused(format!("kernel `{}`: {it}", cascade.name));
+        let found = self.engine.run(&case.call, None).map_err(refused)?;
+        let found = found.into_iter().map(|it| (it.name, it.array)).collect();
+        let short = self.engine.short(&case.call).map_err(refused)?;
+        let distance = case.reference.compare_short(&found, &short);
+        self.calls += 1;
+        self.verdict = match &self.verdict {
+            _ if distance.of_allowed > 1.0 => Verdict::Differs(distance, case.describe(cascade)),
+            Verdict::Agrees(before) => Verdict::Agrees(before.clone().worse(distance)),
+            Verdict::Differs(..) | Verdict::Untested(_) => Verdict::Agrees(distance),
+        };
+        Ok(())
+    }
 }
 
 impl Row {
@@ -164,7 +220,7 @@ impl Row {
         json!({
             "spec": self.spec, "kernel": self.kernel, "backend": self.backend.name(), "calls": self.calls,
             "result": result, "error": distance.map(|it| it.error), "of_allowed": distance.map(|it| it.of_allowed),
-            "lost": distance.map(|it| it.lost), "detail": detail,
+            "lost": distance.map(|it| it.lost), "detail": detail, "not_tried": self.missed,
         })
     }
 }
@@ -191,8 +247,13 @@ fn table(rows: &[Row]) -> String {
             Verdict::Untested(why) => ("-".to_owned(), "-".to_owned(), format!("untested: {why}")),
         };
         let (kernel, backend, calls) = (&row.kernel, row.backend.name(), row.calls);
-        text +=
-            &format!("{kernel:width$}  {backend:9}  {calls:>5}  {error:>8}  {of_allowed:>10}  {result}\n");
+        let missed = match row.missed.as_slice() {
+            [] => String::new(),
+            them => format!("; not tried: {}", them.join("; ")),
+        };
+        text += &format!(
+            "{kernel:width$}  {backend:9}  {calls:>5}  {error:>8}  {of_allowed:>10}  {result}{missed}\n"
+        );
     }
     text
 }

@@ -109,6 +109,10 @@ impl<'c> Assembler<'c> {
     pub(super) fn not_widened(&self, x: Value<'c>) -> Option<Value<'c>> {
         let instruction = x.as_instruction_value()?;
         let op = instruction.get_opcode();
+        // What others take need not be integers: a gather takes pointers.
+        if !matches!(op, Opcode::SExt | Opcode::ZExt) {
+            return None;
+        }
         let from = instruction.get_operand(0)?.value()?;
         let element = match from.get_type() {
             BasicTypeEnum::IntType(it) => it,

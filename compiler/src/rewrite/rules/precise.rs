@@ -5,6 +5,8 @@
 //! Σ w·(x − log Σ exp x)  =  Σ w·x − (log Σ exp x)·Σ w    an entropy, where w = exp x
 //! ```
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use attnc_dsl::ast::DType;
 
 use super::{atoms, is_free_of, is_linear, is_statistic};
@@ -74,7 +76,7 @@ fn precisely(graph: &mut Graph, value: Class, over: &[RankId]) -> Class {
     if !is_free_of(graph, value, over) {
         return widened(graph, value);
     }
-    logs_in_f64(graph, value, over, DEPTH, false).unwrap_or(value)
+    logs_in_f64(graph, value, over, (DEPTH, false), &mut BTreeMap::new()).unwrap_or(value)
 }
 
 /// How deep in a term a logarithm of a sum or a maximum is looked for.
@@ -83,27 +85,34 @@ const DEPTH: usize = 5;
 /// The exponents of which terms without the ranks are the maximum, or the logarithm of a sum of powers. Sums over the
 /// ranks of the one and the other are as large as the exponents, however small their difference.
 fn exponents(graph: &Graph, terms: &[Vec<Class>], over: &[RankId]) -> Vec<Class> {
-    let mut found = Vec::new();
+    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
     for &it in terms.iter().flatten() {
         if is_free_of(graph, it, over) {
-            gauged(graph, it, over, (DEPTH, false), &mut found);
+            gauged(graph, over, (it, DEPTH, false), &mut seen, &mut found);
         }
     }
     found
 }
 
+/// A class, how deep it is looked into, and whether it is what a logarithm is of: once is enough, for a class has many terms
+/// that come to the same ones.
+type Look = (Class, usize, bool);
+
 #[allow(clippy::wildcard_enum_match_arm, reason = "asks for some forms, whatever others there are")]
 fn gauged(
     graph: &Graph,
-    value: Class,
     over: &[RankId],
-    (depth, in_log): (usize, bool),
+    (value, depth, in_log): Look,
+    seen: &mut BTreeSet<Look>,
     found: &mut Vec<Class>,
 ) {
+    if !seen.insert((graph.find(value), depth, in_log)) {
+        return;
+    }
     for term in graph.terms(value).into_iter().filter(|_| depth > 0) {
         let within = match &term {
             Term::Unary(UnaryOp::Log, [of]) if !in_log => {
-                gauged(graph, *of, over, (depth - 1, true), found);
+                gauged(graph, over, (*of, depth - 1, true), seen, found);
                 continue;
             }
             Term::Reduce(ReduceOp::Max, ranks, [x]) if !in_log && atoms(graph, ranks) == over => {
@@ -123,7 +132,7 @@ fn gauged(
             Term::Sum(operands) | Term::Product(operands) => operands,
             _ => continue,
         };
-        within.iter().for_each(|it| gauged(graph, *it, over, (depth - 1, in_log), found));
+        within.iter().for_each(|it| gauged(graph, over, (*it, depth - 1, in_log), seen, found));
     }
 }
 
@@ -134,36 +143,43 @@ fn logs_in_f64(
     graph: &mut Graph,
     value: Class,
     over: &[RankId],
-    depth: usize,
-    in_log: bool,
+    (depth, in_log): (usize, bool),
+    known: &mut BTreeMap<Look, Option<Class>>,
 ) -> Option<Class> {
-    graph.terms(value).into_iter().filter(|_| depth > 0).find_map(|term| match &term {
+    let look = (graph.find(value), depth, in_log);
+    if let Some(it) = known.get(&look) {
+        return *it;
+    }
+    let found = graph.terms(value).into_iter().filter(|_| depth > 0).find_map(|term| match &term {
         Term::Reduce(ReduceOp::Sum, ranks, [body]) if in_log && atoms(graph, ranks) == over => {
             let body = widened(graph, *body);
             Some(graph.reduce(ReduceOp::Sum, ranks.to_vec(), body))
         }
         Term::Unary(UnaryOp::Log, [of]) if !in_log => {
-            let of = logs_in_f64(graph, *of, over, depth - 1, true)?;
+            let of = logs_in_f64(graph, *of, over, (depth - 1, true), known)?;
             Some(graph.unary(UnaryOp::Log, of))
         }
         Term::Power(exponent, [base]) if in_log => {
-            let base = logs_in_f64(graph, *base, over, depth - 1, true)?;
+            let base = logs_in_f64(graph, *base, over, (depth - 1, true), known)?;
             Some(graph.power(base, f64::from_bits(*exponent)))
         }
         Term::Else([value, other]) => {
-            let value = logs_in_f64(graph, *value, over, depth - 1, in_log)?;
+            let value = logs_in_f64(graph, *value, over, (depth - 1, in_log), known)?;
             Some(graph.exactly(&Term::Else([value, *other])))
         }
         Term::Sum(operands) | Term::Product(operands) => {
+            let below = (depth - 1, in_log);
             let wide: Vec<Option<Class>> =
-                operands.iter().map(|it| logs_in_f64(graph, *it, over, depth - 1, in_log)).collect();
+                operands.iter().map(|it| logs_in_f64(graph, *it, over, below, known)).collect();
             wide.iter().any(Option::is_some).then(|| {
                 let all = wide.into_iter().zip(operands.iter()).map(|(it, old)| it.unwrap_or(*old)).collect();
                 if matches!(term, Term::Sum(_)) { graph.sum(all) } else { graph.product(all) }
             })
         }
         _ => None,
-    })
+    });
+    known.insert(look, found);
+    found
 }
 
 /// The terms with those that make up an exponent put together again: it is to be the very number that others are made
