@@ -305,11 +305,12 @@ impl<'a> Emitter<'a> {
 
     /// Hands on what a turn has computed up to its last product.
     fn finish_turn(&mut self, it: &'a Loop, cut: &Overlap<'a>, handed: &Handed) {
+        // Before the factor is packed: registers of both would be held over a branch.
+        cut.scaled.iter().for_each(|it| self.stmt(it));
         let packed = self.packed(cut);
         let packed = handed.packed.iter().zip(packed);
         let mut moves: Vec<(Reg, Value)> =
             packed.flat_map(|(to, it)| to.iter().copied().zip(it.map(Value::Reg))).collect();
-        cut.scaled.iter().for_each(|it| self.stmt(it));
         let others = it.carried.iter().filter(|it| it.next != cut.sum);
         for one in others {
             let Tile { elements, .. } = self.tile(one.current).clone();
