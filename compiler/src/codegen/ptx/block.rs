@@ -48,12 +48,12 @@ pub(super) struct Emitter<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Range {
     pub(super) index: Reg,
-    from: Value,
+    pub(super) from: Value,
     /// What all numbers that are run are below.
     pub(super) end: Value,
-    step: Value,
+    pub(super) step: Value,
     /// Whether any is.
-    starts: Value,
+    pub(super) starts: Value,
 }
 
 impl Range {
@@ -156,11 +156,8 @@ impl<'a> Emitter<'a> {
         (first, end, apart): (Value, Value, Value),
     ) {
         let tasks = self.begin(task, first, end, apart);
-        let counts = self.count_in(body);
-        let carried: Vec<(Reg, Value)> = counts.iter().map(|it| (it.1, it.2)).collect();
         self.block(body);
-        let next = self.counted(&counts);
-        self.repeat(&tasks, &carried, &next, None);
+        self.repeat(&tasks, &[], &[], None);
     }
 
     fn tiles(&mut self, it: &'a Loop) {

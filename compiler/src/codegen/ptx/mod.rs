@@ -35,6 +35,7 @@ mod roles;
 mod scalar;
 mod shared;
 mod split;
+mod tasks;
 mod team;
 mod turns;
 mod value;
