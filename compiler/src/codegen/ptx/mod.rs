@@ -38,6 +38,7 @@ mod split;
 mod tasks;
 mod team;
 mod turns;
+mod usual;
 mod value;
 mod writer;
 
