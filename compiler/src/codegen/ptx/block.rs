@@ -156,8 +156,11 @@ impl<'a> Emitter<'a> {
         (first, end, apart): (Value, Value, Value),
     ) {
         let tasks = self.begin(task, first, end, apart);
+        let counts = self.count_in(body);
+        let carried: Vec<(Reg, Value)> = counts.iter().map(|it| (it.1, it.2)).collect();
         self.block(body);
-        self.repeat(&tasks, &[], &[], None);
+        let next = self.counted(&counts);
+        self.repeat(&tasks, &carried, &next, None);
     }
 
     fn tiles(&mut self, it: &'a Loop) {

@@ -1,13 +1,15 @@
 //! Which tasks a block runs, and in which order: there are as many blocks as run at the same time, so that the first copies
 //! for a task are under way while the last one is finished, and nobody but they themselves can even out their work.
 //!
-//! Blocks take tasks in rounds, one each, and in every second round in reverse. Where loops of a task depend on its rows, as
-//! under a causal mask, the last rows, which see the most, are taken first: then what a round adds to the first block more
-//! than to the last one the next round takes back, and short tasks come last.
+//! Where loops of a task are the longer the further on its rows are, as under a causal mask, the last rows are taken first, in
+//! rounds, one task each, and in every second round in reverse: then what a round adds to the first block more than to the
+//! last one the next round takes back, and short tasks come last. Elsewhere blocks take tasks in order.
 //!
 //! ```text
 //! blocks 0, 1, 2:   0 1 2 | 5 4 3 | 6 7 8        heads a, b of rows 0, 1:   a1 b1 a0 b0
 //! ```
+
+use std::collections::HashSet;
 
 use attnc_ptx::Reg;
 use attnc_ptx::modifier::{Compare, IntOp};
@@ -32,19 +34,17 @@ impl<'a> Emitter<'a> {
         body: &'a Block,
         (block, tasks, blocks): (Value, Value, Value),
     ) {
+        let Some(tiles) = self.tiles_of_rows(stage) else {
+            return self.tasks(stage.task, body, (block, tasks, blocks));
+        };
         let w = &self.writer;
         let twice = |it| int(w, IntOp::MulLo, it, Value::Int(2));
         let first = int(w, IntOp::Sub, int(w, IntOp::Sub, twice(blocks), twice(block)), Value::Int(1));
         let starts = int_compare(w, Compare::Lt, block, tasks);
-        let tiles = self.tiles_of_rows(stage);
         w.open(false);
         let [index, step] = [(); 2].map(|()| w.fresh(RegType::B64));
-        let task = match tiles {
-            Some(tiles) => {
-                w.in_place(RegType::B64, || self.longest_first(Value::Reg(index), tiles, (tasks, blocks)))
-            }
-            None => Value::Reg(index),
-        };
+        let order = || self.longest_first(Value::Reg(index), tiles, (tasks, blocks));
+        let task = w.in_place(RegType::B64, order);
         self.define_scalar(stage.task, task);
         let range = Range { index, from: block, end: tasks, step: Value::Reg(step), starts };
         let counts = self.count_in(body);
@@ -58,7 +58,8 @@ impl<'a> Emitter<'a> {
         self.repeat(&range, &carried, &next, None);
     }
 
-    /// How many tiles of rows there are of each head, if loops of a task depend on which of them it has.
+    /// How many tiles of rows there are of each head, if how long a task takes depends on which of them it has: if one end of
+    /// a loop does. Where both do, it is a window that moves.
     fn tiles_of_rows(&self, stage: &Stage) -> Option<Value> {
         let definition = |it| self.together().factors.definition(it);
         let &TileOp::Binary(BinaryOp::Mul, a, b) = definition(stage.tasks)? else { return None };
@@ -72,16 +73,25 @@ impl<'a> Emitter<'a> {
         };
         let (tile, tiles) = stage.body.stmts.iter().find_map(tile)?;
         let depends = |it: &Stmt| match it {
-            Stmt::Loop(it) => [it.from, it.to].iter().any(|it| self.depends(*it, tile)),
+            Stmt::Loop(it) => self.depends(it.from, tile) != self.depends(it.to, tile),
             Stmt::Let(..) | Stmt::Store { .. } | Stmt::If { .. } => false,
         };
         stage.body.stmts.iter().any(depends).then(|| self.scalar(tiles))
     }
 
     /// Whether a value is made of another.
-    fn depends(&self, value: ValueId, of: ValueId) -> bool {
-        let made = || self.together().factors.definition(value).into_iter().flat_map(TileOp::operands);
-        value == of || made().any(|it| self.depends(it, of))
+    pub(super) fn depends(&self, value: ValueId, of: ValueId) -> bool {
+        let (mut open, mut seen) = (vec![value], HashSet::new());
+        while let Some(it) = open.pop() {
+            if it == of {
+                return true;
+            }
+            if seen.insert(it) {
+                let made = self.together().factors.definition(it);
+                open.extend(made.into_iter().flat_map(TileOp::operands));
+            }
+        }
+        false
     }
 
     /// The task that is taken in that place, where each head has so many tiles of rows, which follow each other: of some heads
