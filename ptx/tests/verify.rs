@@ -126,6 +126,17 @@ fn what_needs_a_whole_warp_is_not_where_lanes_part() {
         Rule::Uniform,
         ", `@%p0 bar.sync 0`: it needs a whole warp, but its guard may differ by lane",
     );
+    check_broken(
+        &format!("{thread} setp.lt.u32 %p0, %r0, 7; @%p0 ret; elect.sync _|%p1, -1; ret;"),
+        Rule::Uniform,
+        &parted("elect.sync _|%p1, -1"),
+    );
+    check_right(&format!("{thread} setp.lt.u32 %p0, %r0, 7; @%p0 ret; elect.sync _|%p1, 256; ret;"));
+    check_broken(
+        "elect.sync _|%p0, -1; @%p0 bra $end; bar.sync 0; $end: ret;",
+        Rule::Uniform,
+        &parted("bar.sync 0"),
+    );
     // A loop that lanes leave one by one, and a value that differs after it.
     let walk = "mov.u32 %r1, 0; $l: add.u32 %r1, %r1, 1; setp.lt.u32 %p0, %r1, %r0; @%p0 bra $l;";
     check_right(&format!("{thread} {walk} bar.sync 0; ret;"));

@@ -110,9 +110,11 @@ fn what_rounding_may_cost_hides_no_fault() {
 #[test]
 fn a_block_runs_one_task_after_the_other() {
     let cascade = attention::Attention { features: (8, 8), ..attention::CAUSAL }.cascade();
-    // The emulator runs eight blocks; there are two tasks for each head.
-    let case = case_of_heads(&cascade, 10).expect("it is not too large");
-    check_case("many heads", &cascade, &case);
+    // The emulator runs eight blocks, which take two tasks of each of sixteen heads, then those of others.
+    for heads in [10, 40] {
+        let case = case_of_heads(&cascade, heads).expect("it is not too large");
+        check_case("many heads", &cascade, &case);
+    }
 }
 
 /// The loops over tiles of a stage that a block takes, and whether tiles at hand are compared with integers in them.

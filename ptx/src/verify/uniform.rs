@@ -60,9 +60,10 @@ pub(super) fn check(flow: &Flow<'_>, found: &mut Findings<'_>) {
         let Some(mut state) = state else { continue };
         for (at, inst) in flow.of(block) {
             let guarded = inst.guard.is_some_and(|guard| state[guard.reg.id as usize] != Spread::Uniform);
-            if needs_warp(&inst.op) && apart.has(block) {
+            let needs_warp = needs_warp(inst);
+            if needs_warp && apart.has(block) {
                 found.inst(Rule::Uniform, at, inst, "it needs a whole warp, but lanes have parted here");
-            } else if needs_warp(&inst.op) && guarded {
+            } else if needs_warp && guarded {
                 found.inst(
                     Rule::Uniform,
                     at,
@@ -255,9 +256,13 @@ fn spread(operand: &Operand, state: &[Spread]) -> Spread {
 }
 
 /// Whether all lanes of a warp have to run it together.
-fn needs_warp(op: &Op) -> bool {
+fn needs_warp(inst: &Inst) -> bool {
+    // One of all lanes is elected by all of them.
+    if inst.op == Op::Elect {
+        return matches!(inst.operands.get(2), Some(Operand::Int(-1)));
+    }
     matches!(
-        op,
+        inst.op,
         Op::BarSyncAll
             | Op::BarSync
             | Op::BarArrive

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Device, EncodedMap, Launch, Stream};
+use super::{Device, EncodedMap, Entry, Launch, Stream};
 use crate::emulator::{self, Args, DeviceMemory, Program, Schedule};
 use crate::error::{Error, Result};
 use crate::tensor_map::TensorMap;
@@ -110,6 +110,10 @@ impl Device for Emulated {
 
     fn threads(&self) -> u32 {
         THREADS
+    }
+
+    fn blocks(&self, _: u32, _: Entry, threads: u32) -> u32 {
+        THREADS.div_ceil(threads)
     }
 
     fn takes(&self, stream: Stream) -> Result<()> {

@@ -68,6 +68,10 @@ pub trait Device: Debug + Send + Sync {
     /// How many threads may run at the same time; more would only need more scratch.
     fn threads(&self) -> u32;
 
+    /// How many blocks of a stage run at the same time, of so many threads each: of its entry for maps of tensors or the other.
+    /// As many are launched; they take all tasks between them.
+    fn blocks(&self, stage: u32, entry: Entry, threads: u32) -> u32;
+
     /// Whether a stream is one of this device.
     ///
     /// # Errors
@@ -138,6 +142,15 @@ pub trait Device: Debug + Send + Sync {
     /// # Errors
     /// When it fails, or the device has no clock.
     fn seconds(&self, stream: Stream, work: &mut dyn FnMut() -> Result<()>) -> Result<f64>;
+}
+
+/// Which entry of a stage is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// The one that any tensors will do for.
+    Plain,
+    /// The one that takes maps of tensors.
+    Mapped,
 }
 
 /// A stage with its arguments.

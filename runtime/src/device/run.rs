@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::maps::maps_of;
-use super::{Device, DeviceBuffer, Launch, Stream, THREADS};
+use super::{Device, DeviceBuffer, Entry, Launch, Stream, THREADS};
 use crate::abi::WORKSPACE_ALIGN;
 use crate::error::{Error, Result};
 use crate::kernel::Kernel;
@@ -173,21 +173,24 @@ impl Work {
         let info = kernel.info();
         for (stage, &tasks) in (0..).zip(&self.tasks).filter(|it| *it.1 > 0) {
             let most = u32::try_from(tasks).unwrap_or(u32::MAX);
-            let (blocks, threads) = match info.teams.get(stage as usize) {
-                Some(&team) if team > 0 => (most.min(device.threads().div_ceil(team)), team),
-                Some(_) | None => {
+            let mapped = info.mapped.iter().find(|it| it.stage == stage);
+            let mapped =
+                mapped.and_then(|it| Some((it, maps_of(kernel, device, it, (&self.shapes, words)).ok()?)));
+            let (blocks, threads) = match (&mapped, info.teams.get(stage as usize)) {
+                (Some((it, _)), _) => (most.min(device.blocks(stage, Entry::Mapped, it.threads)), it.threads),
+                (None, Some(&team)) if team > 0 => (most.min(device.blocks(stage, Entry::Plain, team)), team),
+                (None, _) => {
                     let threads = self.threads.min(most.checked_next_multiple_of(32).unwrap_or(u32::MAX));
                     let block = threads.min(THREADS);
                     (threads / block, block)
                 }
             };
-            let shared = info.shared.get(stage as usize).copied().unwrap_or(0);
-            let mut launch = Launch { stage, blocks, threads, shared, words, workspace, tasks, maps: &[] };
-            let mapped = info.mapped.iter().find(|it| it.stage == stage);
-            let maps = mapped.and_then(|it| maps_of(kernel, device, it, (&self.shapes, words)).ok());
-            if let Some((mapped, maps)) = mapped.zip(maps.as_deref()) {
-                launch = Launch { threads: mapped.threads, shared: mapped.shared, maps, ..launch };
-            }
+            let shared = match &mapped {
+                Some((it, _)) => it.shared,
+                None => info.shared.get(stage as usize).copied().unwrap_or(0),
+            };
+            let maps = mapped.as_ref().map_or(&[][..], |it| &it.1);
+            let launch = Launch { stage, blocks, threads, shared, words, workspace, tasks, maps };
             // SAFETY: as the caller promises.
             unsafe { device.launch(&launch, stream) }?;
         }

@@ -48,12 +48,12 @@ pub(super) struct Emitter<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Range {
     pub(super) index: Reg,
-    from: Value,
+    pub(super) from: Value,
     /// What all numbers that are run are below.
     pub(super) end: Value,
-    step: Value,
+    pub(super) step: Value,
     /// Whether any is.
-    starts: Value,
+    pub(super) starts: Value,
 }
 
 impl Range {

@@ -5,15 +5,19 @@
 //! carry %O -> %3:  %1 = %O * %f;  %2 = contract %p, %v into 0;  %3 = %1 + %2     ->   mul %o, %o, %f;  wgmma {%o ..}
 //! ```
 
-use attnc_ptx::modifier::{FloatOp, Flush, Round};
+use attnc_ptx::modifier::{FloatCompare, FloatOp, Flush, Round, Vote};
 use attnc_ptx::types::{Float, RegType};
-use attnc_ptx::{Inst, Op, Reg, args};
+use attnc_ptx::{Inst, Label, Op, Reg, args};
 
+use super::arith::{float_compare, or};
 use super::block::Emitter;
 use super::op::Tile;
 use super::value::Value;
 use crate::ir::expr::BinaryOp;
 use crate::ir::nest::{Block, Carried, Loop, Op as TileOp, Stmt, TileType, ValueId};
+
+/// The most rows of a thread of which it is asked whether their sums change.
+const ROWS: usize = 4;
 
 impl<'a> Emitter<'a> {
     /// Finds the sums of a loop that are computed in the registers of what it carries.
@@ -76,8 +80,10 @@ impl<'a> Emitter<'a> {
     pub(super) fn multiplied(&self, ty: &'a TileType, factors: (ValueId, ValueId)) -> Tile<'a> {
         let (w, (carried, by)) = (&self.writer, self.of_carried(factors));
         let [elements, by] = [carried, by].map(|it| self.tile(it).spread(ty));
+        let by: Vec<Reg> = by.into_iter().map(|it| w.reg(RegType::F32, it)).collect();
+        let kept = self.rings.as_ref().and_then(|_| self.skip_ones(&by));
         for (&element, by) in elements.iter().zip(by) {
-            let [register, by] = [element, by].map(|it| w.reg(RegType::F32, it));
+            let register = w.reg(RegType::F32, element);
             let op = Op::FloatBinary {
                 op: FloatOp::Mul,
                 round: Round::Nearest,
@@ -86,7 +92,26 @@ impl<'a> Emitter<'a> {
             };
             w.add(Inst::new(op, args![register, register, by]));
         }
+        kept.into_iter().for_each(|it| w.place(it));
         Tile { ty, elements }
+    }
+
+    /// Goes to a label where all factors of a warp are 1, as they are in most turns: scales are raised seldom.
+    fn skip_ones(&self, factors: &[Reg]) -> Option<Label> {
+        let (w, mut different) = (&self.writer, factors.to_vec());
+        different.sort_unstable_by_key(|it| it.id);
+        different.dedup();
+        if different.len() > ROWS || different.len() == factors.len() {
+            return None;
+        }
+        let one = Value::F32(1f32.to_bits());
+        let changes = |it: &Reg| float_compare(w, Float::F32, FloatCompare::Neu, Value::Reg(*it), one);
+        let some = different.iter().map(changes).reduce(|a, b| or(w, a, b)).expect("there are factors");
+        let (some, any) = (w.reg(RegType::Pred, some), w.fresh(RegType::Pred));
+        w.add(Inst::new(Op::Vote { mode: Vote::Any }, args![any, some, -1]));
+        let kept = w.label("kept");
+        w.bra(kept, Some((any, false)));
+        Some(kept)
     }
 
     /// Registers for sums that begin with these values: their own if nothing else needs them.

@@ -86,9 +86,10 @@ fn write(
             emitter.scratch = scratch(&emitter, thread);
         }
     }
-    match bulk {
-        Some(_) => emitter.in_roles(|it, body| it.tasks(stage.task, body, (thread, tasks, threads))),
-        None => emitter.tasks(stage.task, &stage.body, (thread, tasks, threads)),
+    match (bulk, stage.team) {
+        (Some(_), _) => emitter.in_roles(|it, body| it.rounds(stage, body, (thread, tasks, threads))),
+        (None, Some(_)) => emitter.rounds(stage, &stage.body, (thread, tasks, threads)),
+        (None, None) => emitter.tasks(stage.task, &stage.body, (thread, tasks, threads)),
     }
     emitter.writer.finish()
 }

@@ -8,14 +8,16 @@
 //! ```
 
 use attnc_dsl::ast::DType;
-use attnc_ptx::modifier::IntOp;
+use attnc_ptx::modifier::special::Special;
 use attnc_ptx::modifier::wgmma::{Wgmma, WgmmaTypes};
-use attnc_ptx::types::{Int, RegType};
+use attnc_ptx::modifier::{IntOp, Shuffle};
+use attnc_ptx::types::{Int, RegType, Scalar};
 use attnc_ptx::{Inst, Op, Reg, args};
 
 use super::block::Emitter;
 use super::layout::Staged;
 use super::value::Value;
+use super::writer::Writer;
 
 /// The threads of a group.
 pub(super) const GROUP: u32 = 128;
@@ -28,6 +30,19 @@ pub(super) enum Left {
     Registers(Vec<[Reg; 4]>),
     /// In shared memory; whether what is summed over is its rows.
     Memory(Staged, bool),
+}
+
+impl Writer {
+    /// The number of the running thread's group, which all lanes take from one: so ptxas knows that a warp has one, and
+    /// computes descriptors once for all lanes.
+    pub(super) fn group(&self) -> Value {
+        let (mov, shift) = (Op::Mov { ty: Scalar::B32 }, Op::Shr { ty: Int::U32 });
+        let thread = self.constant(mov, 0, RegType::B32, |it| Inst::new(mov, args![it, Special::TidX]));
+        let bits = GROUP.trailing_zeros();
+        let own = self.constant(shift, 0, RegType::B32, |it| Inst::new(shift, args![it, thread, bits]));
+        let first = Op::Shfl { mode: Shuffle::Idx };
+        Value::Reg(self.constant(first, 0, RegType::B32, |it| Inst::new(first, args![it, own, 0, 31, -1])))
+    }
 }
 
 impl Emitter<'_> {
@@ -51,10 +66,8 @@ impl Emitter<'_> {
         let own_rows = match self.together().threads() / GROUP {
             1 => Value::Int(0),
             _ => {
-                let word = |op, a, b: u32| {
-                    w.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[a, Value::Int(b.into())])
-                };
-                word(IntOp::MulLo, word(IntOp::Div, Value::Reg(self.together().thread), GROUP), ROWS)
+                let rows = Op::IntBinary { op: IntOp::MulLo, ty: Int::U32 };
+                w.pure(RegType::B32, rows, &[w.group(), Value::Int(ROWS.into())])
             }
         };
         w.add(Inst::new(Op::WgmmaFence, args![]));

@@ -35,8 +35,10 @@ mod roles;
 mod scalar;
 mod shared;
 mod split;
+mod tasks;
 mod team;
 mod turns;
+mod usual;
 mod value;
 mod writer;
 

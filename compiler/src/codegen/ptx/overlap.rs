@@ -280,13 +280,38 @@ impl<'a> Emitter<'a> {
         }
         self.writer.add(Inst::new(Op::WgmmaWait, args![1]));
         self.release(cut.products[0].1);
-        cut.weights.iter().for_each(|it| self.stmt(it));
+        self.weights(it, cut);
         // ptxas waits for products as early in code without branches as it can: here is one.
         self.ask_again(cut.products[1].1);
         self.writer.add(Inst::new(Op::WgmmaWait, args![0]));
         self.release(cut.products[1].1);
         self.finish_turn(it, cut, handed);
         self.writer.copy(handed.index, after);
+    }
+
+    /// Weights, and what else later ones need.
+    fn weights(&mut self, it: &'a Loop, cut: &Overlap<'a>) {
+        let TileOp::Contract { there, .. } = *self.together().definition(cut.products[1].0) else {
+            unreachable!("it is a product")
+        };
+        let weight = self.weight(cut);
+        let Some(usual) = self.usual(&cut.weights, (weight, there)) else {
+            return cut.weights.iter().for_each(|it| self.stmt(it));
+        };
+        let mut others: Vec<ValueId> = it.carried.iter().map(|it| it.next).collect();
+        if let Some(Stmt::Let(_, op)) = cut.scaled {
+            others.extend(op.operands());
+        }
+        let mut needed = vec![weight];
+        for stmt in &cut.weights {
+            if let Stmt::Let(value, _) = stmt
+                && others.contains(value)
+                && *value != weight
+            {
+                needed.push(*value);
+            }
+        }
+        self.usual_or_not(&usual, (&cut.weights, needed), there);
     }
 
     /// The last product of a turn with nothing else under way.
@@ -305,11 +330,12 @@ impl<'a> Emitter<'a> {
 
     /// Hands on what a turn has computed up to its last product.
     fn finish_turn(&mut self, it: &'a Loop, cut: &Overlap<'a>, handed: &Handed) {
+        // Before the factor is packed: registers of both would be held over a branch.
+        cut.scaled.iter().for_each(|it| self.stmt(it));
         let packed = self.packed(cut);
         let packed = handed.packed.iter().zip(packed);
         let mut moves: Vec<(Reg, Value)> =
             packed.flat_map(|(to, it)| to.iter().copied().zip(it.map(Value::Reg))).collect();
-        cut.scaled.iter().for_each(|it| self.stmt(it));
         let others = it.carried.iter().filter(|it| it.next != cut.sum);
         for one in others {
             let Tile { elements, .. } = self.tile(one.current).clone();

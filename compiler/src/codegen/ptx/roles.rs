@@ -1,12 +1,12 @@
 //! What the warps of a block do where a group of them copies for the others.
 //!
 //! ```text
-//! make barriers; last group: first lane: copies | two warps: look (`finite.rs`) | others: idle;   all other groups: compute
+//! make barriers; last group: a lane of the first warp: copies | two warps: look (`finite.rs`) | others: idle;   all other groups: compute
 //! ```
 
 use attnc_ptx::modifier::{Compare, RegisterChange};
 use attnc_ptx::types::RegType;
-use attnc_ptx::{Inst, Op, args, at};
+use attnc_ptx::{Inst, Op, Operand, args, at};
 
 use super::block::Emitter;
 use super::finite::Finite;
@@ -53,10 +53,12 @@ impl<'a> Emitter<'a> {
         w.open(true);
         self.set_registers(RegisterChange::Dec, few);
         let w = &self.writer;
-        if looks {
-            w.bra(look, Some((compare(w, Compare::Ge, thread, threads + 32), true)));
-        }
-        w.bra(idle, Some((compare(w, Compare::Eq, thread, threads), false)));
+        let others = if looks { look } else { idle };
+        w.bra(others, Some((compare(w, Compare::Ge, thread, threads + 32), true)));
+        // Of a lane that is elected ptxas knows that it is alone: for any other it would go through all lanes at each copy.
+        let elected = w.fresh(RegType::Pred);
+        w.add(Inst::new(Op::Elect, args![Operand::Sink, elected, -1]));
+        w.bra(idle, Some((elected, false)));
         w.open(true);
         self.each_map(|it, map| it.add(Inst::new(Op::PrefetchMap, args![at(map)])));
         run(self, self.expect_rings().body());

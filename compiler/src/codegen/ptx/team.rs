@@ -62,7 +62,7 @@ pub(super) struct Team<'a> {
     /// The left factor of a product as it takes it, if that is kept.
     pub(super) packed: Option<(ValueId, Vec<[Reg; 4]>)>,
     /// Some of its products are of f32, which keep nearly all digits.
-    splits: bool,
+    pub(super) splits: bool,
     /// Its sums leave few registers for others.
     pub(super) is_full: bool,
 }
@@ -256,7 +256,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// An element combined with those of the threads that share its row.
-    fn across(&self, op: ReduceOp, scalar: Scalar, mut element: Value) -> Value {
+    pub(super) fn across(&self, op: ReduceOp, scalar: Scalar, mut element: Value) -> Value {
         let w = &self.writer;
         for bit in [1u32, 2] {
             let bits = match scalar {

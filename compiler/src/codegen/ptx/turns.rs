@@ -10,8 +10,8 @@
 //! wait turn; for n: S = Q · K; the other's turn; P = exp(S - c); wait turn; O += P · V;  the other's turn
 //! ```
 
-use attnc_ptx::modifier::{Compare, IntOp, LogicOp};
-use attnc_ptx::types::{Int, Logical, RegType};
+use attnc_ptx::modifier::{Compare, LogicOp};
+use attnc_ptx::types::{Logical, RegType};
 use attnc_ptx::{Inst, Op, Operand, Reg, args, at};
 
 use super::block::Emitter;
@@ -50,11 +50,9 @@ impl Turns {
 impl Emitter<'_> {
     /// From now on code is for a group that computes.
     pub(super) fn enter_turns(&mut self) {
-        let thread = Value::Reg(self.together().thread);
         let Some(turns) = &mut self.turns else { return };
         let w = &self.writer;
-        let word = |op, a, b| w.pure(RegType::B32, Op::IntBinary { op, ty: Int::U32 }, &[a, b]);
-        let group = word(IntOp::Div, thread, Value::Int(GROUP.into()));
+        let group = w.group();
         let other = word_logic(w, LogicOp::Xor, group, 1);
         let own = [
             Room::at(w, turns.barriers, group, BARRIER),

@@ -216,6 +216,16 @@ impl Writer {
         self.0.borrow_mut().open.push(Open { conditional, ..Open::default() });
     }
 
+    /// A value that is computed anew each time, and all that it is made of: no register is kept for that over a loop.
+    pub(super) fn in_place(&self, ty: RegType, make: impl FnOnce() -> Value) -> Value {
+        let into = self.fresh(ty);
+        self.open(true);
+        self.copy(into, make());
+        let closed = self.close(&[]);
+        self.append(closed);
+        Value::Reg(into)
+    }
+
     /// Closes the innermost block. Registers that live on belong to the one around it.
     pub(super) fn close(&self, living: &[Reg]) -> Closed {
         let mut state = self.0.borrow_mut();

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use cudarc::driver::{DriverError, result, sys};
 
 use self::driver::{Context, Current, Event, Module};
-use super::{Device, EncodedMap, Launch, Stream};
+use super::{Device, EncodedMap, Entry, Launch, Stream};
 use crate::error::{Error, Result};
 use crate::kernel::title;
 use crate::manifest::KernelInfo;
@@ -35,18 +35,46 @@ pub struct Cuda {
     in_order: bool,
     _module: Module,
     /// The entries of the stages, in order, without maps of tensors and with them.
-    entries: Vec<(Entry, Option<Entry>)>,
+    entries: Vec<(Function, Option<Function>)>,
     threads: u32,
 }
 
-/// A function of a module.
+/// A function of a module, and how many of its blocks run at the same time on the GPU if they share tasks.
 #[derive(Debug, Clone, Copy)]
-struct Entry(sys::CUfunction);
+struct Function(sys::CUfunction, u32);
 
 // SAFETY: the driver lets any thread use its handles, and nothing is changed through them.
-unsafe impl Send for Entry {}
+unsafe impl Send for Function {}
 // SAFETY: as above.
-unsafe impl Sync for Entry {}
+unsafe impl Sync for Function {}
+
+impl Function {
+    /// That of a module, of whose blocks each has so many threads, 0 where these take tasks by themselves, and so many bytes of
+    /// shared memory. The context is current.
+    fn of(
+        module: &Module,
+        name: &str,
+        (threads, shared): (u32, u32),
+        processors: u32,
+    ) -> std::result::Result<Function, DriverError> {
+        let found = module.function(name)?;
+        if shared > SHARED {
+            let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            let bytes = i32::try_from(shared).unwrap_or(i32::MAX);
+            // SAFETY: the module is loaded, and its context is current.
+            unsafe { result::function::set_function_attribute(found, most, bytes) }?;
+        }
+        if threads == 0 {
+            return Ok(Function(found, 0));
+        }
+        let threads = i32::try_from(threads).unwrap_or(i32::MAX);
+        // SAFETY: as above.
+        let each = unsafe {
+            result::occupancy::max_active_block_per_multiprocessor(found, threads, shared as usize)
+        }?;
+        Ok(Function(found, u32::try_from(each).unwrap_or(0).max(1).saturating_mul(processors)))
+    }
+}
 
 impl Cuda {
     /// The stages of a kernel, in the text of a module, on the GPU that the driver counts as `gpu`, from 0.
@@ -71,27 +99,20 @@ impl Cuda {
         let processors = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
         fit::check(info, &name, capability, u32::try_from(shared).unwrap_or(0)).map_err(refused)?;
         let module = Module::load(&context, text).map_err(refused)?;
-        let entry = |stage: u32, last: &str, shared: u32| {
-            let found = module.function(&format!("{}_stage_{stage}{last}", info.symbol));
-            let found = found.map_err(|it| failed(&format!("find stage {stage}{last}"), it))?;
-            if shared > SHARED {
-                let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-                let bytes = i32::try_from(shared).unwrap_or(i32::MAX);
-                // SAFETY: the module is loaded, and its context is current.
-                let set = unsafe { result::function::set_function_attribute(found, most, bytes) };
-                let doing = format!("give stage {stage} {shared} bytes of shared memory");
-                set.map_err(|it| failed(&doing, it))?;
-            }
-            Ok(Entry(found))
+        let processors = u32::try_from(processors).unwrap_or(1);
+        let function = |stage: u32, last: &str, needs: (u32, u32)| {
+            let name = format!("{}_stage_{stage}{last}", info.symbol);
+            let found = Function::of(&module, &name, needs, processors);
+            found.map_err(|it| failed(&format!("prepare stage {stage}{last}"), it))
         };
         let both = |stage: u32| {
-            let shared = info.shared.get(stage as usize).copied().unwrap_or(0);
+            let of = |all: &[u32]| all.get(stage as usize).copied().unwrap_or(0);
             let mapped = info.mapped.iter().find(|it| it.stage == stage);
-            let mapped = mapped.map(|it| entry(stage, "_maps", it.shared)).transpose()?;
-            Ok((entry(stage, "", shared)?, mapped))
+            let mapped = mapped.map(|it| function(stage, "_maps", (it.threads, it.shared))).transpose()?;
+            Ok((function(stage, "", (of(&info.teams), of(&info.shared)))?, mapped))
         };
         let entries = (0..info.stages).map(both).collect::<Result<_>>()?;
-        let threads = u32::try_from(processors).unwrap_or(1).saturating_mul(THREADS);
+        let threads = processors.saturating_mul(THREADS);
         let in_order = pools > 0;
         Ok(Cuda { kernel, name, gpu, context: context.clone(), in_order, _module: module, entries, threads })
     }
@@ -130,6 +151,14 @@ impl Device for Cuda {
 
     fn threads(&self) -> u32 {
         self.threads
+    }
+
+    fn blocks(&self, stage: u32, entry: Entry, _: u32) -> u32 {
+        let (plain, mapped) = self.entries[stage as usize];
+        match entry {
+            Entry::Plain => plain.1,
+            Entry::Mapped => mapped.unwrap_or(plain).1,
+        }
     }
 
     fn takes(&self, stream: Stream) -> Result<()> {
