@@ -133,7 +133,7 @@ impl Backend {
         all.into_iter().filter(|(_, it)| it.is_built_in()).map(|(it, _)| it).collect()
     }
 
-    /// Who generates its code; of those that generate none, who would by default.
+    /// Whether its kernels run on CPUs.
     pub(crate) fn is_on_cpus(self) -> bool {
         match self {
             Backend::Cranelift | Backend::Llvm => true,
@@ -141,6 +141,7 @@ impl Backend {
         }
     }
 
+    /// Who generates its code; of those that generate none, who would by default.
     pub(crate) fn generator(self) -> codegen::Backend {
         match self {
             Backend::Llvm => codegen::Backend::Llvm,

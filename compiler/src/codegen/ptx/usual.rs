@@ -159,13 +159,7 @@ impl<'a> Emitter<'a> {
         let rows = self.by_row(ty, usual.scores);
         let is_usual = self.find_peak(usual, rows.clone());
         done.insert(usual.peak);
-        // What rows have in common is computed once, either way.
-        let of_tile = |it: ValueId| {
-            self.depends(it, usual.powers) || usual.certain.iter().any(|own| self.depends(it, *own))
-        };
-        let mut of_rows: Vec<ValueId> = needed.iter().copied().filter(|it| !of_tile(*it)).collect();
-        of_rows.push(usual.scale);
-        self.needed(stmts, &of_rows, &mut done);
+        self.needed(stmts, &[usual.scale], &mut done);
         needed.retain(|it| !done.contains(it));
         let (w, scale) = (&self.writer, self.tile(usual.scale).elements.clone());
         let lane = Lane::new(w, Format::Single);
