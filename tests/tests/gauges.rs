@@ -32,6 +32,19 @@ kernel products {
   output L[m] = logsumexp[n](S)
 }";
 
+/// Powers of which the largest and the smallest are asked for, too, of all and of some keys, of which the first rows have none.
+const EXTREMES: &str = "
+kernel extremes {
+  rank m, n
+  input S[m, n]: f32
+  P[m, n] = softmax[n](S)
+  output most[m] = max[n](P)
+  output least[m] = min[n](P)
+  output earlier[m] = max[n](P where n < 20 * m)
+  output raw[m] = log(max[n](exp(S)))
+  output low[m] = log(min[n](3 * exp(S) where n < 20 * m))
+}";
+
 /// And with a mask that nothing but data decides.
 const MASKED: &str = "
 kernel masked {
@@ -78,7 +91,8 @@ fn check(name: &str, cascade: &Cascade, call: &Call, tolerance: f64) {
 #[test]
 fn scores_of_any_course_agree_with_the_interpreter() {
     let cascade = spec::cascade(SPEC).unwrap_or_else(|why| panic!("{why}"));
-    let courses: [(&str, Course<'_>); 9] = [
+    let lowest = f64::from(f32::MIN);
+    let courses: [(&str, Course<'_>); 11] = [
         ("grow", &|m, n| n as f64 * (0.01 + m as f64 * 0.4)),
         ("fall", &|m, n| -(n as f64) * (0.01 + m as f64 * 0.4)),
         ("alternate", &|m, n| if (m + n) % 2 == 0 { 1e4 } else { -1e4 }),
@@ -90,10 +104,22 @@ fn scores_of_any_course_agree_with_the_interpreter() {
         ("late", &|m, n| if n < 600 { f64::NEG_INFINITY } else { (n + m) as f64 * 0.5 }),
         ("none", &|m, n| if m % 2 == 0 { f64::NEG_INFINITY } else { n as f64 * 0.1 }),
         ("huge", &|m, n| if n % 50 == m { 5e37 } else { -5e37 }),
+        // Which masks of other programs are made of: rows of nothing else have equal weights.
+        ("lowest", &|m, n| if n < 50 * m || m % 3 == 0 { lowest } else { (n as f64 * 0.1).sin() }),
+        ("highest", &|m, n| if n == 50 * m { -lowest } else { lowest * 0.5 }),
     ];
     for (name, course) in courses {
         let scores = array([ROWS, KEYS], course);
         check(name, &cascade, &call(vec![("S", scores), ("V", values())]), 2e-5);
+    }
+}
+
+#[test]
+fn extremes_of_powers_are_those_of_exponents() {
+    let cascade = spec::cascade(EXTREMES).unwrap_or_else(|why| panic!("{why}"));
+    for (name, size) in [("small", 1.0), ("large", 100.0), ("larger", 600.0)] {
+        let scores = array([ROWS, KEYS], |m, n| ((n * 7 + m * 3) as f64 * 0.37).sin() * size);
+        check(name, &cascade, &call(vec![("S", scores)]), 2e-5);
     }
 }
 

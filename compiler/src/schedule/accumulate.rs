@@ -102,12 +102,16 @@ impl Weaver<'_> {
                 Scaled::plain(self.cascade.exprs.add(Expr::Where(value, some)))
             }
             _ => {
-                let value = self.put_together(&it);
+                let exponent = scaled::extreme(&mut self.cascade.exprs, &it, op);
+                let value = exponent.unwrap_or_else(|| self.put_together(&it));
                 let (tensor, read) = self.accumulate(&fiber, op.name(), op, value);
                 if op == ReduceOp::Max {
                     self.peaks.insert(tensor, value);
                 }
-                Scaled::plain(read)
+                match exponent {
+                    Some(_) => scaled::of_extreme(&mut self.cascade.exprs, &it, op, read),
+                    None => Scaled::plain(read),
+                }
             }
         }
     }

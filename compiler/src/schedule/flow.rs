@@ -105,9 +105,13 @@ impl<'a> Flow<'a> {
         let by_points = match einsum.op {
             Op::Map | Op::Reduce(..) => true,
             Op::Select(op, from, to) => {
-                let it = &self.cascade.ranks[to];
-                // Sorting whole fibers takes as long however they come.
-                let few = op == SelectOp::TopK || matches!(it.extent, Extent::Fixed(_));
+                let (it, all) = (&self.cascade.ranks[to], &self.cascade.ranks[from].extent);
+                // Whole fibers are sorted otherwise, unless they are short.
+                let is_short = |points: i64| points <= FEW || *all != Extent::Fixed(points);
+                let few = match it.extent {
+                    Extent::Fixed(points) => op == SelectOp::TopK || is_short(points),
+                    Extent::Carried | Extent::Derived(_) => op == SelectOp::TopK,
+                };
                 few && it.parts.is_empty() && !whole(from)
             }
             Op::Arg(_, from) => !whole(from),

@@ -12,11 +12,12 @@ use std::collections::BTreeMap;
 
 use attnc_dsl::ast::{CompareOp, DType, Kind};
 
-use crate::ir::cascade::ExprId;
+use crate::ir::cascade::{ExprId, ReduceOp};
 use crate::ir::expr::{BinaryOp, Expr, Exprs, UnaryOp};
 
-/// Scales stay within this distance from 0, so that the difference of two is finite in f32.
-pub(super) const LIMIT: f64 = 8e37;
+/// Scales stay within this distance from 0, the largest of f32: the difference of one and itself is a number, and scores as low
+/// as numbers are, which often stand for what is masked, are still as far apart as they are.
+pub(super) const LIMIT: f64 = f32::MAX as f64;
 
 /// How far exponents may be above the scale that they are under before it is raised: `e^28` is a little more than
 /// [`MOST_POWERS`], and sums of powers have a range of `2^87` left.
@@ -116,6 +117,47 @@ pub(super) fn clamped(exprs: &mut Exprs, x: ExprId) -> ExprId {
     let above = exprs.compare(CompareOp::Gt, x, low);
     let below = exprs.binary(BinaryOp::Min, x, high);
     exprs.add(Expr::If(above, below, low))
+}
+
+/// The exponent of powers of which the largest or smallest is asked for: `max (a·e^x) = a·e^(max x)` for a positive constant.
+/// It is within the limits, so that what comes out tells whether there was any ([`of_extreme`]).
+pub(super) fn extreme(exprs: &mut Exprs, it: &Scaled, op: ReduceOp) -> Option<ExprId> {
+    let (keep, limit) = limit_of(op)?;
+    let factor = exprs.unconditioned(it.value);
+    let is_positive = matches!(*exprs.get(factor), Expr::Real(bits) if f64::from_bits(bits) > 0.0);
+    if it.is_plain() || !is_positive {
+        return None;
+    }
+    let (exponent, limit) = (exponent(exprs, &it.scale), exprs.real(limit));
+    let mut within = exprs.binary(keep, exponent, limit);
+    let mut value = it.value;
+    while let Expr::Where(x, condition) = *exprs.get(value) {
+        within = exprs.add(Expr::Where(within, condition));
+        value = x;
+    }
+    Some(within)
+}
+
+/// The number that is the largest or smallest power, given the largest or smallest exponent.
+pub(super) fn of_extreme(exprs: &mut Exprs, it: &Scaled, op: ReduceOp, most: ExprId) -> Scaled {
+    let (_, limit) = limit_of(op).expect("it is a maximum or a minimum");
+    let (zero, nothing) = (exprs.real(0.0), exprs.real(f64::INFINITY.copysign(limit)));
+    let is_nothing = exprs.compare(CompareOp::Eq, most, nothing);
+    let scale = exprs.add(Expr::If(is_nothing, zero, most));
+    let factor = exprs.unconditioned(it.value);
+    let value = exprs.add(Expr::If(is_nothing, nothing, factor));
+    Scaled { scale: [(scale, 1)].into(), value, raw: None }
+}
+
+/// What keeps exponents within a limit, and that limit: beyond it is only what nothing has.
+fn limit_of(op: ReduceOp) -> Option<(BinaryOp, f64)> {
+    match op {
+        ReduceOp::Max => Some((BinaryOp::Max, -LIMIT)),
+        ReduceOp::Min => Some((BinaryOp::Min, LIMIT)),
+        ReduceOp::Sum | ReduceOp::Prod | ReduceOp::Mean | ReduceOp::Any | ReduceOp::All | ReduceOp::Count => {
+            None
+        }
+    }
 }
 
 /// The exponent of a number beside others: that of 0 is the smallest one, so that it takes no digits from a sum.

@@ -205,6 +205,10 @@ impl<'a> Weaver<'a> {
         self.note_scale(&it.scale);
         let exponent = scaled::exponent(&mut self.cascade.exprs, &it.scale);
         let varies = self.cascade.exprs.free(exponent).iter().any(|rank| over.contains(rank));
+        if varies && let Some(powers) = scaled::extreme(&mut self.cascade.exprs, &it, op) {
+            let most = self.tile(&name, &ranks, Op::Reduce(op, over), powers, level);
+            return scaled::of_extreme(&mut self.cascade.exprs, &it, op, most);
+        }
         let (scale, value) = match op {
             ReduceOp::Sum | ReduceOp::Mean | ReduceOp::Max | ReduceOp::Min if !varies => (it.scale, it.value),
             ReduceOp::Sum => {

@@ -13,14 +13,17 @@ use crate::ir::nest::{Scalar, TileDim, ValueId};
 impl Tiling<'_> {
     /// All points of an einsum, spread over tasks.
     pub(super) fn whole_einsum(&mut self, einsum: &Einsum) -> Tasks {
-        let ranks = einsum.iterated();
+        let (ranks, serial) = (einsum.iterated(), einsum.op.along());
         let keep = match &einsum.op {
             // The last rank stays inside a task, so that it can be taken in tiles.
             Op::Map => 1,
             Op::Reduce(..) => usize::from(ranks.len() > 1),
-            Op::Scan(..) | Op::Select(..) | Op::Place(_) | Op::Arg(..) => 0,
+            Op::Select(..) | Op::Place(_) => {
+                let last = ranks.iter().rfind(|it| Some(**it) != serial);
+                usize::from(last.is_some() && last == self.rank_of_points(einsum, &ranks).as_ref())
+            }
+            Op::Scan(..) | Op::Arg(..) => 0,
         };
-        let serial = einsum.op.along();
         let spread: Vec<RankId> = ranks.iter().copied().filter(|it| Some(*it) != serial).collect();
         let spread = &spread[..spread.len().saturating_sub(keep)];
         let tasks = self.tasks(spread);
@@ -197,11 +200,23 @@ impl Tiling<'_> {
 
     /// Writes one point (or tile) of a tensor.
     pub(super) fn store(&mut self, tensor: TensorId, at: &[At], known: Known) {
+        self.store_where(None, tensor, at, known);
+    }
+
+    /// Writes it only where a condition holds (`None`: everywhere).
+    pub(super) fn store_where(
+        &mut self,
+        condition: Option<ValueId>,
+        tensor: TensorId,
+        at: &[At],
+        known: Known,
+    ) {
         let index = self.coordinates(tensor, at);
         let buffer = self.buffer(tensor);
         let dtype = self.builder.nest.buffers[buffer].dtype;
         // A tile has room for points beyond a ragged rank, memory has none.
-        let guard = if self.is_tile(tensor) { None } else { self.exists() };
+        let exists = if self.is_tile(tensor) { None } else { self.exists() };
+        let guard = self.builder.both(condition, exists);
         // Rounded here and not by the store, so that it is rounded once.
         let mut value = self.cast(dtype, known.value, Scalar::of(dtype));
         let is_masked = self.always_masked.contains(&tensor) || self.is_read_after_strips(tensor);

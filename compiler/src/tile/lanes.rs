@@ -47,6 +47,20 @@ impl Tiling<'_> {
         Some(Lane { rank, unit_strides, rows, single })
     }
 
+    /// The rank along which points that are put in order are looked at several at a time.
+    pub(super) fn rank_of_points(&self, einsum: &Einsum, open: &[RankId]) -> Option<RankId> {
+        let points = open.iter().copied().filter(|it| Some(*it) != einsum.op.along());
+        let simple = points.filter(|it| self.cascade.ranks[*it].parts.is_empty());
+        let pays = simple.filter(|it| self.is_in_lanes(einsum.value) && self.gain(einsum, *it) > 0);
+        pays.max_by_key(|it| self.gain(einsum, *it))
+    }
+
+    pub(super) fn lane_of_points(&mut self, einsum: &Einsum, open: &[RankId]) -> Option<Lane> {
+        let rank = self.rank_of_points(einsum, open)?;
+        let unit_strides = self.unit_strides(einsum, rank);
+        Some(Lane { rank, unit_strides, rows: None, single: true })
+    }
+
     /// How far a reduction goes along its ranks depends on the coordinate along another, so that no vector may go along that:
     /// it is a part of a ragged composite rank, of which they are the minor part.
     fn cuts(&self, reduced: &[RankId], major: RankId) -> bool {

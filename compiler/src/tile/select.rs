@@ -1,4 +1,5 @@
-//! Selections as plain loops: the next point in an order is found by walking the fiber once more.
+//! Selections as plain loops: the next point in an order is found by walking the fiber once more, or, where all are put in order,
+//! where each point goes is how many come before it, which is counted for several points at a time.
 //!
 //! In the descending order of `topk` and `place`, a larger value comes first, NaN after every number,
 //! and of equal values the smaller index; `argsort` is ascending with NaN first.
@@ -9,7 +10,7 @@ use super::Tiling;
 use super::builder::Known;
 use crate::ir::cascade::{ArgOp, Einsum, Op, RankId, SelectOp, TensorId};
 use crate::ir::expr::{BinaryOp, UnaryOp};
-use crate::ir::nest::{Block, Scalar, ValueId};
+use crate::ir::nest::{self, Block, Scalar, TileDim, ValueId};
 
 /// Which value comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +65,9 @@ impl Tiling<'_> {
     ) {
         let order = Order::of_list(op);
         let others: Vec<RankId> = open.iter().copied().filter(|it| *it != to).collect();
+        if self.extent(from) == self.extent(to) && self.cascade.exprs.atoms(to).len() == 1 {
+            return self.sort(einsum, order, (from, to), &others);
+        }
         self.for_each(&others, None, &mut |it| {
             let none = it.no_point(einsum);
             let no = it.builder.bool(false);
@@ -172,24 +176,57 @@ impl Tiling<'_> {
         }
     }
 
+    /// Writes the index of each point where it goes, and behind them that there are no more.
+    fn sort(&mut self, einsum: &Einsum, order: Order, (from, to): (RankId, RankId), others: &[RankId]) {
+        if !self.conditions_on(einsum.value).is_empty() {
+            self.for_each(&[others, &[to]].concat(), None, &mut |it| {
+                let (value, present) = (it.builder.int(0), Some(it.builder.bool(false)));
+                it.store(einsum.tensor, &einsum.at, Known { value, present });
+            });
+        }
+        self.counted(einsum, (from, order), &[others, &[from]].concat(), &mut |it, own, count| {
+            let index = it.builder.indices[&from];
+            it.bind(to, count);
+            it.store_where(own.present, einsum.tensor, &einsum.at, Known { value: index, present: None });
+        });
+    }
+
     /// How many present points come before each.
     pub(super) fn place(&mut self, einsum: &Einsum, along: RankId, open: &[RankId]) {
-        self.for_each(open, None, &mut |it| {
+        self.counted(einsum, (along, Order::Descending), open, &mut |it, own, count| {
+            it.store(einsum.tensor, &einsum.at, Known { value: count, present: own.present });
+        });
+    }
+
+    /// Counts for each point how many come before it.
+    fn counted(
+        &mut self,
+        einsum: &Einsum,
+        (along, order): (RankId, Order),
+        open: &[RankId],
+        then: &mut dyn FnMut(&mut Self, Known, ValueId),
+    ) {
+        let lane = self.lane_of_points(einsum, open);
+        self.for_each(open, lane, &mut |it| {
             let own = it.value(einsum.value);
             let own_point = Point { index: it.builder.indices[&along], value: own.value };
-            let zero = it.builder.int(0);
+            let shape: Vec<TileDim> = it.lane.iter().map(|it| it.dim).collect();
+            let zero = it.builder.filled(nest::Op::Int(0), Scalar::I64, &shape);
             // Inside, the index along the rank means another point.
             let memos = it.builder.forget();
+            let lanes = it.lane;
+            it.lane = lanes.filter(|it| it.dim.rank != along);
             let count = it.open(along, &[zero]);
             let other = it.value(einsum.value);
             let other_point = Point { index: it.builder.indices[&along], value: other.value };
-            let earlier = it.comes_before(other_point, own_point, Order::Descending);
+            let earlier = it.comes_before(other_point, own_point, order);
             let counts = other.present.map_or(earlier, |there| it.builder.and(earlier, there));
             let one = it.builder.convert(counts, Scalar::I64);
             let next = it.builder.binary(BinaryOp::Add, count[0], one);
             let count = it.builder.close_loop(&[next]);
+            it.lane = lanes;
             it.builder.recollect(memos);
-            it.store(einsum.tensor, &einsum.at, Known { value: count[0], present: own.present });
+            then(it, own, count[0]);
         });
     }
 

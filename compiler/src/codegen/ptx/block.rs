@@ -39,6 +39,8 @@ pub(super) struct Emitter<'a> {
     pub(super) in_place: HashSet<ValueId>,
     /// In the block at hand: maxima of all that some threads have, each with what this one has.
     pub(super) peaks: Vec<(Vec<Value>, Value)>,
+    /// Factors of which it is known whether any of a warp is not 1.
+    pub(super) asked: Option<(Vec<Reg>, Reg)>,
     /// What is computed element by element as it is stored.
     pub(super) late: HashMap<ValueId, &'a TileOp>,
     values: Vec<Option<Tile<'a>>>,
@@ -82,6 +84,7 @@ impl<'a> Emitter<'a> {
             ahead,
             in_place,
             peaks,
+            asked: None,
             late,
             values,
         }

@@ -98,20 +98,39 @@ impl<'a> Emitter<'a> {
 
     /// Goes to a label where all factors of a warp are 1, as they are in most turns: scales are raised seldom.
     fn skip_ones(&self, factors: &[Reg]) -> Option<Label> {
-        let (w, mut different) = (&self.writer, factors.to_vec());
-        different.sort_unstable_by_key(|it| it.id);
-        different.dedup();
+        let different = different(factors);
         if different.len() > ROWS || different.len() == factors.len() {
             return None;
         }
-        let one = Value::F32(1f32.to_bits());
+        let asked = self.asked.as_ref().filter(|it| it.0 == different).map(|it| it.1);
+        let any = asked.unwrap_or_else(|| self.any_but_one(&different));
+        let kept = self.writer.label("kept");
+        self.writer.bra(kept, Some((any, false)));
+        Some(kept)
+    }
+
+    /// Whether any factor of a warp is not 1.
+    fn any_but_one(&self, factors: &[Reg]) -> Reg {
+        let (w, one) = (&self.writer, Value::F32(1f32.to_bits()));
         let changes = |it: &Reg| float_compare(w, Float::F32, FloatCompare::Neu, Value::Reg(*it), one);
-        let some = different.iter().map(changes).reduce(|a, b| or(w, a, b)).expect("there are factors");
+        let some = factors.iter().map(changes).reduce(|a, b| or(w, a, b)).expect("there are factors");
         let (some, any) = (w.reg(RegType::Pred, some), w.fresh(RegType::Pred));
         w.add(Inst::new(Op::Vote { mode: Vote::Any }, args![any, some, -1]));
-        let kept = w.label("kept");
-        w.bra(kept, Some((any, false)));
-        Some(kept)
+        any
+    }
+
+    /// Asks whether what a statement multiplies changes while products are added to it: ptxas would take the factors only
+    /// behind them.
+    pub(super) fn ask_of_factors(&mut self, scaled: &Stmt) {
+        let &Stmt::Let(_, TileOp::Binary(BinaryOp::Mul, a, b)) = scaled else { return };
+        let elements = &self.tile(self.of_carried((a, b)).1).elements;
+        let reg = |it: &Value| if let Value::Reg(it) = it { Some(*it) } else { None };
+        let Some(factors) = elements.iter().map(reg).collect::<Option<Vec<Reg>>>() else { return };
+        let factors = different(&factors);
+        if !factors.is_empty() && factors.len() <= ROWS {
+            let any = self.any_but_one(&factors);
+            self.asked = Some((factors, any));
+        }
     }
 
     /// Registers for sums that begin with these values: their own if nothing else needs them.
@@ -123,4 +142,12 @@ impl<'a> Emitter<'a> {
         sums.iter().zip(before).for_each(|(&sum, &it)| self.writer.copy(sum, it));
         sums
     }
+}
+
+/// Each once.
+fn different(registers: &[Reg]) -> Vec<Reg> {
+    let mut all = registers.to_vec();
+    all.sort_unstable_by_key(|it| it.id);
+    all.dedup();
+    all
 }

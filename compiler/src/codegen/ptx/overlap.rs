@@ -281,11 +281,13 @@ impl<'a> Emitter<'a> {
         self.writer.add(Inst::new(Op::WgmmaWait, args![1]));
         self.release(cut.products[0].1);
         self.weights(it, cut);
+        cut.scaled.iter().for_each(|it| self.ask_of_factors(it));
         // ptxas waits for products as early in code without branches as it can: here is one.
         self.ask_again(cut.products[1].1);
         self.writer.add(Inst::new(Op::WgmmaWait, args![0]));
         self.release(cut.products[1].1);
         self.finish_turn(it, cut, handed);
+        self.asked = None;
         self.writer.copy(handed.index, after);
     }
 

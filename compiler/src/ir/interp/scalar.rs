@@ -122,7 +122,7 @@ pub(super) fn binary_int(op: BinaryOp, a: i64, b: i64) -> Option<i64> {
         BinaryOp::Sub => a.wrapping_sub(b),
         BinaryOp::Mul => a.wrapping_mul(b),
         BinaryOp::FloorDiv | BinaryOp::Mod if b == 0 => return None,
-        BinaryOp::FloorDiv => a.wrapping_sub(floor_mod(a, b)).wrapping_div(b),
+        BinaryOp::FloorDiv => a.wrapping_div(b) - i64::from(floor_mod(a, b) != 0 && (a < 0) != (b < 0)),
         BinaryOp::Mod => floor_mod(a, b),
         BinaryOp::Min => a.min(b),
         BinaryOp::Max => a.max(b),
