@@ -19,6 +19,9 @@ const TOLERANCE: f64 = 3e-3;
 const SIZES: &[(&str, usize)] = &[("b", 1), ("h", 1), ("m", 150), ("n", 420)];
 const FEATURES: usize = 64;
 
+/// What is said of each key.
+type Course = fn(usize) -> f64;
+
 fn variant(name: &str) -> Attention {
     *attention::VARIANTS.iter().find(|it| it.name == name).unwrap()
 }
@@ -58,7 +61,7 @@ fn softmax_is_taken_so() {
 
 #[test]
 fn tiles_may_be_usual_or_not() {
-    let cases: [(&str, fn(usize) -> f64); 8] = [
+    let cases: [(&str, Course); 8] = [
         ("usual", |_| 0.0),
         ("scores that grow", |key| key as f64 / 2.0),
         ("scores that fall", |key| -(key as f64) / 2.0),
