@@ -19,7 +19,7 @@ const EVERY: usize = 12;
 /// most bytes that it stores. All but those of a sink with 192 features of f32, which loads four words in each turn of its loop
 /// over keys, it stores beside results, once for each task.
 const SPILLED: &[(&str, &str, u32, Gpu, u32)] = &[
-    ("sink", "bf16", 256, Gpu::Sm90a, 28),
+    ("sink", "bf16", 256, Gpu::Sm90a, 32),
     ("sink", "f32", 192, Gpu::Sm90a, 84),
     ("sink", "f32", 256, Gpu::Sm90a, 16),
     ("sigmoid", "f32", 256, Gpu::Sm80, 28),

@@ -109,9 +109,9 @@ fn what_rounding_may_cost_hides_no_fault() {
 
 #[test]
 fn a_block_runs_one_task_after_the_other() {
-    let cascade = attention::Attention { features: (8, 8), ..attention::CAUSAL }.cascade();
+    let cascade = attention::Attention { features: (4, 4), ..attention::CAUSAL }.cascade();
     // The emulator runs eight blocks, which take two tasks of each of sixteen heads, then those of others.
-    for heads in [10, 40] {
+    for heads in [10, 20] {
         let case = case_of_heads(&cascade, heads).expect("it is not too large");
         check_case("many heads", &cascade, &case);
     }
