@@ -176,14 +176,12 @@ impl Tiling<'_> {
         }
     }
 
-    /// Writes the index of each point where it goes, and behind them that there are no more.
+    /// Writes the index of each point where it goes; what is not written then is behind the last.
     fn sort(&mut self, einsum: &Einsum, order: Order, (from, to): (RankId, RankId), others: &[RankId]) {
-        if !self.conditions_on(einsum.value).is_empty() {
-            self.for_each(&[others, &[to]].concat(), None, &mut |it| {
-                let (value, present) = (it.builder.int(0), Some(it.builder.bool(false)));
-                it.store(einsum.tensor, &einsum.at, Known { value, present });
-            });
-        }
+        self.for_each(&[others, &[to]].concat(), None, &mut |it| {
+            let (value, present) = (it.builder.int(0), Some(it.builder.bool(false)));
+            it.store(einsum.tensor, &einsum.at, Known { value, present });
+        });
         self.counted(einsum, (from, order), &[others, &[from]].concat(), &mut |it, own, count| {
             let index = it.builder.indices[&from];
             it.bind(to, count);
