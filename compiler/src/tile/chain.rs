@@ -1,5 +1,5 @@
-//! Tiles that are made of what is just being computed: a contraction and the maps of its points go through one loop, so
-//! that sums are worked on while they are in registers, and are stored only if something reads them later.
+//! Tiles that are made of what is just being computed: a contraction or a map, and the maps of its points, go through one
+//! loop, so that values are worked on while they are in registers, and are stored only if something reads them later.
 //!
 //! ```text
 //! for m in 6, n in 64                        for m in 6, n in 64
@@ -93,7 +93,7 @@ impl Tiling<'_> {
         Some(lane)
     }
 
-    /// A reduction and maps of what it gives.
+    /// An act and the maps of its points.
     fn chain(&mut self, first: &Einsum, with: &[&Einsum], (lane, stores): (Lane, bool)) {
         let open = self.open_ranks(first);
         self.for_each(&open, Some(lane), &mut |it| {

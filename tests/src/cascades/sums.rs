@@ -262,8 +262,12 @@ impl Equation {
                 let a = inner(a, &mut ranks);
                 pool.rank(&ranks, *rank).map_or(a.clone(), |rank| format!("exp({a}) / sum[{rank}](exp({a}))"))
             }
-            Form::Weighed(rank) => self.weighed((a, b), (&mut ranks, of_b), *rank, pool),
-            Form::Quotient(rank) => self.quotient((a, b), (&mut ranks, of_b), *rank, pool),
+            Form::Weighed(rank) => self.weighed((a, b), (&mut ranks, of_b), (*rank, pool), |a, b, along| {
+                format!("sum[{along}](softmax[{along}]({a}) * {b})")
+            }),
+            Form::Quotient(rank) => self.weighed((a, b), (&mut ranks, of_b), (*rank, pool), |a, b, along| {
+                format!("sum[{along}](exp({a}) * {b}) / sum[{along}](exp({a}))")
+            }),
             Form::State(kept) if ranks.contains("n") => {
                 return self.state((a, ranks), *kept, is_last, pool, text);
             }
@@ -273,32 +277,19 @@ impl Equation {
         self.define((name, value), ranks, is_last, pool, text);
     }
 
-    fn quotient(
-        &self,
-        (a, b): (String, String),
-        (ranks, of_b): (&mut Ranks, Ranks),
-        rank: u8,
-        pool: &Pool,
-    ) -> String {
-        let a = tested(a, ranks, self.inner);
-        let Some(along) = pool.rank(ranks, rank) else { return a };
-        ranks.extend(of_b);
-        *ranks = without(std::mem::take(ranks), along);
-        format!("sum[{along}](exp({a}) * {b}) / sum[{along}](exp({a}))")
-    }
-
+    /// Weighs one value with another along a rank of it, if it has any.
     fn weighed(
         &self,
         (a, b): (String, String),
         (ranks, of_b): (&mut Ranks, Ranks),
-        rank: u8,
-        pool: &Pool,
+        (rank, pool): (u8, &Pool),
+        write: impl Fn(&str, &str, &str) -> String,
     ) -> String {
         let a = tested(a, ranks, self.inner);
         let Some(along) = pool.rank(ranks, rank) else { return a };
         ranks.extend(of_b);
         *ranks = without(std::mem::take(ranks), along);
-        format!("sum[{along}](softmax[{along}]({a}) * {b})")
+        write(&a, &b, along)
     }
 
     /// A state along the keys.

@@ -13,7 +13,7 @@ use super::super::weave::Weaver;
 use super::Group;
 use super::fit::{Time, distance, fold_of, shift, timed};
 use crate::ir::cascade::{At, Cascade, Dim, Einsum, ExprId, Op, RankId, ReduceOp, Step, Tensor, TensorId};
-use crate::ir::expr::{Expr, operands, with_operands};
+use crate::ir::expr::{BinaryOp, Expr, operands, with_operands};
 
 /// How many coordinates of a row in boxes a task has.
 const BOX: u32 = 64;
@@ -93,16 +93,33 @@ impl Weaver<'_> {
         self.tiles.contains(&it.tensor).then(|| Act::Define(Einsum { op: Op::Map, value, ..it.clone() }))
     }
 
-    /// The rows, the last one in boxes if it is the innermost of the inputs that have it.
+    /// The rows, the last one in boxes if it is the innermost of the inputs that have it, or all of it meets the same values.
     fn walk_rows(&self, group: &Group) -> Vec<Axis> {
         let last = group.rows.last().copied();
         let axis = |&rank: &RankId| {
             let fixed = self.cascade.most_coordinates(rank);
-            let boxed = Some(rank) == last && self.flow.is_feature(rank);
+            let boxed = Some(rank) == last && (self.flow.is_feature(rank) || self.shares(group, rank));
             let size = self.mapping.cut(&self.cascade.ranks[rank].name).rows.unwrap_or(BOX);
             Axis { rank, tile: if boxed { fixed.min(size) } else { 1 } }
         };
         group.rows.iter().map(axis).collect()
+    }
+
+    /// Sums of products have a factor that is the same for all coordinates of a row: in boxes they are products of matrices.
+    fn shares(&self, group: &Group, row: RankId) -> bool {
+        let exprs = &self.cascade.exprs;
+        let has = |it: ExprId, rank: RankId| exprs.free(it).contains(&rank);
+        let einsums = timed(self.flow.cascade, group);
+        einsums.iter().filter(|it| it.0 == Time::At).any(|(_, einsum)| {
+            let &Expr::Binary(BinaryOp::Mul, a, b) = exprs.get(exprs.unconditioned(einsum.value)) else {
+                return false;
+            };
+            let over = einsum.op.reduced().iter().flat_map(|it| exprs.atoms(*it));
+            let meets = |a: ExprId, b: ExprId| {
+                has(a, row) && !has(b, row) && over.clone().any(|it| has(a, *it) && has(b, *it))
+            };
+            matches!(einsum.op, Op::Reduce(ReduceOp::Sum, _)) && (meets(a, b) || meets(b, a))
+        })
     }
 
     /// Makes the tiles of a tensor that is read here.
