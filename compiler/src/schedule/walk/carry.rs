@@ -93,12 +93,14 @@ impl Weaver<'_> {
         self.tiles.contains(&it.tensor).then(|| Act::Define(Einsum { op: Op::Map, value, ..it.clone() }))
     }
 
-    /// The rows, the last one in boxes if it is the innermost of the inputs that have it, or all of it meets the same values.
+    /// The rows, the last one in boxes if it is the innermost of the inputs that have it, or if all of it meets the same values
+    /// and tasks have more rows than one.
     fn walk_rows(&self, group: &Group) -> Vec<Axis> {
         let last = group.rows.last().copied();
         let axis = |&rank: &RankId| {
             let fixed = self.cascade.most_coordinates(rank);
-            let boxed = Some(rank) == last && (self.flow.is_feature(rank) || self.shares(group, rank));
+            let shares = || self.mapping.defaults.rows > 1 && self.shares(group, rank);
+            let boxed = Some(rank) == last && (self.flow.is_feature(rank) || shares());
             let size = self.mapping.cut(&self.cascade.ranks[rank].name).rows.unwrap_or(BOX);
             Axis { rank, tile: if boxed { fixed.min(size) } else { 1 } }
         };
