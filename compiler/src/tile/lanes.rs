@@ -55,6 +55,7 @@ impl Tiling<'_> {
         pays.max_by_key(|it| self.gain(einsum, *it))
     }
 
+    /// The same as a lane.
     pub(super) fn lane_of_points(&mut self, einsum: &Einsum, open: &[RankId]) -> Option<Lane> {
         let rank = self.rank_of_points(einsum, open)?;
         let unit_strides = self.unit_strides(einsum, rank);

@@ -65,6 +65,7 @@ impl Tiling<'_> {
     ) {
         let order = Order::of_list(op);
         let others: Vec<RankId> = open.iter().copied().filter(|it| *it != to).collect();
+        // A composite rank would be bound to places as its parts, by division.
         if self.extent(from) == self.extent(to) && self.cascade.exprs.atoms(to).len() == 1 {
             return self.sort(einsum, order, (from, to), &others);
         }

@@ -177,10 +177,10 @@ impl<'c> Emitter<'_, '_, 'c> {
     /// Quotient or remainder towards minus infinity; 0 for a divisor of 0.
     fn division(&self, op: BinaryOp, scalar: Scalar, x: Value<'c>, y: Value<'c>) -> Value<'c> {
         let asm = self.asm;
-        let [zero, one] = [0, 1].map(|it| self.whole(x, it));
         if self.unit.machine.converts_long && lanes_of(x).is_some_and(|it| it > 1) && scalar == Scalar::I64 {
             return self.division_of_lanes(op, x, y);
         }
+        let [zero, one] = [0, 1].map(|it| self.whole(x, it));
         // Undefined are a divisor of 0 and the least integer by -1.
         let shifted = asm.binary(Opcode::Add, y, one);
         let special = asm.icmp(IntPredicate::ULE, shifted, one);

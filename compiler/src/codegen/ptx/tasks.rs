@@ -80,7 +80,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// Whether a value is made of another.
-    pub(super) fn depends(&self, value: ValueId, of: ValueId) -> bool {
+    fn depends(&self, value: ValueId, of: ValueId) -> bool {
         let (mut open, mut seen) = (vec![value], HashSet::new());
         while let Some(it) = open.pop() {
             if it == of {
